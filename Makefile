@@ -1,0 +1,68 @@
+# The two commands of the README are `make verify` and `make test`. Each needs only Python >= 3.11 with its venv module.
+PYTHON ?= python3
+EXTRAS := bandits,figures,dev
+
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: help verify test lint format bench mutants lock clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make verify   check every claim, on generated instances and on the digits bandit"
+	@echo "make test     run the tests"
+	@echo "make lint     ruff (rules and format) and pyright"
+	@echo "make format   let ruff rewrite the sources"
+	@echo "make bench    accuracy and speed figures"
+	@echo "make mutants  mutation testing of coefficients, baselines and targets"
+	@echo "make lock     regenerate constraints.txt from the newest releases"
+	@echo "make clean    remove the environment and everything generated"
+
+verify: $(INSTALLED)
+	$(BIN)/python -m pessimism verify --bandit bandits.instances:digits
+
+# Two workers; more threads inside each would only compete for the same cores.
+test: export OMP_NUM_THREADS := 1
+test: $(INSTALLED)
+	$(BIN)/python -m pytest -n 2
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(INSTALLED)
+	$(BIN)/python -m benchmarks
+
+mutants: $(INSTALLED)
+	$(BIN)/mutmut run
+	$(BIN)/mutmut export-cicd-stats
+	$(BIN)/python -m json.tool mutants/mutmut-cicd-stats.json
+
+# A local version label (torch's "+cpu") would tie the file to one package index.
+lock:
+	rm -rf .venv-lock
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/pip install --quiet '.[$(EXTRAS)]'
+	{ echo "# Every package of the extras $(EXTRAS), as installed by 'make lock'."; \
+	  .venv-lock/bin/pip freeze --exclude pessimism | sed 's/+[a-z0-9.]*$$//'; } > constraints.txt
+	rm -rf .venv-lock
+
+clean:
+	rm -rf .venv .venv-lock build dist mutants .hypothesis .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The build backend is installed first and used as it is, so that it is pinned like everything else.
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo "Python 3.11 or newer is needed: $(PYTHON) is missing or older (try: make PYTHON=python3.12)" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "$(PYTHON) has no venv module: on Debian, apt install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt hatchling editables
+	$(BIN)/pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[$(EXTRAS)]'
+	@touch $@

@@ -1,0 +1,39 @@
+"""What does an off-policy reinforcement-learning objective really optimise toward?
+
+>>> import pessimism as ps
+>>> bandit = ps.Bandit(behavior=[0.5, 0.3, 0.2], reward=[0, 0, 1])
+>>> algorithm = ps.algorithm("oapl", beta1=1.0, beta2=0.5)
+>>> ps.induced_target(bandit, algorithm).policy.round(4)
+array([0.2606, 0.1564, 0.583 ])
+>>> ps.nominal_target(bandit, algorithm).policy.round(4)
+array([0.2194, 0.1317, 0.6489])
+"""
+
+from .algorithm import Algorithm
+from .bandit import Bandit
+from .baselines import Baseline
+from .catalogue import Entry, Parameter, algorithm, catalogue
+from .compare import Comparison, Metrics, compare
+from .minima import StationaryPoint, stationary_points
+from .targets import Target, gradient_flow, induced_target, nominal_target
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Algorithm",
+    "Bandit",
+    "Baseline",
+    "Comparison",
+    "Entry",
+    "Metrics",
+    "Parameter",
+    "StationaryPoint",
+    "Target",
+    "algorithm",
+    "catalogue",
+    "compare",
+    "gradient_flow",
+    "induced_target",
+    "nominal_target",
+    "stationary_points",
+]

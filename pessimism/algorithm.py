@@ -1,0 +1,156 @@
+"""An algorithm: a baseline rule, a gradient coefficient and a level."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from array_api_compat import array_namespace
+
+from . import baselines
+from .baselines import Baseline, Moments, Statistics
+from .simplex import Array, first_index
+
+if TYPE_CHECKING:
+    from .bandit import Bandit
+    from .closed_forms import Solution
+
+Level = Literal["sequence", "token", "sequence mean"]
+Coefficient = Callable[..., Array]
+ClosedForm = Callable[["Bandit", Moments], "Solution"]
+
+LEVELS: tuple[Level, ...] = ("sequence", "token", "sequence mean")
+ANCHORS = ("reference", "behavior")
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    r"""An off-policy objective, by what its update does: $E_{y\sim\mu}[c(\ell(y), A(y))\,\nabla\log\pi(y)]$.
+
+    Only ``coefficient`` is required; everything else has a default, and targets of an algorithm without closed forms
+    are found numerically. Catalogue entries are made by :func:`pessimism.algorithm`.
+
+    Attributes:
+        coefficient: $c(\ell, A)$: ``f(log_ratio, advantage)``, arrays (..., K) in and out (numpy or torch). A coupled
+            one also takes ``behavior=`` (..., K), the weights of the group.
+        baseline: a :class:`~pessimism.baselines.Baseline`, a number (a constant baseline), or a function
+            ``f(reward, behavior)`` -> V, where behavior is None for a sampled group.
+        name: for tables and messages.
+        level: where the log-ratio is taken: per "sequence" (summed over tokens), per "token", or "sequence mean"
+            (summed, divided by length). On a bandit, whose arms are whole completions, the three coincide.
+        coupled: whether the coefficient of one arm looks at the others. It then takes ``behavior=``.
+        takes_behavior: whether the coefficient takes ``behavior=``; true of coupled ones, and of arm-wise ones that
+            need the arm's own probability.
+        beta: the temperature, if (and only if) the coefficient is the log-ratio regression $A - \beta\ell$.
+        on_policy: $u(\ell, A)$: what the coefficient becomes on data from $\pi$ itself, i.e. with its importance weight
+            (or what stands for one) replaced by 1: ``f(log_ratio, advantage)``. None: the coefficient carries no weight
+            and u = c. The nominal target is where $E_\pi[u\,\nabla\log\pi]$ stops.
+        anchor: "reference": the log-ratio is measured from the bandit's reference where it has one; "behavior": it is
+            an importance ratio and cannot be measured from anything but the behavior policy.
+        kinks: where the coefficient jumps: ``f(advantage)`` -> (..., K, n) log-ratios (NaN: no jump). It takes
+            ``behavior=`` if the coefficient does.
+        induced, nominal: closed forms ``f(bandit, moments)`` -> Solution, or None.
+        scale: minus the derivative of the published loss with respect to $\log\pi$ is ``scale * c``.
+        parameters: what it was made with.
+
+    >>> cubic = Algorithm(lambda log_ratio, advantage: advantage - 0.5 * log_ratio**3, baseline=0.25)
+    >>> cubic.advantage(np.array([0.0, 1.0]), behavior=np.array([0.5, 0.5]))
+    array([-0.25,  0.75])
+    """
+
+    coefficient: Coefficient
+    baseline: Baseline = field(default_factory=baselines.mean)
+    name: str = "custom"
+    level: Level = "sequence"
+    coupled: bool = False
+    takes_behavior: bool = False
+    beta: float | None = None
+    on_policy: Coefficient | None = None
+    anchor: Literal["reference", "behavior"] = "reference"
+    kinks: Callable[[np.ndarray], np.ndarray] | None = None
+    induced: ClosedForm | None = None
+    nominal: ClosedForm | None = None
+    scale: float = 1.0
+    parameters: Mapping[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not callable(self.coefficient):
+            raise ValueError(f"coefficient is {self.coefficient!r}; it must be a function of (log_ratio, advantage)")
+        if self.level not in LEVELS:
+            raise ValueError(f"level is {self.level!r}; it must be one of {', '.join(LEVELS)}")
+        if self.anchor not in ANCHORS:
+            raise ValueError(f"anchor is {self.anchor!r}; it must be one of {', '.join(ANCHORS)}")
+        object.__setattr__(self, "baseline", as_baseline(self.baseline))
+        object.__setattr__(self, "takes_behavior", self.takes_behavior or self.coupled)
+
+    @property
+    def carries_ratio(self) -> bool:
+        """Whether the coefficient carries an importance weight (or a clipped, truncated or smoothed one)."""
+        return self.on_policy is not None
+
+    def weights(self, behavior: Array) -> dict[str, Array]:
+        """The keyword arguments that the coefficient takes besides log-ratio and advantage.
+
+        >>> Algorithm(lambda log_ratio, advantage: advantage).weights(np.array([0.5, 0.5]))
+        {}
+        """
+        return {"behavior": behavior} if self.takes_behavior else {}
+
+    def advantage(self, reward: Array, behavior: Array | None = None, reference: Array | None = None) -> Array:
+        """Advantages (..., K) of rewards (..., K), the same array type.
+
+        With ``behavior`` (..., K) the baseline's expectations are exact; without, the last axis is a group of samples
+        and they are its averages. ``reference`` matters to baselines that average over reference samples.
+
+        Raises:
+            ValueError: non-finite rewards, an invalid policy, a group too small for the rule.
+
+        >>> Algorithm(lambda l, a: a).advantage(np.array([0.0, 1.0]), behavior=np.array([0.75, 0.25]))
+        array([-0.25,  0.75])
+        """
+        xp = array_namespace(reward)
+        if behavior is None:
+            bad = ~xp.isfinite(reward)
+            if bool(xp.any(bad)):
+                index = first_index(np.asarray(xp.astype(bad, xp.uint8).tolist()))
+                place = ", ".join(map(str, index))
+                raise ValueError(f"reward[{place}] is {float(reward[index])}; every entry must be a finite number")
+            return self.baseline.group(reward)
+        from .bandit import Bandit
+
+        bandit = Bandit(np.asarray(behavior), np.asarray(reward), None if reference is None else np.asarray(reference))
+        advantage = self.baseline.exact(bandit.reward, bandit.behavior, bandit.reference).advantage
+        return advantage if isinstance(reward, np.ndarray) else xp.asarray(advantage, dtype=reward.dtype)
+
+
+def as_baseline(rule: Baseline | float | Callable[..., Array]) -> Baseline:
+    """A Baseline from what users may write for one: itself, a number, or a function (reward, behavior) -> V.
+
+    >>> as_baseline(0.5).formula
+    'V = 0.5'
+    """
+    if isinstance(rule, Baseline):
+        return rule
+    if callable(rule):
+        return Baseline(getattr(rule, "__name__", "custom"), "V = f(r, behavior)", _CustomRule(rule))
+    if isinstance(rule, (int, float)):
+        return baselines.constant(float(rule))
+    raise ValueError(f"baseline is {rule!r}; it must be a Baseline, a number or a function of (reward, behavior)")
+
+
+@dataclass(frozen=True)
+class _CustomRule:
+    function: Callable[..., Array]
+
+    def __call__(self, statistics: Statistics) -> tuple[Array, float]:
+        reward = statistics.mean + statistics.deviation
+        if statistics.group_size is None:
+            reward = reward.astype(np.float64)
+        value = self.function(reward, statistics.weights)
+        xp = array_namespace(reward)
+        value = xp.asarray(value)
+        if value.ndim == reward.ndim - 1:
+            value = value[..., None]
+        return value - statistics.mean, 1.0

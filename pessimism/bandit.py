@@ -1,0 +1,118 @@
+"""The problem: a behavior policy and rewards over K arms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .simplex import check_finite, check_policy, first_index, log
+
+
+@dataclass(frozen=True, eq=False)
+class Bandit:
+    r"""A (batch of) one-step decision problem(s): data from $\mu$ = ``behavior``, reward $r$ for every arm.
+
+    For language models an arm is a whole completion and one row is one prompt.
+
+    Args:
+        behavior: $\mu$, shape (..., K): the policy that generated the data. Arms of probability 0 are allowed.
+        reward: $r$, shape (..., K), in any unit; temperatures are in the same unit.
+        reference: $\pi_{ref}$, shape (..., K), or None: the anchor of the log-ratio where it is not the behavior
+            policy (a frozen reference model). It must be positive wherever the behavior policy is.
+
+    The leading (batch) shapes are broadcast against each other. Arrays are held as float64 and read-only.
+
+    Raises:
+        ValueError: NaN or infinite entries, negative probabilities, rows that do not sum to one within 1e-9,
+            shapes that do not match, no arm at all. Nothing is renormalised.
+
+    >>> bandit = Bandit(behavior=[0.5, 0.3, 0.2], reward=[0, 0, 1])
+    >>> bandit.arms, bandit.batch_shape
+    (3, ())
+    >>> Bandit(behavior=[0.5, 0.5], reward=[0, float("nan")])
+    Traceback (most recent call last):
+    ...
+    ValueError: reward[1] is nan; every entry must be a finite number
+    """
+
+    behavior: np.ndarray
+    reward: np.ndarray
+    reference: np.ndarray | None = None
+
+    def __init__(self, behavior: ArrayLike, reward: ArrayLike, reference: ArrayLike | None = None) -> None:
+        given = {"behavior": behavior, "reward": reward}
+        if reference is not None:
+            given["reference"] = reference
+        arrays = {name: _as_rows(name, value) for name, value in given.items()}
+        _check_arms(arrays)
+        check_policy("behavior", arrays["behavior"])
+        check_finite("reward", arrays["reward"])
+        if reference is not None:
+            check_policy("reference", arrays["reference"])
+        shape = _common_shape(arrays)
+        for name, array in arrays.items():
+            view = np.broadcast_to(array, shape)
+            view.flags.writeable = False
+            object.__setattr__(self, name, view)
+        if reference is None:
+            object.__setattr__(self, "reference", None)
+        else:
+            uncovered = (self.behavior > 0) & (arrays["reference"] == 0)
+            if uncovered.any():
+                index = ", ".join(map(str, first_index(uncovered)))
+                raise ValueError(
+                    f"reference[{index}] is 0 where behavior is positive; the log-ratio is undefined there"
+                )
+
+    @property
+    def arms(self) -> int:
+        """Number of arms K."""
+        return self.behavior.shape[-1]
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        """Shape of the batch: everything but the last axis."""
+        return self.behavior.shape[:-1]
+
+    @property
+    def anchor(self) -> np.ndarray:
+        """The policy from which log-ratios are measured: the reference if there is one, else the behavior policy."""
+        return self.behavior if self.reference is None else self.reference
+
+    @cached_property
+    def log_behavior(self) -> np.ndarray:
+        """log of the behavior policy (..., K); -inf on arms it never plays."""
+        return log(self.behavior)
+
+    def __repr__(self) -> str:
+        anchor = "" if self.reference is None else ", reference given"
+        return f"Bandit({self.arms} arms, batch shape {self.batch_shape}{anchor})"
+
+
+def _as_rows(name: str, value: ArrayLike) -> np.ndarray:
+    try:
+        array = np.array(value, dtype=np.float64)  # a copy: what was validated cannot change
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} is not an array of numbers of one shape: {error}") from None
+    if array.ndim == 0 or array.size == 0:
+        raise ValueError(f"{name} has shape {array.shape}; it must be (..., K) with at least one arm and one row")
+    return array
+
+
+def _check_arms(arrays: dict[str, np.ndarray]) -> None:
+    arms = {name: array.shape[-1] for name, array in arrays.items()}
+    if len(set(arms.values())) > 1:
+        raise ValueError(
+            "the number of arms (last axis) differs: " + ", ".join(f"{n} has {k}" for n, k in arms.items())
+        )
+
+
+def _common_shape(arrays: dict[str, np.ndarray]) -> tuple[int, ...]:
+    try:
+        return np.broadcast_shapes(*(array.shape for array in arrays.values()))
+    except ValueError:
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+        raise ValueError(f"batch shapes do not broadcast: {shapes}") from None

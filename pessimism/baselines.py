@@ -1,0 +1,384 @@
+r"""Reward to advantage: every baseline rule, written once for exact policies and for sampled groups.
+
+A rule says how far the baseline lies above the mean reward (its *offset* $V - E r$) and by what the difference is
+scaled, so that $A = \text{scale}\,(r - E r - \text{offset})$. It sees rewards only through their mean, their deviation
+from it and an expectation operator; the same lines then serve
+
+* :meth:`Baseline.exact`: a known behavior policy (numpy, computed in extended precision and rounded once), and
+* :meth:`Baseline.group`: a sampled group on the last axis (numpy or torch), where expectations are group averages.
+
+Working with deviations is what keeps $E_\mu A$ accurate when the temperature is large against the rewards.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from array_api_compat import array_namespace
+
+from .simplex import Array, expm1_minus
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What a rule may look at: the rewards of one group (last axis), through these alone."""
+
+    mean: Array  # (..., 1)
+    deviation: Array  # (..., K), reward - mean
+    expectation: Callable[[Array], Array]  # (..., K) -> (..., 1)
+    maximum: Callable[[Array], Array]  # (..., K) -> (..., 1), over arms that have weight
+    group_size: int | None  # None where the behavior policy is known
+    weights: Array | None = None  # (..., K), the behavior policy where it is known
+    temperature: float | None = None  # advantages will be divided by it; None if unknown
+
+
+Rule = Callable[[Statistics], tuple[Array | float, Array | float]]
+"""Statistics -> (offset, scale); each broadcasts against (..., K)."""
+
+
+@dataclass(frozen=True)
+class Moments:
+    r"""The advantage and its decomposition, each elementwise accurate.
+
+    ``advantage`` $A$ (..., K) is accurate where deviation and mean cancel, ``mean`` $E_\mu A$ (...) and ``deviation``
+    $A - E_\mu A$ (..., K) are accurate where they are tiny against the rewards.
+    """
+
+    advantage: np.ndarray
+    deviation: np.ndarray
+    mean: np.ndarray
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A baseline rule with its name and formula.
+
+    Attributes:
+        name: short name.
+        formula: one line, for tables.
+        rule: see :data:`Rule`.
+        measure: "behavior", or "reference": the policy whose samples the rule averages over (A*-PO).
+        transform: optional map applied to rewards before the rule: (rewards, weights or None) -> rewards.
+    """
+
+    name: str
+    formula: str
+    rule: Rule
+    measure: str = "behavior"
+    transform: Callable[[Array, Array | None], Array] | None = None
+
+    def exact(
+        self,
+        reward: np.ndarray,
+        behavior: np.ndarray,
+        reference: np.ndarray | None = None,
+        temperature: float | None = None,
+    ) -> Moments:
+        """Advantages under a known behavior policy (population expectations).
+
+        Args:
+            reward: (..., K) float64.
+            behavior: (..., K), a validated policy; read as behavior / sum(behavior).
+            reference: (..., K) or None; used by rules that average over reference samples.
+            temperature: what the advantages will be divided by, if known: rules whose own temperature is not much
+                larger may then take exponentials in double precision, which is many times faster.
+
+        Returns:
+            Moments in float64; intermediate work is in ``numpy.longdouble`` (64-bit mantissa on x86). Where a platform
+            has no wider type, an advantage much smaller than the reward range keeps absolute accuracy only.
+        """
+        rows = np.broadcast_shapes(reward.shape, behavior.shape)
+        rewards, behavior = np.broadcast_to(reward, rows), np.broadcast_to(behavior, rows)
+        if self.transform is not None:
+            rewards = self.transform(rewards, behavior)
+        measure = behavior
+        if self.measure == "reference" and reference is not None:
+            measure = np.broadcast_to(reference, rows)
+        flat = [array.reshape(-1, rows[-1]) for array in (rewards, behavior, measure)]
+        advantage = np.empty(flat[0].shape)
+        deviation = np.empty(flat[0].shape)
+        mean = np.empty(len(flat[0]))
+        step = max(1, 2**13 // rows[-1])  # blocks that fit a cache bound the memory that extended precision takes
+        for start in range(0, len(mean), step):
+            block = slice(start, start + step)
+            parts = (array[block] for array in flat)
+            advantage[block], deviation[block], mean[block] = self._exact_rows(*parts, temperature)
+        return Moments(advantage.reshape(rows), deviation.reshape(rows), mean.reshape(rows[:-1]))
+
+    def _exact_rows(
+        self, reward: np.ndarray, behavior: np.ndarray, measure: np.ndarray, temperature: float | None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        own = statistics = _exact_statistics(reward, behavior, temperature)
+        if self.measure != "behavior":
+            statistics = _exact_statistics(reward, measure, temperature)
+        offset, scale = self.rule(statistics)
+        offset = offset + (statistics.mean - own.mean)  # as seen from the mean under the behavior policy
+        advantage = scale * (own.deviation - offset)
+        mean = own.expectation(advantage) if np.ndim(offset) and np.shape(offset)[-1] > 1 else -offset * scale
+        mean = np.broadcast_to(np.asarray(mean), (len(reward), 1))
+        return (
+            advantage.astype(np.float64),
+            (scale * own.deviation).astype(np.float64),
+            mean[:, 0].astype(np.float64),
+        )
+
+    def group(self, reward: Array) -> Array:
+        """Advantages estimated from sampled groups.
+
+        Args:
+            reward: (..., G), one group on the last axis; numpy or torch, floating point.
+
+        Returns:
+            (..., G), the same type.
+
+        Raises:
+            ValueError: the group is empty, or has one sample where the rule leaves one out or divides by a spread.
+        """
+        xp = array_namespace(reward)
+        size = reward.shape[-1]
+        if size == 0:
+            raise ValueError(f"reward has shape {tuple(reward.shape)}; a group must hold at least one sample")
+        rewards = reward if self.transform is None else self.transform(reward, None)
+
+        def average(values: Array) -> Array:
+            return xp.mean(values, axis=-1, keepdims=True)
+
+        def maximum(values: Array) -> Array:
+            return xp.max(values, axis=-1, keepdims=True)
+
+        mean = average(rewards)
+        deviation = rewards - mean
+        offset, scale = self.rule(Statistics(mean, deviation, average, maximum, size))
+        return scale * (deviation - offset)
+
+
+def _exact_statistics(reward: np.ndarray, weights: np.ndarray, temperature: float | None) -> Statistics:
+    wide = weights.astype(np.longdouble)
+    wide /= wide.sum(axis=-1, keepdims=True)
+    absent = weights == 0
+    if not absent.any():
+        absent = None  # the usual case, and the masks cost as much as the sums
+
+    def average(values: np.ndarray) -> np.ndarray:
+        values = values if absent is None else np.where(absent, 0, values)
+        return (wide * values).sum(axis=-1, keepdims=True)
+
+    def maximum(values: np.ndarray) -> np.ndarray:
+        values = values if absent is None else np.where(absent, -np.inf, values)
+        return values.max(axis=-1, keepdims=True)
+
+    values = reward.astype(np.longdouble)
+    first = average(values)
+    deviation = values - first
+    rest = average(deviation)  # what rounding left: the second pass makes the deviations centred
+    return Statistics(first + rest, deviation - rest, average, maximum, None, weights, temperature)
+
+
+# --- the rules -------------------------------------------------------------------------------------------------------
+
+
+def _constant_rule(statistics: Statistics, *, value: float) -> tuple[Array, float]:
+    return value - statistics.mean, 1.0
+
+
+def _shifted_rule(statistics: Statistics, *, shift: float) -> tuple[float, float]:
+    return shift, 1.0
+
+
+def _leave_one_out_rule(statistics: Statistics) -> tuple[float, float]:
+    if statistics.group_size is None:
+        return 0.0, 1.0
+    if statistics.group_size < 2:
+        raise ValueError("a leave-one-out baseline needs groups of at least 2 samples; got 1")
+    return 0.0, statistics.group_size / (statistics.group_size - 1)
+
+
+def _log_mean_exp_rule(statistics: Statistics, *, beta: float) -> tuple[Array, float]:
+    z = statistics.deviation / beta
+    temperature = statistics.temperature
+    if statistics.group_size is None and temperature is not None and beta <= 100 * temperature:
+        # Rounding an exponential moves V by eps * beta, and V / temperature by no more than 100 eps.
+        z = z.astype(np.float64)
+    return beta * _log_mean_exp(statistics, z), 1.0
+
+
+def _log_mean_exp(statistics: Statistics, z: Array) -> Array:
+    """log E e^z (..., 1) for centred z: log1p(E phi(z)) unless z is large, shifted by its maximum there.
+
+    phi >= 0, so that the first form keeps relative accuracy also where all that tilts the policy is rare.
+    """
+    xp = array_namespace(z)
+    top = statistics.maximum(z)
+    small = top <= 30
+    near = far = xp.zeros_like(top)
+    if bool(xp.any(small)):
+        near = xp.log1p(statistics.expectation(expm1_minus(xp.where(small & (z <= top), z, xp.zeros_like(z)))))
+    if not bool(xp.all(small)):
+        # Arms without weight may lie above the maximum: they must not overflow.
+        below = xp.where(z <= top, z - top, xp.zeros_like(z))
+        far = top + xp.log(statistics.expectation(xp.exp(below)))
+    return xp.where(small, near, far)
+
+
+def _leave_one_out_log_mean_exp_rule(statistics: Statistics, *, beta: float) -> tuple[Array, float]:
+    size = statistics.group_size
+    if size is None:
+        return _log_mean_exp_rule(statistics, beta=beta)
+    if size < 2:
+        raise ValueError("a leave-one-out baseline needs groups of at least 2 samples; got 1")
+    z = statistics.deviation / beta
+    xp = array_namespace(z)
+    others = z[..., None, :] + xp.where(xp.eye(size, dtype=xp.bool), -xp.inf, 0.0)  # row i lacks sample i
+    top = xp.max(others, axis=-1, keepdims=True)
+    total = xp.sum(xp.exp(others - top), axis=-1)
+    return beta * (top[..., 0] + xp.log(total / (size - 1))), 1.0
+
+
+def _log_sum_exp_rule(statistics: Statistics, *, beta: float, group_size: float) -> tuple[Array, float]:
+    offset, scale = _log_mean_exp_rule(statistics, beta=beta)
+    if statistics.group_size is None:  # in extended precision, like everything exact
+        return offset + beta * np.log(np.longdouble(group_size)), scale
+    return offset + beta * math.log(statistics.group_size), scale
+
+
+def _standardized_rule(statistics: Statistics, *, epsilon: float, shift: float) -> tuple[float, Array]:
+    size = statistics.group_size
+    if size == 1:
+        raise ValueError("a standardized baseline needs groups of at least 2 samples; got 1")
+    correction = 1.0 if size is None else size / (size - 1)
+    variance = statistics.expectation(statistics.deviation**2) * correction
+    return shift, 1.0 / (variance**0.5 + epsilon)
+
+
+def _quantile(reward: Array, weights: Array | None) -> Array:
+    r"""$F(r) = P(r' \le r)$ of every reward (..., K) within its row: under the policy, or among the samples."""
+    if weights is None:
+        xp = array_namespace(reward)
+        below = reward[..., None, :] <= reward[..., :, None]
+        return xp.mean(xp.astype(below, reward.dtype), axis=-1)
+    order = np.argsort(reward, axis=-1)
+    ranked = np.take_along_axis(reward, order, axis=-1)
+    cumulative = np.cumsum(np.take_along_axis(weights, order, axis=-1), axis=-1)
+    # The last of each run of ties holds the run's value of F: a running minimum from the right carries it over.
+    last_of_run = np.concatenate([ranked[..., 1:] != ranked[..., :-1], np.full_like(ranked[..., :1], True)], axis=-1)
+    cumulative = np.where(last_of_run, cumulative, np.inf)
+    cumulative = np.minimum.accumulate(cumulative[..., ::-1], axis=-1)[..., ::-1]
+    return np.take_along_axis(cumulative, np.argsort(order, axis=-1), axis=-1)
+
+
+# --- constructors ----------------------------------------------------------------------------------------------------
+
+
+def none() -> Baseline:
+    """No baseline: A = r."""
+    return Baseline("none", "V = 0", partial(_constant_rule, value=0.0))
+
+
+def constant(value: float) -> Baseline:
+    """A fixed baseline V = value, in units of reward.
+
+    >>> import numpy as np
+    >>> constant(0.5).group(np.array([0.0, 1.0]))
+    array([-0.5,  0.5])
+    """
+    return Baseline("constant", f"V = {value:g}", partial(_constant_rule, value=_finite("value", value)))
+
+
+def mean() -> Baseline:
+    r"""The mean reward $V = E_\mu r$."""
+    return Baseline("mean", "V = E r", partial(_shifted_rule, shift=0.0))
+
+
+def shifted_mean(shift: float) -> Baseline:
+    r"""The mean reward moved by ``shift`` (in units of reward): $V = E_\mu r + \text{shift}$.
+
+    ``shift = -beta`` is the beta-shifted mean; ``shift < 0`` is AsymRE's $\delta V$.
+
+    >>> import numpy as np
+    >>> shifted_mean(-0.5).group(np.array([0.0, 1.0]))
+    array([0., 1.])
+    """
+    sign = "-" if shift < 0 else "+"
+    return Baseline(
+        "shifted mean",
+        f"V = E r {sign} {abs(shift):g}",
+        partial(_shifted_rule, shift=_finite("shift", shift)),
+    )
+
+
+def leave_one_out() -> Baseline:
+    """Mean of the other samples of the group; with an exact policy, its mean.
+
+    >>> import numpy as np
+    >>> leave_one_out().group(np.array([0.0, 0.0, 1.0]))
+    array([-0.5, -0.5,  1. ])
+    """
+    return Baseline("leave one out", "V_i = mean of r_j, j != i", _leave_one_out_rule)
+
+
+def log_mean_exp(beta: float, measure: str = "behavior") -> Baseline:
+    r"""The soft value $V_\beta = \beta \log E_\mu e^{r/\beta}$, non-increasing in $\beta$.
+
+    Args:
+        beta: temperature, > 0, in units of reward.
+        measure: "behavior" or "reference": whose samples are averaged (A*-PO uses the reference policy's).
+
+    Raises:
+        ValueError: beta is not positive and finite, or an unknown measure.
+    """
+    if measure not in ("behavior", "reference"):
+        raise ValueError(f"measure is {measure!r}; it must be 'behavior' or 'reference'")
+    rule = partial(_log_mean_exp_rule, beta=_positive("beta", beta))
+    return Baseline("log mean exp", f"V = {beta:g} log E exp(r/{beta:g})", rule, measure)
+
+
+def leave_one_out_log_mean_exp(beta: float) -> Baseline:
+    r"""$\beta \log$ of the mean of $e^{r_j/\beta}$ over the other samples; with an exact policy, $V_\beta$."""
+    rule = partial(_leave_one_out_log_mean_exp_rule, beta=_positive("beta", beta))
+    return Baseline("leave-one-out log mean exp", f"V_i = {beta:g} log mean exp(r_j/{beta:g}), j != i", rule)
+
+
+def log_sum_exp(beta: float, group_size: float) -> Baseline:
+    r"""$\beta \log \sum_i e^{r_i/\beta}$: a log-mean-exp that lacks its $-\beta \log G$, as seen in public code.
+
+    With an exact policy ``group_size`` stands for G; a sampled group uses its own size.
+    """
+    rule = partial(_log_sum_exp_rule, beta=_positive("beta", beta), group_size=_positive("group_size", group_size))
+    return Baseline("log sum exp", f"V = {beta:g} log sum exp(r/{beta:g})", rule)
+
+
+def standardized(epsilon: float = 1e-4, shift: float = 0.0) -> Baseline:
+    r"""GRPO's $A = (r - E r - \text{shift})/(\sigma + \epsilon)$.
+
+    $\sigma$ is the population standard deviation for an exact policy and the unbiased one (G - 1) for a group.
+
+    >>> import numpy as np
+    >>> standardized(0.0).group(np.array([0.0, 1.0])).round(4)
+    array([-0.7071,  0.7071])
+    """
+    if not (epsilon >= 0 and np.isfinite(epsilon)):
+        raise ValueError(f"epsilon is {epsilon}; it must be a finite number >= 0")
+    rule = partial(_standardized_rule, epsilon=epsilon, shift=_finite("shift", shift))
+    return Baseline("standardized", f"A = (r - E r)/(std + {epsilon:g})", rule)
+
+
+def quantile(value: float) -> Baseline:
+    r"""QRPO: rewards replaced by their quantile $F_\mu(r) \in (0, 1]$, then a constant baseline."""
+    rule = partial(_constant_rule, value=_finite("value", value))
+    return Baseline("quantile", f"A = F(r) - {value:g}", rule, transform=_quantile)
+
+
+def _positive(name: str, value: float) -> float:
+    if not (value > 0 and np.isfinite(value)):
+        raise ValueError(f"{name} is {value}; it must be a finite number > 0")
+    return float(value)
+
+
+def _finite(name: str, value: float) -> float:
+    if not np.isfinite(value):
+        raise ValueError(f"{name} is {value}; it must be a finite number")
+    return float(value)

@@ -1,0 +1,159 @@
+"""The catalogue: every objective by name, with its formula, parameters, source and notes on public implementations."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
+from types import MappingProxyType
+
+from .algorithm import Algorithm, Level, as_baseline
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of an entry: its published default and what values are allowed.
+
+    ``low`` and ``high`` bound it, exclusively unless ``closed``; infinite values need ``infinite``.
+    """
+
+    default: float
+    description: str
+    low: float = -math.inf
+    high: float = math.inf
+    closed: bool = False
+    infinite: bool = False
+
+    def check(self, entry: str, name: str, value: object) -> float:
+        """The value as a float, or a ValueError that says what is allowed."""
+        number = float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else math.nan
+        inside = self.low <= number <= self.high if self.closed else self.low < number < self.high
+        if (math.isfinite(number) and inside) or (self.infinite and number == math.inf):
+            return number
+        raise ValueError(f"{entry}: {name} is {value!r}; it must be {self.allowed}")
+
+    @property
+    def allowed(self) -> str:
+        """What values are allowed, in words."""
+        kind = "a number" if self.infinite else "a finite number"
+        more, less = (">=", "<=") if self.closed else (">", "<")
+        bounds = [f"{more} {self.low:g}"] * math.isfinite(self.low) + [f"{less} {self.high:g}"] * math.isfinite(
+            self.high
+        )
+        return " ".join([kind, " and ".join(bounds)]).strip()
+
+
+def positive(default: float, description: str, infinite: bool = False) -> Parameter:
+    """A parameter that must be > 0."""
+    return Parameter(default, description, low=0.0, infinite=infinite)
+
+
+def nonnegative(default: float, description: str) -> Parameter:
+    """A parameter that must be >= 0."""
+    return Parameter(default, description, low=0.0, closed=True)
+
+
+def fraction(default: float, description: str) -> Parameter:
+    """A parameter strictly between 0 and 1."""
+    return Parameter(default, description, low=0.0, high=1.0)
+
+
+def real(default: float, description: str) -> Parameter:
+    """Any finite number."""
+    return Parameter(default, description)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One objective of the catalogue.
+
+    Attributes:
+        name: what ``ps.algorithm`` takes.
+        title: the objective's name in full.
+        coefficient: its gradient coefficient as a formula, l for the log-ratio, A for the advantage, rho = exp(l).
+        target: its induced target as a formula or in words.
+        family: "regression", "policy gradient", "ratio", "weighted", "preference" or "value".
+        level: where the source takes its log-ratio.
+        parameters: name -> Parameter, with the published defaults.
+        source: where it was published.
+        make: parameters -> Algorithm (without name, level and parameters, which the entry fills in).
+        notes: what public implementations do differently.
+    """
+
+    name: str
+    title: str
+    coefficient: str
+    target: str
+    family: str
+    level: Level
+    source: str
+    make: Callable[..., Algorithm]
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    notes: str = ""
+
+    def algorithm(self, baseline: object = None, **values: object) -> Algorithm:
+        """The algorithm with these parameters; see :func:`pessimism.algorithm`."""
+        for name in values:
+            if name not in self.parameters:
+                known = ", ".join([*self.parameters, "baseline"])
+                raise ValueError(f"{self.name} has no parameter {name!r}; known parameters: {known}")
+        filled = {
+            name: parameter.check(self.name, name, values.get(name, parameter.default))
+            for name, parameter in self.parameters.items()
+        }
+        made = replace(self.make(**filled), name=self.name, level=self.level, parameters=MappingProxyType(filled))
+        return made if baseline is None else replace(made, baseline=as_baseline(baseline))  # type: ignore[arg-type]
+
+    @property
+    def closed_form(self) -> bool:
+        """Whether the induced target has a closed form (else it is found numerically)."""
+        return self.algorithm().induced is not None
+
+    @property
+    def is_variant(self) -> bool:
+        """Whether this is an implementation that differs from its source (``where.name``)."""
+        return "." in self.name
+
+
+@cache
+def catalogue() -> Mapping[str, Entry]:
+    """All entries by name, sources first, then the named variants.
+
+    >>> entry = catalogue()["oapl"]
+    >>> entry.coefficient, entry.parameters["beta2"].default
+    ('A - beta2 l', 0.001)
+    """
+    from .entries import ENTRIES
+
+    table = {entry.name: entry for entry in ENTRIES}
+    if len(table) != len(ENTRIES):
+        raise ValueError("two catalogue entries share a name")
+    return MappingProxyType(table)
+
+
+def algorithm(name: str, *, baseline: object = None, **parameters: object) -> Algorithm:
+    """The catalogue's algorithm of that name.
+
+    Args:
+        name: a key of :func:`catalogue`.
+        baseline: replaces the entry's baseline: a ``Baseline``, a number, or a function (reward, behavior) -> V.
+        **parameters: as the entry lists them; defaults are the published ones.
+
+    Raises:
+        ValueError: an unknown name or parameter (the message lists the known ones), or a value out of range.
+
+    >>> algorithm("oapl", beta1=1.0, beta2=0.5).parameters["beta2"]
+    0.5
+    >>> algorithm("oapl", beta=1.0)
+    Traceback (most recent call last):
+    ...
+    ValueError: oapl has no parameter 'beta'; known parameters: beta1, beta2, baseline
+    """
+    known = catalogue()
+    if name not in known:
+        close = difflib.get_close_matches(str(name), known, n=3)
+        hint = f"did you mean {' or '.join(close)}? " if close else ""
+        raise ValueError(f"unknown algorithm {name!r}; {hint}known algorithms: {', '.join(known)}")
+    return known[name].algorithm(baseline, **parameters)

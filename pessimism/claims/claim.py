@@ -1,0 +1,195 @@
+"""What a claim is: a statement with its source, the instances it is tried on, and a violation that says how wrong it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..bandit import Bandit
+
+if TYPE_CHECKING:
+    from .families import Family
+
+NOT_APPLICABLE = -np.inf
+"""The violation of an instance that a claim's hypotheses exclude; such instances are not counted."""
+
+HOLDS, FAILS, REFUTED, NOT_REFUTED = "holds", "FAILS", "refuted", "NOT REFUTED"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A batch of instances that share their temperatures.
+
+    Attributes:
+        family: where it comes from.
+        bandit: n instances, (n, K).
+        beta: regression temperature, in units of reward.
+        ratio: beta1 / beta, the baseline's temperature against the regression's, for decoupled ones.
+        offset: (V - V*) / beta, for claims that place the baseline against the soft value V* = beta log E exp(r/beta).
+        seed: for what a check draws itself.
+    """
+
+    family: str
+    bandit: Bandit
+    beta: float
+    ratio: float = 2.0
+    offset: float = -1.0
+    seed: int = 0
+
+    @property
+    def size(self) -> int:
+        """Number of instances."""
+        return self.bandit.behavior.shape[0]
+
+    def row(self, index: int) -> Case:
+        """The one instance ``index`` as a case of its own."""
+        bandit = self.bandit
+        reference = None if bandit.reference is None else bandit.reference[index : index + 1]
+        part = Bandit(bandit.behavior[index : index + 1], bandit.reward[index : index + 1], reference)
+        return replace(self, bandit=part)
+
+    def with_reward(self, reward: np.ndarray) -> Case:
+        """The same case with other rewards (n, K)."""
+        return replace(self, bandit=Bandit(self.bandit.behavior, reward, self.bandit.reference))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The first instance as plain Python values."""
+        found: dict[str, Any] = {"family": self.family, "arms": self.bandit.arms, "beta": self.beta}
+        found |= {"ratio": self.ratio, "offset": self.offset, "seed": self.seed}
+        found["behavior"] = self.bandit.behavior[0].tolist()
+        found["reward"] = self.bandit.reward[0].tolist()
+        if self.bandit.reference is not None:
+            found["reference"] = self.bandit.reference[0].tolist()
+        return found
+
+    def __str__(self) -> str:
+        def arms(row: np.ndarray) -> str:
+            return np.array2string(row, precision=6, threshold=8, separator=", ")
+
+        bandit = self.bandit
+        reference = "" if bandit.reference is None else f", reference = {arms(bandit.reference[0])}"
+        return f"behavior = {arms(bandit.behavior[0])}, reward = {arms(bandit.reward[0])}{reference}, beta = {self.beta:g}"
+
+
+Check = Callable[[Case], np.ndarray]
+"""Case of n instances -> violations (n,): scale-free, NaN counts as failing, ``NOT_APPLICABLE`` as not tried."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement about targets and how to try it.
+
+    Attributes:
+        id: "topic.name".
+        statement: one sentence; formulas in plain text.
+        source: where it comes from; "derived here" unless a paper is named.
+        families: what it is tried on.
+        check: violations of a case; more than ``tolerance`` refutes the statement on that instance.
+        tolerance: set by the conditioning of what is compared, see each claim.
+        proof: returns True iff sympy proves it (lazily imported), or None where there is no symbolic proof.
+        proves: what the proof covers, where that is less than the statement.
+        refuted: the statement is false in general; to find a counterexample is what is expected.
+        search: for refuted claims: cases in the order of increasing size, to find the smallest counterexample.
+        confirm: for refuted claims: whether a case of one instance violates the statement in exact or 50-digit arithmetic.
+        falsify: whether the falsification search makes sense (not for fixed instances).
+        effort: share of the usual number of falsification examples, below 1 for slow checks.
+    """
+
+    id: str
+    statement: str
+    source: str
+    families: tuple[Family, ...]
+    check: Check
+    tolerance: float
+    proof: Callable[[], bool] | None = None
+    proves: str = ""
+    refuted: bool = False
+    search: Callable[[], Iterator[Case]] | None = None
+    confirm: Callable[[Case], bool] | None = None
+    falsify: bool = True
+    effort: float = 1.0
+
+    def violations(self, case: Case) -> np.ndarray:
+        """``check`` with its contract enforced: one violation per instance, as float64."""
+        found = np.asarray(self.check(case), dtype=np.float64)
+        if found.shape != (case.size,):
+            raise ValueError(f"claim {self.id}: check returned shape {found.shape} for {case.size} instances")
+        return found
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a claim.
+
+    Attributes:
+        claim: the claim.
+        verdict: "holds", "FAILS", "refuted" (carried as false, and a counterexample was found again) or "NOT REFUTED".
+        worst: largest violation over all instances, the search included; NaN where a check returned NaN; for refuted
+            claims that of the counterexample.
+        instances: how many instances it was tried on.
+        seconds: wall-clock time.
+        counterexample: the instance of the largest violation if it refutes the statement, else None; the smallest one
+            found for refuted claims.
+        proof: True (proved by sympy), False (sympy could not), None (no symbolic proof).
+        error: what was raised, if a check raised.
+    """
+
+    claim: Claim
+    verdict: str
+    worst: float
+    instances: int
+    seconds: float
+    counterexample: Case | None = None
+    proof: bool | None = None
+    error: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether this is the expected verdict."""
+        return self.verdict in (HOLDS, REFUTED)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain Python values, ready for JSON (a non-finite ``worst`` is left to the writer)."""
+        return {
+            "id": self.claim.id,
+            "statement": self.claim.statement,
+            "source": self.claim.source,
+            "verdict": self.verdict,
+            "ok": self.ok,
+            "worst": self.worst,
+            "tolerance": self.claim.tolerance,
+            "instances": self.instances,
+            "seconds": self.seconds,
+            "proof": self.proof,
+            "proves": self.claim.proves,
+            "counterexample": None if self.counterexample is None else self.counterexample.to_dict(),
+            "error": self.error,
+        }
+
+
+@dataclass
+class Tally:
+    """Running worst violation over cases."""
+
+    worst: float = NOT_APPLICABLE
+    case: Case | None = None
+    instances: int = 0
+    sick: bool = field(default=False)  # a NaN was seen; nothing outranks it
+
+    def add(self, violations: np.ndarray, case: Case) -> None:
+        """Take in the violations (n,) of a case."""
+        self.instances += int((violations != NOT_APPLICABLE).sum())
+        if self.sick:
+            return
+        sick = np.isnan(violations)
+        index = int(sick.argmax()) if sick.any() else int(violations.argmax())
+        self.sick = bool(sick.any())
+        if self.sick or violations[index] > self.worst:
+            self.worst, self.case = float(violations[index]), case.row(index)
+
+    def exceeds(self, tolerance: float) -> bool:
+        """Whether the statement is violated: beyond the tolerance, or NaN."""
+        return self.sick or self.worst > tolerance

@@ -1,0 +1,251 @@
+"""Claims about log-ratio regression in the negative regime, where the baseline exceeds the soft value."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy.special import lambertw
+
+from .. import stationary
+from ..bandit import Bandit
+from ..baselines import Baseline, Statistics, log_mean_exp
+from ..catalogue import algorithm
+from .claim import NOT_APPLICABLE, Case, Claim
+from .families import HUGE_BETA, NEAR_BOUNDARY, RANDOM, SMALL, TIES, ZERO_PROBABILITY, Family
+from .regression import HERE, SOLVED, excluded
+from .support import Array, advantages, combined, disorder, induced, mean, nominal, over_arms, regression, share, size
+
+MIDDLING = (RANDOM, NEAR_BOUNDARY, TIES, ZERO_PROBABILITY, HUGE_BETA, *SMALL)
+
+
+def critical_offset(weights: Array, nominal_log_ratio: Array) -> Array:
+    r"""d_c/beta = log E[rho~], rho~ = -W0(-kappa_m e^a)/kappa_m, kappa_m = e^(-1 - max a), scipy's W; (..., 1)."""
+    a = np.where(weights > 0, nominal_log_ratio, -np.inf).astype(np.float64)
+    top = a.max(axis=-1, keepdims=True)
+    argument = np.maximum(-np.exp(a - top - 1), -np.exp(-1.0))
+    # At the branch point itself rounding may leave the real line by sqrt(eps).
+    ratio = -lambertw(argument).real
+    total = (weights * ratio).sum(axis=-1, keepdims=True) / weights.sum(axis=-1, keepdims=True)
+    return np.log(total) + 1 + top
+
+
+def beyond_soft_value(beta: float, fraction: float) -> Baseline:
+    """V = V* + fraction * d_c."""
+    soft = log_mean_exp(beta).rule
+
+    def rule(statistics: Statistics) -> tuple[Any, Any]:
+        value, scale = soft(statistics)
+        assert statistics.weights is not None
+        log_ratio = (statistics.deviation - value) / beta
+        return value + fraction * beta * critical_offset(statistics.weights, log_ratio), scale
+
+    return Baseline("beyond soft value", f"V = V* + {fraction:g} d_c", rule)
+
+
+def _varied(bandit: Bandit) -> Array:
+    """Whether rewards differ among the arms that are played, visibly against rounding."""
+    seen = bandit.behavior > 0
+    low = np.where(seen, bandit.reward, np.inf).min(axis=-1)
+    high = np.where(seen, bandit.reward, -np.inf).max(axis=-1)
+    return high - low > 1e-6 * np.maximum(np.abs(high), np.abs(low))
+
+
+def persists(case: Case) -> Array:
+    """Up to d_c the principal solution exists, with lambda < 0 and |kappa| rho <= 1 on every arm."""
+    bandit, seen, found = case.bandit, case.bandit.behavior > 0, []
+    for fraction in (0.1, 0.5, 0.95):
+        target = induced(bandit, regression(case.beta, beyond_soft_value(case.beta, fraction)))
+        kappa = np.asarray(target.normalizer)[:, None] / case.beta
+        steep = over_arms(-kappa * np.exp(target.log_ratio), seen)
+        closed = np.asarray(target.method) == "closed form"
+        found += [np.where(closed, 0.0, 1.0), np.maximum(kappa[:, 0], 0.0), np.maximum(steep - 1, 0.0)]
+    return combined(*found)
+
+
+def ends(case: Case) -> Array:
+    """Beyond d_c there is no principal solution: the closed form declines."""
+    bandit = case.bandit
+    found = []
+    for fraction in (1.001, 1.1, 3.0):
+        chosen = regression(case.beta, beyond_soft_value(case.beta, fraction))
+        assert chosen.induced is not None
+        solved = chosen.induced(bandit, chosen.baseline.exact(bandit.reward, bandit.behavior)).solved
+        found.append(np.where(solved, 1.0, 0.0))
+    return excluded(_varied(bandit), combined(*found))
+
+
+def offset_bound(case: Case) -> Array:
+    """0 < d_c < beta where rewards differ; d_c = beta where they do not."""
+    chosen = regression(case.beta, log_mean_exp(case.beta))
+    found = critical_offset(case.bandit.behavior, advantages(case.bandit, chosen) / case.beta)[:, 0]
+    # W0 next to its branch point has a square-root singularity: half the digits.
+    return np.maximum(np.maximum(found - 1, -found), np.where(_varied(case.bandit), 0.0, np.abs(found - 1)))
+
+
+def aggressive(case: Case) -> Array:
+    """log pi - log pi* is non-decreasing in the reward for V* < V < V* + d_c, and steeper than nominal."""
+    bandit, seen, found = case.bandit, case.bandit.behavior > 0, []
+    for fraction in (0.1, 0.5, 0.95):
+        chosen = regression(case.beta, beyond_soft_value(case.beta, fraction))
+        target, other = induced(bandit, chosen), nominal(bandit, chosen)
+        gap = np.where(seen, target.log_ratio - other.log_ratio, 0.0)
+        scale = size(other.log_ratio, seen) + size(advantages(bandit, chosen) / case.beta, seen)
+        found.append(share(disorder(bandit.reward, gap, seen), scale[:, 0]))
+        values = [mean(np.exp(t.log_ratio) * bandit.reward, bandit) for t in (other, target)]
+        found.append(share(np.maximum(values[0] - values[1], 0.0), size(bandit.reward, seen)[:, 0]))
+    return combined(*found)
+
+
+def _minima(bandit: Bandit, row: int, beta: float, delta: float) -> list:
+    behavior, reward = bandit.behavior[row], bandit.reward[row]
+    seen = behavior > 0
+    weights = behavior[seen] / behavior[seen].sum()
+    z = reward[seen] / beta
+    log_ratio = z - z.max() - np.log((weights * np.exp(z - z.max())).sum())
+    return stationary.regression_minima(weights, log_ratio, delta)
+
+
+def minima_are_stationary(case: Case) -> Array:
+    """Every reported minimum solves beta log rho + lambda rho = A and is a policy; losses are sorted; none is missed at V <= V*."""
+    bandit, beta = case.bandit, case.beta
+    found = np.zeros(case.size)
+    for row in range(case.size):
+        for delta in (-1.0, 2.0):
+            minima = _minima(bandit, row, beta, delta)
+            weights = bandit.behavior[row][bandit.behavior[row] > 0]
+            z = bandit.reward[row][bandit.behavior[row] > 0] / beta
+            log_ratio = z - z.max() - np.log((weights * np.exp(z - z.max())).sum() / weights.sum())
+            faults = [0.0 if minima and (delta > 0 or len(minima) == 1) else 1.0]
+            for point in minima:
+                pull = point.kappa * np.exp(point.log_ratio)
+                residual = point.log_ratio + pull - (log_ratio - delta)
+                faults.append(float((np.abs(residual) / (1 + np.abs(pull) + np.abs(log_ratio))).max()))
+                faults.append(abs(float((weights * np.exp(point.log_ratio)).sum() / weights.sum()) - 1))
+            losses = [point.loss_over_beta for point in minima]
+            faults += [float(later < earlier) for earlier, later in zip(losses, losses[1:], strict=False)]
+            found[row] = max(faults) if np.isfinite(faults).all() else np.nan
+    return found
+
+
+EXAMPLE_BEHAVIOR = np.array([0.118, 0.273, 0.0989, 0.0211, 0.489])
+EXAMPLE_REWARD = np.array([0.914, -0.02, -1.249, -0.314, 0.054])
+
+
+def _example_family() -> Family:
+    """The example of five minima, its arms permuted and its rewards and temperature moved to other units."""
+
+    def make(generator: np.random.Generator, count: int):  # noqa: ANN202
+        for _ in range(4):
+            rows = -(-count // 4)
+            order = generator.permuted(np.tile(np.arange(5), (rows, 1)), axis=-1)
+            unit = float(10.0 ** generator.uniform(-3, 3))
+            reward = unit * (EXAMPLE_REWARD[order] + generator.uniform(-1, 1, size=(rows, 1)))
+            # mu sums to 1.0000: as printed.
+            yield Case("the example, in other units and orders", Bandit(EXAMPLE_BEHAVIOR[order], reward), 0.7 * unit)
+
+    return Family("five minima", make, 1.0)
+
+
+def five_minima(case: Case) -> Array:
+    """At V = V* + 3 (in units where beta = 0.7): five minima, one per arm, the best with pi = .986 on the rarest arm."""
+    found = np.ones(case.size)
+    for row in range(case.size):
+        minima = _minima(case.bandit, row, case.beta, 3 / 0.7)
+        policies = [case.bandit.behavior[row] * np.exp(point.log_ratio) for point in minima]
+        arms = sorted(int(policy.argmax()) for policy in policies)
+        rarest = int(case.bandit.behavior[row].argmin())
+        if arms == [0, 1, 2, 3, 4] and policies[0].argmax() == rarest:
+            found[row] = abs(policies[0][rarest] - 0.986)
+    return found
+
+
+def missing_log_group(case: Case) -> Array:
+    """On a group's own (uniform) measure a baseline beta1 log sum exp(r/beta1) is above V*_beta2: negative regime."""
+    bandit = Bandit(np.full(case.bandit.behavior.shape, 1 / case.bandit.arms), case.bandit.reward)
+    group = float(bandit.arms)
+    if group < 2:
+        return np.full(case.size, NOT_APPLICABLE)
+    chosen = algorithm(
+        "oapl.missing_log_g", beta1=case.ratio * case.beta, beta2=case.beta, group_size=group
+    )
+    advantage = advantages(bandit, chosen) / case.beta
+    top = advantage.max(axis=-1)
+    level = top + np.log(np.exp(advantage - top[:, None]).mean(axis=-1))  # (V* - V)/beta
+    # Equality is approached where one arm has all the weight in both sums: rounding of a difference of size |a|.
+    return np.maximum(share(np.maximum(level, 0.0), np.abs(top), np.abs(advantage).max(axis=-1)), 0.0)
+
+
+def missing_log_population(case: Case) -> Array:
+    """The same with exact expectations and any group size G, which is false: a best arm rarer than 1/G."""
+    chosen = algorithm("oapl.missing_log_g", beta1=case.ratio * case.beta, beta2=case.beta, group_size=2.0)
+    bandit = case.bandit
+    advantage = np.where(bandit.behavior > 0, advantages(bandit, chosen) / case.beta, -np.inf)
+    top = advantage.max(axis=-1)
+    weights = bandit.behavior / bandit.behavior.sum(axis=-1, keepdims=True)
+    level = top + np.log((weights * np.exp(advantage - top[:, None])).sum(axis=-1))
+    return np.maximum(level, 0.0) / (1 + np.abs(level))
+
+
+CLAIMS = (
+    Claim(
+        "negative.persists",
+        "For V* < V <= V* + d_c the principal solution persists, with lambda < 0 and |lambda| rho <= beta.",
+        HERE,
+        MIDDLING,
+        persists,
+        # 1 - |kappa| rho is at least of order sqrt(1 - fraction) here, far above rounding; methods and signs are exact.
+        1e-9,
+    ),
+    Claim(
+        "negative.ends",
+        "Beyond V* + d_c, d_c = beta log E[-W0(-k e^a)/k], k = exp(-1 - max a), no principal solution exists.",
+        HERE,
+        MIDDLING,
+        ends,
+        0.0,
+    ),
+    Claim(
+        "negative.offset",
+        "0 < d_c < beta where rewards differ; d_c = beta where they agree.",
+        HERE,
+        MIDDLING,
+        offset_bound,
+        # W0 has a square-root singularity at the branch point, where the top arm sits: half the digits of float64.
+        1e-7,
+    ),
+    Claim(
+        "negative.aggressive",
+        "For V* < V <= V* + d_c the target is more aggressive than nominal: log(pi/pi*) is non-decreasing in the reward.",
+        HERE,
+        MIDDLING,
+        aggressive,
+        SOLVED,
+    ),
+    Claim(
+        "negative.minima",
+        "The local minima of the regression loss solve its stationarity equation; at V <= V* there is exactly one.",
+        HERE,
+        SMALL,
+        minima_are_stationary,
+        1e-9,  # loss minima are found by bracketing in logs of the ratio, to about 1e-12 times ratios up to some hundreds
+        effort=0.3,
+    ),
+    Claim(
+        "negative.five_minima",
+        "At V = V* + 3 the five-arm example has five minima, one per arm, the best with pi = .986 on the rarest arm.",
+        HERE,
+        (_example_family(),),
+        five_minima,
+        5e-4,  # the statement gives three digits
+        falsify=False,
+    ),
+    Claim(
+        "negative.missing_log_g",
+        "A baseline that lacks - beta1 log G puts every group of G >= 2 samples in the negative regime, whatever beta2.",
+        HERE,
+        MIDDLING,
+        missing_log_group,
+        1e-14,
+    ),
+)

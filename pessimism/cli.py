@@ -1,0 +1,356 @@
+"""The command ``pessimism``: verify the claims, compare targets on a bandit, look an objective up."""
+
+from __future__ import annotations
+
+import fnmatch
+import io
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from .algorithm import Algorithm
+from .bandit import Bandit
+from .catalogue import algorithm as catalogue_algorithm
+from .files import check_writable, parse_number, write_whole
+from .objects import in_user_code, is_object_name, load_bandit, load_object
+
+if TYPE_CHECKING:
+    from .claims import Claim
+
+FAILED = 1
+BAD_INPUT = 2
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+PLOTS = (".png", ".pdf", ".svg")
+USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
+"""The class of all of typer's own errors; whether it is click's or a copy of it depends on typer's version."""
+
+
+class _Commands(TyperGroup):
+    """The commands, with a ``--json`` whose file may be left out."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, with_json_target(args))
+
+
+def with_json_target(arguments: Sequence[str]) -> list[str]:
+    """``--json`` alone means ``--json -``; only what follows it and ends in .json (or is ``-``) is its file.
+
+    >>> with_json_target(["catalogue", "--json", "grpo"])
+    ['catalogue', '--json', '-', 'grpo']
+    >>> with_json_target(["verify", "--json", "outcomes.json"])
+    ['verify', '--json', 'outcomes.json']
+    """
+    result: list[str] = []
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        result.append(argument)
+        if argument == "--json" and following != "-" and not following.lower().endswith(".json"):
+            result.append("-")
+    return result
+
+
+app = typer.Typer(
+    name="pessimism",
+    cls=_Commands,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+JsonOption = Annotated[
+    str | None,
+    typer.Option(
+        "--json",
+        metavar="[FILE.json]",
+        help="Write the result as JSON: to a file, or, without one or with -, to the output instead of the table. "
+        'Infinities are "inf" and "-inf", what is undefined is "nan".',
+    ),
+]
+
+
+@app.callback(invoke_without_command=True)
+def start(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    """What does an off-policy reinforcement-learning objective really optimise toward?"""
+    if version:
+        from . import __version__
+
+        _write(f"pessimism {__version__}\n")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        _write(context.get_help() + "\n")
+
+
+@app.command(short_help="Check every claim about the objectives.")
+def verify(
+    claim: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ID", help="Only this claim; a pattern such as 'regimes.*' takes several. Repeatable."),
+    ] = None,
+    algorithm: Annotated[
+        str | None,
+        typer.Option(metavar="MODULE:NAME", help="Check an objective of your own instead of the catalogue's."),
+    ] = None,
+    bandit: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE|MODULE:NAME", help="Check on this bandit too (JSON, CSV, NPZ). Repeatable."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of the generated instances.")] = 0,
+    json: JsonOption = None,
+) -> None:
+    """Check every claim about what the objectives drive toward. Exit status 1 if one fails."""
+    _check_json(json)
+    bandits = [load_bandit(where) for where in bandit or ()]
+    objective = None if algorithm is None else load_object(algorithm, Algorithm)
+    from .claims import verify as run_claims
+
+    claims = _chosen_claims(claim)
+    start = time.perf_counter()
+    with _progress() as progress:
+        outcomes = _in_code_of(
+            algorithm,
+            lambda: run_claims(claims, seed, extra_bandits=bandits, algorithm=objective, progress=progress),
+        )
+    seconds = time.perf_counter() - start
+    from .screens import details, outcome_table, succeeded, summary
+
+    if json is not None:
+        _write_json({"seed": seed, "claims": [outcome.to_dict() for outcome in outcomes]}, json)
+    if json != "-":
+        _show(outcome_table(outcomes), *details(outcomes), summary(outcomes, seconds))
+    if not all(map(succeeded, outcomes)):
+        raise typer.Exit(FAILED)
+
+
+@app.command(short_help="Compare induced and nominal target on a bandit.")
+def compare(
+    algorithm: Annotated[
+        str, typer.Argument(metavar="ALGORITHM", help="A name of the catalogue, or module:name for your own.")
+    ],
+    parameters: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE", help="Its parameters; defaults are the published ones."),
+    ] = None,
+    bandit: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|MODULE:NAME", help="The bandit: a JSON, CSV or NPZ file, or a Python object."),
+    ] = None,
+    behavior: Annotated[
+        str | None, typer.Option(metavar="P,P,...", help="Or inline: the behavior policy, e.g. 1/2,0.3,0.2.")
+    ] = None,
+    reward: Annotated[str | None, typer.Option(metavar="R,R,...", help="Inline: the reward of every arm.")] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(metavar="P,P,...", help="Inline: the anchor of the log-ratio, if not behavior."),
+    ] = None,
+    plot: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Draw the policies to a .png, .pdf or .svg file.")
+    ] = None,
+    json: JsonOption = None,
+) -> None:
+    """Compare the policy that an objective drives toward with the one it claims to."""
+    _check_json(json)
+    _check_plot(plot)
+    objective = _chosen_algorithm(algorithm, parameters or [])
+    world = _chosen_bandit(bandit, {"behavior": behavior, "reward": reward, "reference": reference})
+    from .compare import compare as run_comparison
+
+    where = algorithm if is_object_name(algorithm) else None
+    comparison = _in_code_of(where, lambda: run_comparison(world, objective))
+    if plot is not None:
+        image = io.BytesIO()
+        comparison.plot().savefig(image, format=Path(plot).suffix[1:].lower(), dpi=200)
+        write_whole(plot, image.getvalue())
+    if json is not None:
+        _write_json(comparison.to_dict(), json)
+    if json != "-":
+        from .render import comparison_table
+
+        table = comparison_table(comparison)
+        table.caption = None  # rich would wrap it to the width of the table
+        _show(table, comparison.verdict)
+
+
+@app.command(short_help="List the objectives, or show one in full.")
+def catalogue(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Show this entry in full.")] = None,
+    family: Annotated[str | None, typer.Option(metavar="FAMILY", help="Only entries of this family.")] = None,
+    json: JsonOption = None,
+) -> None:
+    """List the objectives, or show one with its formula, parameters, source and notes."""
+    _check_json(json)
+    from . import screens
+    from .catalogue import catalogue as read_catalogue
+
+    entries = list(read_catalogue().values())
+    families = list(dict.fromkeys(entry.family for entry in entries))
+    if family is not None and family not in families:
+        raise ValueError(f"unknown family {family!r}; known families: {', '.join(families)}")
+    if name is not None:
+        if family is not None:
+            raise ValueError("give a NAME or a --family, not both")
+        catalogue_algorithm(name)  # says which names are known
+        entries = [read_catalogue()[name]]
+    entries = [entry for entry in entries if family in (None, entry.family)]
+    if json is not None:
+        found = [screens.entry_dict(entry) for entry in entries]
+        _write_json(found[0] if name is not None else found, json)
+    if json != "-":
+        _show(*(screens.entry_screen(entries[0]) if name is not None else [screens.catalogue_table(entries)]))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command with these arguments (default: the process's) and return its exit status.
+
+    0: done. 1: a claim failed. 2: bad input, told in one line on the error stream. 130: interrupted. 141: whoever read
+    the output stopped reading.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name in any script prints in any locale
+    command = typer.main.get_command(app)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        return int(command.main(given, prog_name="pessimism", standalone_mode=False) or 0)
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except USAGE_ERROR as error:
+        return _complain(error.format_message())  # type: ignore[attr-defined]
+    except (ValueError, OSError) as error:
+        return _complain(str(error))
+
+
+def _complain(message: str) -> int:
+    print("error:", " ".join(message.split("\n")), file=sys.stderr)
+    return BAD_INPUT
+
+
+# --- what the options name ------------------------------------------------------------------------------------------
+
+
+def _chosen_claims(patterns: list[str] | None) -> list[Claim] | None:
+    from .claims import CLAIMS
+
+    if not patterns:
+        return None
+    for pattern in patterns:
+        if not fnmatch.filter(CLAIMS, pattern):
+            raise ValueError(f"unknown claim {pattern!r}; known claims: {', '.join(CLAIMS)}")
+    return [claim for name, claim in CLAIMS.items() if any(fnmatch.fnmatchcase(name, p) for p in patterns)]
+
+
+def _chosen_algorithm(name: str, settings: list[str]) -> Algorithm:
+    parameters: dict[str, object] = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or not key.isidentifier():
+            raise ValueError(f"{setting!r} is not of the form key=value, e.g. beta=0.5")
+        if key in parameters:
+            raise ValueError(f"the parameter {key!r} is given twice")
+        parameters[key] = float("inf") if value == "inf" else parse_number(value, key)
+    if is_object_name(name):
+        return load_object(name, Algorithm, **parameters)
+    return catalogue_algorithm(name, **parameters)
+
+
+def _chosen_bandit(where: str | None, inline: dict[str, str | None]) -> Bandit:
+    given = {name: text for name, text in inline.items() if text is not None}
+    if where is not None:
+        if given:
+            raise ValueError(f"give --bandit or --{next(iter(given))}, not both")
+        return load_bandit(where)
+    for name in ("behavior", "reward"):
+        if name not in given:
+            raise ValueError(
+                f"--{name} is missing: give --behavior and --reward, or --bandit with a file or module:name"
+            )
+    return Bandit(**{name: _numbers(text, name) for name, text in given.items()})
+
+
+def _numbers(text: str, name: str) -> list[float]:
+    return [parse_number(part, f"{name}[{index}]") for index, part in enumerate(text.split(","))]
+
+
+def _in_code_of(where: str | None, run: Callable[[], Any]) -> Any:
+    return run() if where is None else in_user_code(where, run)
+
+
+def _check_json(path: str | None) -> None:
+    if path not in (None, "-"):
+        check_writable(path)
+
+
+def _check_plot(path: str | None) -> None:
+    if path is None:
+        return
+    suffix = Path(path).suffix.lower()
+    if suffix not in PLOTS:
+        raise ValueError(f"--plot {path}: the suffix is {suffix!r}; it must be one of {', '.join(PLOTS)}")
+    check_writable(path)
+
+
+# --- output ---------------------------------------------------------------------------------------------------------
+
+
+def _console(stream: Any) -> Any:
+    from rich.console import Console
+
+    console = Console(file=stream, markup=False, highlight=False, emoji=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = 10_000  # files and pipes have no width: one line per row, nothing cut
+    return console
+
+
+def _show(*parts: Any) -> None:
+    console = _console(sys.stdout)
+    with console.capture() as captured:
+        console.print(*parts, sep="\n")
+    _write("\n".join(line.rstrip() for line in captured.get().split("\n")))
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int, str], None] | None]:
+    """A bar on the error stream, gone at the end; nothing where that stream is no terminal."""
+    console = _console(sys.stderr)
+    if not console.is_terminal:
+        yield None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=None)
+
+        def report(done: int, total: int, name: str) -> None:
+            bar.update(task, completed=done, total=total, description=name)
+
+        yield report
+
+
+def _write_json(value: Any, path: str) -> None:
+    from .screens import encode
+
+    text = encode(value) + "\n"
+    if path == "-":
+        _write(text)
+    else:
+        write_whole(path, text.encode())
+
+
+def _write(text: str) -> None:
+    try:
+        print(text, end="", flush=True)
+    except BrokenPipeError:
+        # Python would flush once more at exit, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(BROKEN_PIPE) from None

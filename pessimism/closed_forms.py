@@ -1,0 +1,367 @@
+"""Targets in closed form, batched: one function per family of coefficients.
+
+Each takes a bandit and the moments of its advantages and returns a :class:`Solution`. Sources: theory derived for this
+project unless a paper is named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import expit
+
+from . import coefficients
+from .bandit import Bandit
+from .baselines import Moments
+from .lambert import LambertSolution, solve_fixed_kappa, solve_lambert
+from .simplex import expectation, first_index, log, log_expectation_exp
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Targets of a batch as a closed form gives them.
+
+    Attributes:
+        log_ratio: (..., K), relative to the anchor; -inf on arms that lose all their mass.
+        normalizer: (...), E_mu[c] at the target.
+        unique: (...) bool, whether this is the only stationary point that the flow from the behavior policy can reach.
+        face: (...) bool, whether every policy on the support is a target; the one given is then the anchor restricted
+            to the support.
+        solved: (...) bool; rows that this closed form does not cover are False and NaN, and left to numeric routes.
+        regime: (...) str, "positive" | "boundary" | "negative", or None where regimes mean nothing.
+    """
+
+    log_ratio: np.ndarray
+    normalizer: np.ndarray
+    unique: np.ndarray
+    face: np.ndarray
+    solved: np.ndarray
+    regime: np.ndarray | None = None
+
+
+def _solution(
+    log_ratio: np.ndarray,
+    normalizer: np.ndarray | float,
+    *,
+    unique: np.ndarray | bool = True,
+    face: np.ndarray | bool = False,
+    solved: np.ndarray | bool = True,
+    regime: np.ndarray | None = None,
+) -> Solution:
+    shape = log_ratio.shape[:-1]
+    solved = np.broadcast_to(solved, shape)
+    return Solution(
+        np.where(solved[..., None], log_ratio, np.nan),
+        np.where(solved, np.broadcast_to(normalizer, shape), np.nan),
+        np.broadcast_to(unique, shape),
+        np.broadcast_to(face, shape),
+        solved,
+        regime,
+    )
+
+
+def regimes(normalizer: np.ndarray, scale: np.ndarray, arms: int) -> np.ndarray:
+    """Sign of the normalizer (...) as a regime: "boundary" where rounding of a sum of size ``scale`` hides it."""
+    tolerance = 16 * np.finfo(np.float64).eps * (1 + np.log2(arms)) * scale
+    signs = np.where(normalizer > tolerance, "positive", np.where(normalizer < -tolerance, "negative", "boundary"))
+    return signs.astype("<U8")
+
+
+def _regimes(found: LambertSolution, arms: int) -> np.ndarray:
+    # The principal branch is lost only where the baseline lies far above the soft value.
+    return np.where(found.exists, regimes(found.kappa, found.error_scale, arms), "negative")
+
+
+def lambert(bandit: Bandit, moments: Moments, *, beta: float) -> Solution:
+    r"""Lambert-tempered target of $c = A - \beta\ell$: $\beta\log\rho + \lambda\rho = A$, $E_\mu\rho = 1$.
+
+    It solves $\max_\pi E_\pi r - \beta\,\mathrm{KL}(\pi\|\mu) - (\lambda/2)\,\chi^2(\pi\|\mu)$. With a reference
+    $\pi_{ref}$ it is $\beta\log(\pi/\pi_{ref}) + \lambda\pi/\mu = A$, and arms that the data never show get nothing
+    while $\lambda > 0$; at $\lambda = 0$ they share, in any way, what the covered arms leave.
+
+    Rows in the negative regime whose baseline exceeds the soft value by more than the critical offset have no solution
+    on the principal branch and are left unsolved.
+    """
+    with np.errstate(over="ignore"):
+        advantage, deviation, mean = (part / beta for part in (moments.advantage, moments.deviation, moments.mean))
+    if not np.isfinite(advantage).all():
+        index = ", ".join(map(str, first_index(~np.isfinite(advantage))))
+        raise ValueError(f"advantage[{index}] / beta overflows; beta = {beta:g} is too small for these rewards")
+    if bandit.reference is None:
+        found = solve_lambert(bandit.behavior, advantage, deviation, mean)
+        regime = regimes(found.kappa, found.error_scale, bandit.arms)
+        return _solution(
+            found.log_ratio,
+            beta * found.kappa,
+            unique=regime != "negative",
+            solved=found.exists,
+            regime=regime,
+        )
+    return _anchored_lambert(bandit, advantage, deviation, mean, beta)
+
+
+def _anchored_lambert(
+    bandit: Bandit, advantage: np.ndarray, deviation: np.ndarray, mean: np.ndarray, beta: float
+) -> Solution:
+    assert bandit.reference is not None
+    covered = bandit.behavior > 0
+    coverage = np.where(covered, bandit.reference, 1.0) / np.where(covered, bandit.behavior, 1.0)
+    found = solve_lambert(bandit.behavior, advantage, deviation, mean, coverage)
+    regime = _regimes(found, bandit.arms)
+    uncovered = ~covered & (bandit.reference > 0)
+    kept = expectation(np.where(covered, bandit.reference, 0.0), np.exp(np.where(covered, found.log_ratio, 0.0)))
+    left = np.where((found.kappa <= 0) & uncovered.any(axis=-1), np.maximum(1 - kept, 0.0), 0.0)
+    reserve = np.where(uncovered, bandit.reference, 0.0).sum(axis=-1)
+    share = log(left) - log(np.where(reserve > 0, reserve, 1.0))
+    log_ratio = np.where(covered, found.log_ratio, share[..., None])
+    several = (left > 0) & (uncovered.sum(axis=-1) > 1)
+    return _solution(
+        log_ratio,
+        beta * found.kappa,
+        unique=(regime != "negative") & ~several,
+        face=several,
+        solved=found.exists,
+        regime=regime,
+    )
+
+
+def gibbs(bandit: Bandit, moments: Moments, *, beta: float, centered: bool = False) -> Solution:
+    r"""$\pi \propto \pi_0\,e^{r/\beta}$ with $\pi_0$ the anchor: $\max_\pi E_\pi r - \beta\,\mathrm{KL}(\pi\|\pi_0)$.
+
+    The normalizer is the constant $A - \beta\log(\pi/\pi_0) = V^*_\beta - V$, or 0 for a ``centered`` coefficient.
+    """
+    found = _tilted(bandit, moments.advantage / beta)
+    if centered:
+        return found
+    return _solution(found.log_ratio, moments.mean - beta * expectation(bandit.behavior, found.log_ratio))
+
+
+def win_rate_gibbs(bandit: Bandit, moments: Moments, *, tau: float) -> Solution:
+    r"""IPO's target $\pi \propto \mu\,e^{p/\tau}$, $p(y) = E_{b\sim\mu}\,\sigma(r(y) - r(b))$ (arXiv 2310.12036)."""
+    rows = moments.advantage.reshape(-1, bandit.arms)
+    weights = bandit.behavior.reshape(-1, bandit.arms)
+    wins = np.empty_like(rows)
+    for arm in range(bandit.arms):  # one arm at a time keeps memory at the size of the input
+        wins[:, arm] = expectation(weights, expit(rows[:, arm : arm + 1] - rows))
+    return _tilted(bandit, wins.reshape(moments.advantage.shape) / tau)
+
+
+def tilted_by_score(bandit: Bandit, moments: Moments, *, eta: float) -> Solution:
+    r"""TPO's target $q \propto \mu\,e^{z/\eta}$, z the advantage (a within-group z-score; arXiv 2604.06159)."""
+    return _tilted(bandit, moments.advantage / eta)
+
+
+def _tilted(bandit: Bandit, exponent: np.ndarray) -> Solution:
+    anchor = bandit.anchor
+    top = np.where(anchor > 0, exponent, -np.inf).max(axis=-1, keepdims=True)
+    below = np.where(exponent <= top, exponent - top, 0.0)
+    log_ratio = below - log_expectation_exp(anchor / anchor.sum(axis=-1, keepdims=True), below)[..., None]
+    return _solution(log_ratio, 0.0)
+
+
+def mixed_link(bandit: Bandit, moments: Moments, *, beta: float, alpha: float, carries_ratio: bool) -> Solution:
+    r"""$\beta\log\rho + \alpha\rho = r - v$ with $\alpha$ given and v the normalizing constant.
+
+    $\chi$PO ($\alpha = \beta$; arXiv 2407.13399), and conservative Q-learning, whose fixed point is the
+    Lambert-tempered target with $\lambda = \alpha$.
+    """
+    log_ratio, shift = solve_fixed_kappa(
+        bandit.behavior, moments.advantage / beta, np.full(bandit.batch_shape, alpha / beta)
+    )
+    normalizer = beta * shift + alpha if carries_ratio else 0.0
+    return _solution(log_ratio, normalizer)
+
+
+def greedy(bandit: Bandit, moments: Moments, *, penalty: np.ndarray | float = 0.0) -> Solution:
+    r"""All mass on the arms of greatest $A$ - penalty among those the anchor plays: $\max_\pi E_\pi[A]$.
+
+    A tie leaves a face: every policy on the tied arms is optimal; the one given is the anchor restricted to them.
+    """
+    anchor = bandit.anchor
+    score = np.where(anchor > 0, moments.advantage - penalty, -np.inf)
+    best = score.max(axis=-1, keepdims=True)
+    return _face(bandit, score == best, best[..., 0])
+
+
+def pessimistic_greedy(bandit: Bandit, moments: Moments, *, bonus: float, samples: float) -> Solution:
+    r"""PEVI: greedy in the lower confidence bound $r - b/\sqrt{N\mu}$ (arXiv 2012.15085)."""
+    return greedy(bandit, moments, penalty=coefficients.confidence_width(bandit.behavior, bonus=bonus, samples=samples))
+
+
+def _face(bandit: Bandit, winners: np.ndarray, normalizer: np.ndarray | float) -> Solution:
+    mass = np.where(winners, bandit.anchor, 0.0).sum(axis=-1, keepdims=True)
+    log_ratio = np.where(winners, -log(mass), -np.inf)
+    several = (winners & (bandit.anchor > 0)).sum(axis=-1) > 1
+    return _solution(log_ratio, normalizer, unique=~several, face=several)
+
+
+def constant_coefficient(bandit: Bandit, weight: np.ndarray, mean: np.ndarray, with_regime: bool) -> Solution:
+    r"""$c = g$ free of $\ell$: $\pi = [\mu g - \tau]_+ / E_\mu g$, $\tau \ge 0$ by normalization, where $E_\mu g > 0$.
+
+    AsymRE, Theorem 4.2 (arXiv 2506.20520). With all $g \ge 0$, $\tau = 0$ and $\pi = \mu g/E_\mu g$. At
+    $E_\mu g = 0$ the flow runs to the arms of greatest $\mu g$, which keep the proportions they have under $\mu$;
+    where $E_\mu g < 0$ it runs to a vertex that depends on the start, and the row is left unsolved.
+
+    Args:
+        weight: $g$ (..., K).
+        mean: $E_\mu g$ (...), as accurately as it is known.
+    """
+    pull = np.where(bandit.behavior > 0, bandit.behavior * weight, 0.0)
+    scale = np.abs(pull).sum(axis=-1)
+    sign = regimes(mean, scale, bandit.arms)
+    positive = sign == "positive"
+    level = _projection_level(pull, np.where(positive, mean, 1.0))
+    gain = np.maximum(pull - level[..., None], 0.0) / np.where(positive, mean, 1.0)[..., None]
+    log_ratio = np.where(gain > 0, log(gain) - bandit.log_behavior, -np.inf)
+    # Where no arm is cut off the plain ratio g/E g is the more accurate form, and defined for arms without data too.
+    uncut = (level == 0) & (weight >= 0).all(axis=-1)
+    plain = log(np.maximum(weight, 0.0) / np.where(positive, mean, 1.0)[..., None])
+    log_ratio = np.where(uncut[..., None], plain, log_ratio)
+
+    top = np.where(bandit.behavior > 0, pull, -np.inf).max(axis=-1, keepdims=True)
+    collapse = _face(bandit, (pull == top) & (bandit.behavior > 0), 0.0)
+    boundary = sign == "boundary"
+    still = boundary & (scale == 0)
+    return _solution(
+        np.where(boundary[..., None], collapse.log_ratio, log_ratio),
+        mean,
+        # Ties at the boundary keep their proportions under mu, so the limit is one point; with no signal nothing moves.
+        unique=positive | (boundary & ~still),
+        face=still,
+        solved=positive | boundary,
+        regime=sign if with_regime else None,
+    )
+
+
+def _projection_level(pull: np.ndarray, total: np.ndarray) -> np.ndarray:
+    """tau >= 0 with sum [pull - tau]_+ = total, given sum [pull]_+ >= total (Euclidean projection on the simplex)."""
+    ranked = -np.sort(-pull, axis=-1)
+    excess = np.cumsum(ranked, axis=-1) - total[..., None]
+    counts = np.arange(1, pull.shape[-1] + 1)
+    active = (ranked * counts > excess).sum(axis=-1)
+    last = np.maximum(active - 1, 0)[..., None]
+    level = np.take_along_axis(excess, last, axis=-1)[..., 0] / (last[..., 0] + 1)
+    # Without negative pulls the level is zero, and rounding of a sum must not make it anything else.
+    return np.where((pull >= 0).all(axis=-1), 0.0, np.maximum(level, 0.0))
+
+
+def policy_gradient(bandit: Bandit, moments: Moments) -> Solution:
+    """REINFORCE and AsymRE: :func:`constant_coefficient` with g = A."""
+    return constant_coefficient(bandit, moments.advantage, moments.mean, with_regime=True)
+
+
+def weighted(bandit: Bandit, moments: Moments, *, weight: Callable[..., np.ndarray], coupled: bool = False) -> Solution:
+    """A coefficient g(A) that is free of the log-ratio: :func:`constant_coefficient` with it.
+
+    Raises:
+        ValueError: g overflows on an arm that the behavior policy plays.
+    """
+    with np.errstate(over="ignore"):
+        arguments = {"behavior": bandit.behavior} if coupled else {}
+        values = weight(np.zeros_like(moments.advantage), moments.advantage, **arguments)
+    seen = np.where(bandit.behavior > 0, values, 0.0)
+    if not np.isfinite(seen).all():
+        index = ", ".join(map(str, first_index(~np.isfinite(seen))))
+        raise ValueError(f"the weight of arm [{index}] overflows; the temperature is too small for these advantages")
+    return constant_coefficient(bandit, seen, expectation(bandit.behavior, seen), with_regime=False)
+
+
+def exponential(bandit: Bandit, moments: Moments, *, beta: float, cap: float) -> Solution:
+    r"""AWR: $\pi \propto \mu\min(e^{A/\beta}, \text{cap})$, in logs."""
+    exponent = np.minimum(moments.advantage / beta, np.log(cap))
+    tilted = _tilted(bandit, exponent)
+    with np.errstate(over="ignore"):
+        normalizer = np.exp(log_expectation_exp(bandit.behavior, exponent))
+    return _solution(tilted.log_ratio, normalizer)
+
+
+def tapered(bandit: Bandit, moments: Moments) -> Solution:
+    r"""TOPR: $\pi \propto \mu A_+$ (arXiv 2503.14286). Rows without a positive advantage are left unsolved."""
+    gain = np.where(bandit.behavior > 0, np.maximum(moments.advantage, 0.0), 0.0)
+    mean = expectation(bandit.behavior, gain)
+    some = mean > 0
+    log_ratio = log(gain) - log(np.where(some, mean, 1.0))[..., None]
+    return _still_or(bandit, moments, _solution(log_ratio, mean, solved=some))
+
+
+def truncated(bandit: Bandit, moments: Moments, *, cap: float) -> Solution:
+    r"""CISPO, $c = \min(\rho, \bar c)A$: $\rho = \bar cA/\lambda$ where $A > \lambda$, marginal $A = \lambda$, else 0.
+
+    The demand for mass $\sum_{A > \lambda}\mu\bar cA/\lambda$ falls in $\lambda$ and jumps at each advantage;
+    $\lambda$ is where it crosses one. Tied marginal arms share what is left in proportion to $\mu$ (any split that
+    keeps $\rho \le \bar c$ is a target). Rows without a positive advantage are left unsolved.
+    """
+    advantage = np.where(bandit.behavior > 0, moments.advantage, -np.inf)
+    order = np.argsort(-advantage, axis=-1, kind="stable")
+    level = np.take_along_axis(advantage, order, axis=-1)
+    pull = np.where(bandit.behavior > 0, bandit.behavior * np.maximum(moments.advantage, 0.0), 0.0)
+    through = cap * np.cumsum(np.take_along_axis(pull, order, axis=-1), axis=-1)  # with the arm itself
+    positive = level > 0
+    # First arm whose own level is low enough for it and those above to claim all the mass.
+    reached = positive & (through >= level)
+    some = positive.any(axis=-1)
+    index = np.where(reached.any(axis=-1), reached.argmax(axis=-1), positive.sum(axis=-1) - 1).clip(0)[..., None]
+    here = np.take_along_axis(level, index, axis=-1)
+    strictly_above = np.where(advantage > here, pull, 0.0).sum(axis=-1, keepdims=True) * cap
+    marginal = reached.any(axis=-1)[..., None] & (strictly_above <= here)
+    last = np.take_along_axis(through, index, axis=-1)
+    normalizer = np.where(marginal, here, np.where(reached.any(axis=-1)[..., None], strictly_above, last))
+    safe = np.where(some[..., None], normalizer, 1.0)
+    ratio = np.where(advantage > safe, cap * np.maximum(advantage, 0.0) / safe, 0.0)
+    tied = marginal & (advantage == here)
+    left = np.maximum(1 - expectation(bandit.behavior, ratio), 0.0)[..., None]
+    tied_mass = np.where(tied, bandit.behavior, 0.0).sum(axis=-1, keepdims=True)
+    ratio = np.where(tied, left / np.where(tied_mass > 0, tied_mass, 1.0), ratio)
+    several = (tied.sum(axis=-1) > 1) & (left[..., 0] > 0)
+    found = _solution(log(ratio), normalizer[..., 0], unique=~several, face=several, solved=some)
+    return _still_or(bandit, moments, found)
+
+
+def log_smoothed(bandit: Bandit, moments: Moments, *, t: float) -> Solution:
+    r"""Logarithmic smoothing: $\rho = [1/\lambda - 1/r]_+/t$, $E_\mu\rho = 1$ (arXiv 2405.14335), rewards >= 0.
+
+    Raises:
+        ValueError: a negative reward on an arm that the behavior policy plays.
+    """
+    reward = np.where(bandit.behavior > 0, moments.advantage, 0.0)
+    if (reward < 0).any():
+        index = first_index(reward < 0)
+        raise ValueError(
+            f"reward[{', '.join(map(str, index))}] is {reward[index]:g}; logarithmic smoothing needs rewards >= 0"
+        )
+    earning = reward > 0
+    price = np.where(earning, 1 / np.where(earning, reward, 1.0), np.inf)
+    order = np.argsort(price, axis=-1)
+    ranked = np.take_along_axis(price, order, axis=-1)
+    weights = np.take_along_axis(np.where(earning, bandit.behavior, 0.0), order, axis=-1)
+    mass = np.cumsum(weights, axis=-1)
+    cost = np.cumsum(np.where(weights > 0, weights * np.where(weights > 0, ranked, 0.0), 0.0), axis=-1)
+    some = earning.any(axis=-1)
+    level = (t + cost) / np.where(mass > 0, mass, 1.0)  # 1/lambda if the arms up to here were the support
+    active = (earning.any(axis=-1)[..., None] & (level > ranked) & np.isfinite(ranked)).sum(axis=-1) - 1
+    inverse = np.take_along_axis(level, active.clip(0)[..., None], axis=-1)
+    ratio = np.where(earning, np.maximum(inverse - np.where(earning, price, 0.0), 0.0), 0.0) / t
+    return _still_or(bandit, moments, _solution(log(ratio), 1 / inverse[..., 0], solved=some))
+
+
+def trust_region(bandit: Bandit, moments: Moments, *, delta: float) -> Solution:
+    r"""TRPO: $\rho = \nu/(\tau - A)$, best under $\mathrm{KL}(\mu\|\pi) \le \delta$ (arXiv 1502.05477)."""
+    distance = coefficients.trust_region_distance(moments.advantage, delta=delta, behavior=bandit.behavior)
+    log_ratio = -np.log(distance)
+    log_ratio = log_ratio - log_expectation_exp(bandit.behavior, log_ratio)[..., None]
+    return _solution(log_ratio, moments.mean + expectation(bandit.behavior, distance))
+
+
+def _still_or(bandit: Bandit, moments: Moments, found: Solution) -> Solution:
+    """Where no arm has any advantage nothing moves: the behavior policy, and any other, is stationary."""
+    still = (np.where(bandit.behavior > 0, moments.advantage, 0.0) == 0).all(axis=-1)
+    return _solution(
+        np.where(still[..., None], 0.0, found.log_ratio),
+        np.where(still, 0.0, found.normalizer),
+        unique=found.unique & ~still,
+        face=found.face | still,
+        solved=found.solved | still,
+        regime=found.regime,
+    )

@@ -1,0 +1,206 @@
+"""Induced against nominal: how much more conservative is the policy that an objective really drives toward?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.optimize import elementwise
+
+from .algorithm import Algorithm
+from .bandit import Bandit
+from .divergences import chi_squared, entropy, kl, reverse_kl
+from .simplex import expectation, log_expectation_exp
+from .targets import Target, induced_target, nominal_target
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from rich.console import RenderableType
+
+SAME = 1e-9
+"""Targets closer than this in total variation are called the same."""
+
+
+@dataclass(frozen=True)
+class Metrics:
+    r"""What a policy is like, seen from the behavior policy and the rewards. Arrays (...), or floats for one bandit.
+
+    Attributes:
+        value: $E_\pi r$, in units of reward.
+        kl: $\mathrm{KL}(\pi\|\mu)$, nats.
+        reverse_kl: $\mathrm{KL}(\mu\|\pi)$, nats; infinite where an arm has lost all its mass.
+        chi2: $E_\mu(\rho - 1)^2$.
+        entropy: $H(\pi)$, nats.
+        ess: $1/E_\mu\rho^2$, effective sample size as a share of the samples.
+        max_ratio: $\max\rho$ over arms that the behavior policy plays.
+        effective_temperature: that of the Gibbs policy $\mu e^{r/b}$ with the same $\mathrm{KL}(\pi\|\mu)$; 0 for a
+            policy that no temperature is cold enough for, infinite for the behavior policy itself.
+    """
+
+    value: Any
+    kl: Any
+    reverse_kl: Any
+    chi2: Any
+    entropy: Any
+    ess: Any
+    max_ratio: Any
+    effective_temperature: Any
+
+    def items(self) -> list[tuple[str, Any]]:
+        """Names and values, in order."""
+        return [(field.name, getattr(self, field.name)) for field in fields(self)]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What an algorithm drives toward on a bandit, beside what it claims to.
+
+    Attributes:
+        bandit, algorithm: what was compared.
+        induced, nominal: the two targets.
+        induced_metrics, nominal_metrics: what they are like.
+        behavior_metrics: the same for the behavior policy.
+        distance: total variation between the two targets, (...).
+        regime: that of the induced target.
+        verdict: one line.
+    """
+
+    bandit: Bandit
+    algorithm: Algorithm
+    induced: Target
+    nominal: Target
+    induced_metrics: Metrics
+    nominal_metrics: Metrics
+    behavior_metrics: Metrics
+    distance: Any
+    regime: Any
+    verdict: str
+
+    @property
+    def gaps(self) -> Mapping[str, Any]:
+        """Nominal minus induced for every metric; 0 where both are infinite."""
+        pairs = zip(self.nominal_metrics.items(), self.induced_metrics.items(), strict=True)
+        return {name: _difference(nominal, induced) for (name, nominal), (_, induced) in pairs}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain Python values, ready for JSON (infinities as None are left to the writer)."""
+        from .render import comparison_dict
+
+        return comparison_dict(self)
+
+    def __rich__(self) -> RenderableType:
+        from .render import comparison_table
+
+        return comparison_table(self)
+
+    def _repr_html_(self) -> str:
+        from .render import comparison_html
+
+        return comparison_html(self)
+
+    def plot(self) -> Figure:
+        """Both targets and the behavior policy, arm by arm, as a matplotlib figure (needs the ``figures`` extra)."""
+        from .plot import plot_comparison
+
+        return plot_comparison(self)
+
+
+def compare(bandit: Bandit, algorithm: Algorithm) -> Comparison:
+    """Both targets of an algorithm on a bandit, what they are like, and a verdict.
+
+    >>> import pessimism as ps
+    >>> bandit = ps.Bandit([0.5, 0.3, 0.2], [0, 0, 1])
+    >>> comparison = ps.compare(bandit, ps.algorithm("shifted_mean", beta=0.5))
+    >>> round(comparison.induced_metrics.value, 4), round(comparison.nominal_metrics.value, 4)
+    (0.3709, 0.6489)
+    >>> print(comparison.verdict)
+    pessimistic (positive regime): moves 0.078 of 0.474 nats away from the behavior policy; value 0.371 of 0.649
+    """
+    induced = induced_target(bandit, algorithm)
+    nominal = nominal_target(bandit, algorithm)
+    distance = _plain(np.abs(induced.policy - nominal.policy).sum(axis=-1) / 2)
+    comparison = Comparison(
+        bandit,
+        algorithm,
+        induced,
+        nominal,
+        measure(bandit, induced.policy, induced.log_policy),
+        measure(bandit, nominal.policy, nominal.log_policy),
+        measure(bandit, bandit.behavior, bandit.log_behavior),
+        distance,
+        induced.regime,
+        "",
+    )
+    from .render import verdict
+
+    object.__setattr__(comparison, "verdict", verdict(comparison))
+    return comparison
+
+
+def measure(bandit: Bandit, policy: np.ndarray, log_policy: np.ndarray) -> Metrics:
+    """The :class:`Metrics` of a policy (..., K) on a bandit of the same batch shape."""
+    played = bandit.behavior > 0
+    log_ratio = np.where(played, log_policy - np.where(played, bandit.log_behavior, 0.0), -np.inf)
+    # Mass on arms without data is infinitely far in every divergence seen from the behavior policy.
+    leaked = (policy > 0) & ~played
+    outside = np.where(leaked.any(axis=-1), np.inf, 0.0)
+    distance = kl(log_ratio, bandit.behavior) + outside
+    chi2 = chi_squared(log_ratio, bandit.behavior) + outside
+    with np.errstate(over="ignore", divide="ignore"):
+        values = {
+            "value": expectation(policy, bandit.reward),
+            "kl": distance,
+            "reverse_kl": reverse_kl(log_ratio, bandit.behavior),
+            "chi2": chi2,
+            "entropy": entropy(policy),
+            "ess": 1 / (1 + chi2),
+            "max_ratio": np.exp(log_ratio.max(axis=-1)) + outside,
+            "effective_temperature": effective_temperature(bandit, distance),
+        }
+    return Metrics(**{name: _plain(value) for name, value in values.items()})
+
+
+def effective_temperature(bandit: Bandit, divergence: np.ndarray) -> np.ndarray:
+    r"""The temperature b (...) at which the Gibbs policy $\mu e^{r/b}$ has the given $\mathrm{KL}(\cdot\|\mu)$ (...).
+
+    KL grows from 0 (b infinite) to $-\log\mu(\arg\max r)$ (b = 0), strictly unless rewards are constant. Beyond that
+    range 0 is returned, and infinity where the divergence is 0 or rewards are constant.
+
+    >>> bandit = Bandit([0.5, 0.5], [0.0, 1.0])
+    >>> divergence = kl(np.log([0.537882842739990, 1.46211715726001]), bandit.behavior)
+    >>> float(effective_temperature(bandit, divergence).round(6))
+    1.0
+    """
+    arms = bandit.arms
+    behavior, reward = bandit.behavior.reshape(-1, arms), bandit.reward.reshape(-1, arms)
+    wanted = np.broadcast_to(divergence, bandit.batch_shape).reshape(-1)
+    best = np.where(behavior > 0, reward, -np.inf).max(axis=-1, keepdims=True)
+    gap = np.where(behavior > 0, best - reward, 0.0)
+    spread = gap.max(axis=-1)
+    limit = -np.log(np.where(gap == 0, behavior, 0.0).sum(axis=-1))
+    result = np.where((wanted > 0) & (spread > 0), 0.0, np.inf)
+    rows = np.flatnonzero((wanted > 0) & (spread > 0) & (wanted < limit * (1 - 1e-12)))
+    if len(rows):
+        weights, scaled, target = behavior[rows], gap[rows] / spread[rows, None], wanted[rows]
+
+        def excess(log_inverse: np.ndarray, row: np.ndarray) -> np.ndarray:
+            row = row.astype(int)
+            exponent = -np.exp(log_inverse)[..., None] * scaled[row]
+            log_ratio = exponent - log_expectation_exp(weights[row], exponent)[..., None]
+            return np.log(kl(log_ratio, weights[row]) + 1e-300) - np.log(target[row])
+
+        index = np.arange(len(rows), dtype=float)
+        found = elementwise.find_root(excess, (np.full(len(rows), -40.0), np.full(len(rows), 700.0)), args=(index,))
+        result[rows] = np.where(found.success, spread[rows] * np.exp(-found.x), result[rows])
+    return result.reshape(bandit.batch_shape)
+
+
+def _difference(nominal: Any, induced: Any) -> Any:
+    with np.errstate(invalid="ignore"):
+        return _plain(np.where(np.equal(nominal, induced), 0.0, np.subtract(nominal, induced)))
+
+
+def _plain(values: Any) -> Any:
+    return values.item() if np.ndim(values) == 0 and hasattr(values, "item") else values

@@ -1,0 +1,85 @@
+"""The two scalar functions behind every Lambert target: phi(x) = e^x - 1 - x and its two inverses.
+
+With rho a ratio and u = |kappa| rho, the stationarity condition x + kappa e^x = a reads phi(log u) = gap on the negative
+side: the W_0 branch is the negative inverse of phi and the W_-1 branch the positive one. Working with phi keeps both
+branches accurate at the point where they meet (u = 1), where Lambert's W itself loses half of its digits. Derived here.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import wrightomega
+
+Array = NDArray[np.float64]
+
+_SERIES_RADIUS = 0.25
+_SERIES_DEGREE = 13
+_HALLEY_STEPS = 3
+
+
+def excess(log_ratio: ArrayLike) -> Array:
+    """phi(x) = e^x - 1 - x >= 0, elementwise, to a few rounding errors relative at every x.
+
+    Its mean under the behavior policy is KL(mu || pi) wherever E_mu[e^x] = 1. Any shape; derived here.
+
+    >>> print(round(float(excess(1e-8)) / 0.5e-16, 12))
+    1.000000003333
+    """
+    x = np.asarray(log_ratio, dtype=np.float64)
+    with np.errstate(over="ignore"):  # e^x beyond the largest float is correctly infinite
+        value = np.expm1(x) - x
+    small = np.abs(x) < _SERIES_RADIUS
+    if not small.any():
+        return value
+    z = np.where(small, x, 0.0)
+    series = np.ones_like(z)
+    for degree in range(_SERIES_DEGREE, 2, -1):
+        series *= z
+        series /= degree
+        series += 1.0
+    series *= 0.5 * z * z
+    return np.where(small, series, value)
+
+
+def inverse_excess(value: ArrayLike, positive: bool, steps: int = _HALLEY_STEPS) -> Array:
+    """The root l of phi(l) = value with l <= 0, or with l >= 0 when `positive`, elementwise for value >= 0.
+
+    In Lambert's terms l = log(-W_0(-e^(-1-value))), or log(-W_-1(-e^(-1-value))) when `positive`. Each of the `steps`
+    Halley iterations triples the correct digits of a start that is right to 2%: three reach rounding. Derived here.
+
+    >>> bool(abs(float(inverse_excess(excess(-3.0), positive=False)) + 3.0) < 1e-14)
+    True
+    >>> bool(abs(float(inverse_excess(excess(700.0), positive=True)) - 700.0) < 1e-12)
+    True
+    """
+    target = np.asarray(value, dtype=np.float64)
+    p = np.sqrt(2.0 * target)
+    if positive:
+        root = np.log1p(p + target * 2.0 / 3.0)
+        large = np.log1p(target + np.log1p(target))
+        root = np.where(target > 20.0, large, root)
+    else:
+        root = np.expm1(-p - target / 3.0) - target
+    for _ in range(steps):
+        slope = np.expm1(root)
+        # Newton's step; both vanish at the double root 0, which is then exact
+        step = np.divide(excess(root) - target, slope, out=np.zeros_like(root), where=slope != 0.0)
+        # Halley's correction, with phi'' / phi' = e^root / expm1(root)
+        bend = np.divide(step, -np.expm1(-root), out=np.zeros_like(root), where=slope != 0.0)
+        root = root - step / (1.0 - 0.5 * bend)
+    return root
+
+
+def own_solution(advantage: Array, kappa: Array, coverage: Array | None) -> Array:
+    """x + kappa h e^x = a arm by arm, by scipy's Wright omega: for arms without mass, and for the bracketed method."""
+    h = np.ones(()) if coverage is None else coverage
+    with np.errstate(all="ignore"):  # logarithms of zero, of branches that are not taken
+        log_kappa = np.log(h * np.abs(kappa[..., None]))
+        omega = wrightomega(advantage + log_kappa)
+        above = np.where(omega > 1.0, np.log(omega) - log_kappa, advantage - omega)
+        gap = -1.0 - log_kappa - advantage
+        below = np.where(
+            gap > 0.0, advantage + np.exp(inverse_excess(np.maximum(gap, 0.0), positive=False)), -log_kappa
+        )
+        return np.where(
+            h * kappa[..., None] == 0.0, advantage, np.where(kappa[..., None] > 0.0, above, below)
+        )

@@ -1,0 +1,137 @@
+"""Objects that users name as ``module:name``: their bandits and algorithms, and what their code raises."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import re
+import sys
+import sysconfig
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from .bandit import Bandit
+from .files import read_bandit
+
+T = TypeVar("T")
+
+OBJECT = re.compile(r"(?P<module>[^\W\d]\w*(\.[^\W\d]\w*)*):(?P<name>[^\W\d]\w*(\.[^\W\d]\w*)*)")
+
+
+def load_bandit(where: str) -> Bandit:
+    """The bandit that ``where`` names: a file (see :func:`read_bandit`) or ``module:name`` (see :func:`load_object`).
+
+    >>> load_bandit("coins.txt")
+    Traceback (most recent call last):
+    ...
+    ValueError: coins.txt: the suffix is '.txt'; it must be one of .json, .csv, .npz
+    """
+    return load_object(where, Bandit) if is_object_name(where) else read_bandit(where)
+
+
+def is_object_name(where: str) -> bool:
+    """Whether a text reads as ``module:name``.
+
+    >>> is_object_name("bandits.instances:digits"), is_object_name("digits.json"), is_object_name("C:\\\\digits.json")
+    (True, False, False)
+    """
+    return OBJECT.fullmatch(where) is not None
+
+
+def load_object(where: str, kind: type[T], /, **arguments: object) -> T:
+    """The object of type ``kind`` at ``module:name``, or what the function of that name returns.
+
+    The current directory is put at the front of the import path, as ``python -m`` does, and stays there, since users'
+    code may import more when it runs. Importing a module runs it: name only modules you trust.
+
+    Args:
+        where: "module:name"; the name may have dots.
+        kind: what it must be.
+        **arguments: passed on to the function; an error if the name is not a function's.
+
+    Raises:
+        ValueError: no such module or name, the user's code raises, or the result is not of that kind.
+
+    >>> load_object("math:pi", float)
+    3.141592653589793
+    >>> load_object("math:pie", float)
+    Traceback (most recent call last):
+    ...
+    ValueError: math:pie: module 'math' has no 'pie'
+    """
+    match = OBJECT.fullmatch(where)
+    if match is None:
+        raise ValueError(f"{where!r} is not of the form module:name")
+    if os.getcwd() not in sys.path and "" not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    found = _imported(where, match["module"])
+    for part in match["name"].split("."):
+        if not hasattr(found, part):
+            raise ValueError(f"{where}: module {match['module']!r} has no {match['name']!r}")
+        found = getattr(found, part)
+    if isinstance(found, kind):
+        if arguments:
+            raise ValueError(f"{where} is a finished {kind.__name__}; it takes no {', '.join(arguments)}")
+        return found
+    expected = f"it must be of type {kind.__name__}, or a function that returns one"
+    if not callable(found):
+        raise ValueError(f"{where} is of type {type(found).__name__}; {expected}")
+    _check_call(where, found, arguments, expected)
+    result = in_user_code(where, lambda: found(**arguments))
+    if not isinstance(result, kind):
+        raise ValueError(f"{where}() returns an object of type {type(result).__name__}; {expected}")
+    return result
+
+
+def in_user_code(where: str, run: Callable[[], T]) -> T:
+    """``run()``, with whatever a user's code raises as a one-line ValueError that says where it happened."""
+    try:
+        return run()
+    except Exception as error:
+        raise ValueError(f"{where}: {_told(error)}") from error
+    except SystemExit as error:
+        raise ValueError(f"{where}: it called sys.exit({error.code!r})") from error
+
+
+def _imported(where: str, module: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (module == error.name or module.startswith(f"{error.name}.")):
+            raise ValueError(
+                f"{where}: no module {error.name!r} in the current directory or among the installed packages"
+            ) from None
+        raise ValueError(f"{where}: {_told(error)}") from error
+    except Exception as error:
+        raise ValueError(f"{where}: {_told(error)}") from error
+    except SystemExit as error:
+        raise ValueError(f"{where}: importing {module!r} called sys.exit({error.code!r})") from error
+
+
+def _check_call(where: str, function: Callable[..., object], arguments: dict[str, object], expected: str) -> None:
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return  # some built-in functions have none; calling them will tell
+    try:
+        signature.bind(**arguments)
+    except TypeError as error:
+        raise ValueError(f"{where}{signature}: {error}; {expected}") from None
+
+
+def _told(error: Exception) -> str:
+    """An error of a user's code in one line, with the innermost place that is not inside an installed package."""
+    installed = (str(Path(__file__).parent) + os.sep, sysconfig.get_path("stdlib") + os.sep, "<")
+    place = ""
+    trace = error.__traceback__
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        if not file.startswith(installed) and "site-packages" not in file:
+            place = f" ({Path(file).name}, line {trace.tb_lineno})"
+        trace = trace.tb_next
+    if isinstance(error, SyntaxError) and error.filename:
+        place = f" ({Path(error.filename).name}, line {error.lineno})"
+    message = error.msg if isinstance(error, SyntaxError) else str(error)
+    return f"{type(error).__name__}: {message}{place}"

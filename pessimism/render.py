@@ -1,0 +1,198 @@
+"""Comparisons in words, as a terminal table, as HTML and as plain data."""
+
+from __future__ import annotations
+
+import html
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from .compare import Comparison
+
+SHOWN_ARMS = 12
+METRIC_NAMES = {
+    "value": "value E r",
+    "kl": "KL(pi|mu), nats",
+    "reverse_kl": "KL(mu|pi), nats",
+    "chi2": "chi-squared",
+    "entropy": "entropy, nats",
+    "ess": "effective sample size",
+    "max_ratio": "largest ratio",
+    "effective_temperature": "effective temperature",
+}
+
+
+def verdict(comparison: Comparison) -> str:
+    """One line: is the induced target more conservative than the nominal one, and by how much?"""
+    if comparison.induced.policy.ndim == 1:
+        return _verdict_one(comparison)
+    return _verdict_batch(comparison)
+
+
+def _verdict_one(comparison: Comparison) -> str:
+    induced, nominal = comparison.induced_metrics, comparison.nominal_metrics
+    moves = (
+        f"moves {induced.kl:.3f} of {nominal.kl:.3f} nats away from the behavior policy; "
+        f"value {induced.value:.3f} of {nominal.value:.3f}"
+    )
+    target = comparison.induced
+    regime = comparison.regime
+    if target.kind == "not converged":
+        return "not converged: the flow was still moving when its time was up; " + moves
+    from .compare import SAME
+
+    if comparison.distance <= SAME:
+        where = f" ({regime} regime)" if regime else ""
+        nats = f"{induced.kl:.3f} nats from the behavior policy"
+        return f"no implicit pessimism{where}: the induced target is the nominal one, {nats}"
+    if target.kind == "vertex":
+        winner = int(np.argmax(target.policy))
+        best = comparison.bandit.reward[winner] >= comparison.bandit.reward[comparison.bandit.behavior > 0].max()
+        return f"collapse onto arm {winner}, {'the' if best else 'not the'} most rewarding one; {moves}"
+    path = " (path-dependent)" if target.kind == "path-dependent" else ""
+    if regime == "negative":
+        return f"fragile (negative regime){path}: {moves}"
+    word = "pessimistic" if induced.kl < nominal.kl else "optimistic: beyond its nominal target"
+    where = f" ({regime} regime)" if regime else path
+    return f"{word}{where}: {moves}"
+
+
+def _verdict_batch(comparison: Comparison) -> str:
+    from .compare import SAME
+
+    induced, nominal = comparison.induced_metrics, comparison.nominal_metrics
+    rows = int(np.prod(comparison.bandit.batch_shape))
+    same = float(np.mean(comparison.distance <= SAME))
+    closer = float(np.mean((np.asarray(induced.kl) < np.asarray(nominal.kl)) & (comparison.distance > SAME)))
+    parts = [f"more conservative than nominal on {closer:.1%} of {rows} rows"]
+    if same:
+        parts.append(f"the same on {same:.1%}")
+    if comparison.regime is not None:
+        shares = [f"{name} {np.mean(comparison.regime == name):.1%}" for name in ("positive", "boundary", "negative")]
+        parts.append("regimes: " + ", ".join(shares))
+    parts.append(f"mean KL {np.mean(induced.kl):.3f} of {np.mean(nominal.kl):.3f} nats")
+    parts.append(f"mean value {np.mean(induced.value):.3f} of {np.mean(nominal.value):.3f}")
+    return "; ".join(parts)
+
+
+def comparison_table(comparison: Comparison) -> Table:
+    """The comparison as a rich table; a batch shows the mean over its rows."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    # Text, not str: rich would read brackets in a user's name as markup.
+    table = Table(
+        title=Text(title(comparison, "mean over {} rows"), style="bold"),
+        caption=Text(comparison.verdict),
+        title_justify="left",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    table.add_column("", no_wrap=True)
+    for header in ("behavior", "induced", "nominal", "nominal - induced"):
+        table.add_column(header, justify="right")
+    for label, values in _rows(comparison):
+        table.add_row(label, *values)
+    return table
+
+
+def title(comparison: Comparison, rows: str = "{} rows") -> str:
+    """The algorithm with its parameters; for a batch also its size, in the words of ``rows``."""
+    parameters = comparison.algorithm.parameters
+    settings = ", ".join(f"{k}={v:g}" for k, v in parameters.items() if isinstance(v, (int, float)))
+    name = comparison.algorithm.name + (f"({settings})" if settings else "")
+    shape = comparison.bandit.batch_shape
+    return f"{name}, {rows.format(int(np.prod(shape, dtype=int)))}" if shape else name
+
+
+def comparison_html(comparison: Comparison) -> str:
+    """The comparison as an HTML table, every string escaped."""
+    head = "".join(f"<th>{name}</th>" for name in ("", "behavior", "induced", "nominal", "nominal &minus; induced"))
+    body = "".join(
+        f"<tr><th>{html.escape(label)}</th>" + "".join(f"<td>{html.escape(value)}</td>" for value in values) + "</tr>"
+        for label, values in _rows(comparison)
+    )
+    title = html.escape(comparison.algorithm.name)
+    return (
+        f"<table><caption>{title}: {html.escape(comparison.verdict)}</caption>"
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    )
+
+
+def comparison_dict(comparison: Comparison) -> dict[str, Any]:
+    """The comparison as plain Python values; infinities stay infinities."""
+    return {
+        "algorithm": comparison.algorithm.name,
+        "parameters": dict(comparison.algorithm.parameters),
+        "baseline": comparison.algorithm.baseline.formula,
+        "level": comparison.algorithm.level,
+        "verdict": comparison.verdict,
+        "regime": _listed(comparison.regime),
+        "distance": _listed(comparison.distance),
+        "behavior": {"policy": _listed(comparison.bandit.behavior), **_metrics(comparison.behavior_metrics)},
+        "induced": {**_target(comparison.induced), **_metrics(comparison.induced_metrics)},
+        "nominal": {**_target(comparison.nominal), **_metrics(comparison.nominal_metrics)},
+        "gaps": {name: _listed(value) for name, value in comparison.gaps.items()},
+    }
+
+
+def _rows(comparison: Comparison) -> list[tuple[str, list[str]]]:
+    """Label and the four cells of every line of the table."""
+    columns = (comparison.behavior_metrics, comparison.induced_metrics, comparison.nominal_metrics)
+    rows = [
+        (METRIC_NAMES[name], [*(_cell(getattr(column, name)) for column in columns), _cell(gap)])
+        for name, gap in comparison.gaps.items()
+    ]
+    targets = (comparison.induced, comparison.nominal)
+    rows.append(("normalizer", ["", *(_cell(target.normalizer) for target in targets), ""]))
+    for label, attribute in (("regime", "regime"), ("kind", "kind"), ("method", "method")):
+        rows.append((label, ["", *(_words(getattr(target, attribute)) for target in targets), ""]))
+    if comparison.induced.policy.ndim == 1:
+        policies = (comparison.bandit.behavior, comparison.induced.policy, comparison.nominal.policy)
+        shown = np.argsort(-np.max(policies, axis=0), kind="stable")[:SHOWN_ARMS]
+        for arm in np.sort(shown):
+            cells = [_cell(policy[arm]) for policy in policies]
+            rows.append(
+                (
+                    f"pi({arm}), r = {comparison.bandit.reward[arm]:g}",
+                    [*cells, _cell(policies[2][arm] - policies[1][arm])],
+                )
+            )
+        if comparison.bandit.arms > SHOWN_ARMS:
+            rows.append((f"... {comparison.bandit.arms - SHOWN_ARMS} more arms", [""] * 4))
+    return rows
+
+
+def _cell(value: Any) -> str:
+    mean = float(np.mean(value))
+    if math.isfinite(mean) and mean != 0 and (abs(mean) >= 1e5 or abs(mean) < 1e-4):
+        return f"{mean:.3e}"
+    return f"{mean:.4f}" if math.isfinite(mean) else str(mean)
+
+
+def _words(value: Any) -> str:
+    if value is None:
+        return "-"
+    names, counts = np.unique(np.asarray(value), return_counts=True)
+    if len(names) == 1:
+        return str(names[0])
+    return ", ".join(f"{name} {count / counts.sum():.0%}" for name, count in zip(names, counts, strict=True))
+
+
+def _target(target: Any) -> dict[str, Any]:
+    names = ("policy", "log_ratio", "normalizer", "unique", "support", "method", "kind")
+    return {name: _listed(getattr(target, name)) for name in names}
+
+
+def _metrics(metrics: Any) -> dict[str, Any]:
+    return {name: _listed(value) for name, value in metrics.items()}
+
+
+def _listed(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray) else value

@@ -1,0 +1,187 @@
+"""What the command line prints: the catalogue and the outcomes of claims as tables and as plain data."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .catalogue import Entry
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from .claims.claim import Outcome
+
+
+def encode(value: Any, indent: str = "") -> str:
+    """JSON that people can read: one line per key or record, arrays in one line.
+
+    JSON has no infinities and no NaN; they become the strings "inf", "-inf" and "nan", which Python's and numpy's
+    ``float`` read back.
+
+    >>> print(encode({"policy": [0.25, 0.75], "kl": float("inf")}))
+    {
+      "policy": [0.25, 0.75],
+      "kl": "inf"
+    }
+    """
+    deeper = indent + "  "
+    if isinstance(value, Mapping) and value:
+        lines = [f"{deeper}{json.dumps(str(key))}: {encode(part, deeper)}" for key, part in value.items()]
+        return "{\n" + ",\n".join(lines) + f"\n{indent}}}"
+    if isinstance(value, (list, tuple)) and any(isinstance(part, Mapping) for part in value):
+        return "[\n" + ",\n".join(deeper + encode(part, deeper) for part in value) + f"\n{indent}]"
+    return json.dumps(_finite(value), allow_nan=False, default=repr)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(float(value))
+    if isinstance(value, (list, tuple)):
+        return [_finite(part) for part in value]
+    return value
+
+
+# --- catalogue ------------------------------------------------------------------------------------------------------
+
+
+def catalogue_table(entries: Sequence[Entry]) -> Table:
+    """One line per entry, families apart."""
+    table = _table("name", "gradient coefficient", "induced target", "solved")
+    previous = entries[0].family if entries else ""
+    for entry in entries:
+        if entry.family != previous:
+            table.add_section()
+        previous = entry.family
+        table.add_row(entry.name, entry.coefficient, entry.target, method(entry))
+    return table
+
+
+def entry_screen(entry: Entry) -> list[Table]:
+    """One entry in full."""
+    head = _grid()
+    for label, value in _facts(entry):
+        head.add_row(label, value)
+    if not entry.parameters:
+        return [head]
+    parameters = _table("parameter", "default", "allowed", "meaning")
+    for name, parameter in entry.parameters.items():
+        parameters.add_row(name, f"{parameter.default:g}", parameter.allowed, parameter.description)
+    return [head, parameters]
+
+
+def method(entry: Entry) -> str:
+    """How the induced target is found: exactly (in closed form) or numerically (fixed point or flow)."""
+    return "exactly" if entry.closed_form else "numerically"
+
+
+def entry_dict(entry: Entry) -> dict[str, Any]:
+    """One entry as plain data."""
+    return {
+        "name": entry.name,
+        "title": entry.title,
+        "family": entry.family,
+        "level": entry.level,
+        "coefficient": entry.coefficient,
+        "baseline": entry.algorithm().baseline.formula,
+        "target": entry.target,
+        "closed_form": entry.closed_form,
+        "variant": entry.is_variant,
+        "parameters": {
+            name: {"default": p.default, "allowed": p.allowed, "description": p.description}
+            for name, p in entry.parameters.items()
+        },
+        "source": entry.source,
+        "notes": entry.notes,
+    }
+
+
+def _facts(entry: Entry) -> list[tuple[str, str]]:
+    facts = [
+        (entry.name, entry.title),
+        ("coefficient", f"c(l, A) = {entry.coefficient}"),
+        ("", "l = log(pi/mu) is the log-ratio, rho = exp(l), A = r - V the advantage"),
+        ("baseline", entry.algorithm().baseline.formula),
+        ("target", f"{entry.target} (solved {method(entry)})"),
+        ("family", entry.family),
+        ("level", entry.level),
+        ("source", entry.source),
+    ]
+    return facts + [("notes", entry.notes)] * bool(entry.notes)
+
+
+# --- claims ---------------------------------------------------------------------------------------------------------
+
+PROOFS = {True: "proved", False: "NOT PROVED", None: ""}
+
+
+def outcome_table(outcomes: Sequence[Outcome]) -> Table:
+    """One line per claim."""
+    table = _table("claim", "verdict", "worst residual", "instances", "seconds", "proof")
+    for column in table.columns[2:5]:
+        column.justify = "right"
+    for outcome in outcomes:
+        residual = "raised" if outcome.error else f"{outcome.worst:.1e}"
+        cells = (outcome.verdict, residual, f"{outcome.instances:,}", f"{outcome.seconds:.2f}", PROOFS[outcome.proof])
+        table.add_row(outcome.claim.id, *cells, style=None if succeeded(outcome) else "bold red")
+    return table
+
+
+def succeeded(outcome: Outcome) -> bool:
+    """Whether a claim came out as it should, its proof included."""
+    return outcome.ok and outcome.proof is not False
+
+
+def details(outcomes: Sequence[Outcome]) -> list[Table]:
+    """What the table has no room for: why a claim failed, and what refutes those that are false."""
+    screens = []
+    for outcome in outcomes:
+        if outcome.verdict == "holds" and succeeded(outcome):
+            continue
+        grid = _grid()
+        grid.add_row(outcome.claim.id, f"{outcome.verdict}: {outcome.claim.statement}")
+        if outcome.error:
+            grid.add_row("", f"raised {outcome.error}")
+        elif not outcome.ok:
+            grid.add_row("", f"worst residual {outcome.worst:.3g}, allowed {outcome.claim.tolerance:.3g}")
+        if outcome.proof is False:
+            grid.add_row("", "sympy does not confirm the proof")
+        if outcome.counterexample is not None:
+            grid.add_row("", f"counterexample: {outcome.counterexample}")
+        screens.append(grid)
+    return screens
+
+
+def summary(outcomes: Sequence[Outcome], seconds: float) -> str:
+    """One line: how many claims came out how."""
+    verdicts = [outcome.verdict for outcome in outcomes]
+    failed = sum(not succeeded(outcome) for outcome in outcomes)
+    return (
+        f"{len(outcomes)} claim{'s' * (len(outcomes) != 1)}: {verdicts.count('holds')} hold "
+        f"({sum(outcome.proof is True for outcome in outcomes)} proved), "
+        f"{verdicts.count('refuted')} refuted as expected, {failed} failed; "
+        f"{sum(outcome.instances for outcome in outcomes):,} instances in {seconds:.1f} s"
+    )
+
+
+# --- tables ---------------------------------------------------------------------------------------------------------
+
+
+def _table(*headers: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(*headers, box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    table.columns[0].no_wrap = True
+    return table
+
+
+def _grid() -> Table:
+    from rich.table import Table
+
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column()
+    return grid

@@ -1,0 +1,181 @@
+"""Every local minimum of the log-ratio regression loss on the simplex, in any regime.
+
+    min over pi of  E_mu[(beta log(pi / mu) - A)^2] / (2 beta)  =  beta E_mu[(x - a)^2] / 2,   x = log(pi / mu), a = A / beta.
+
+Stationary: x_i + kappa e^(x_i) = a_i. For kappa < 0 write v_i = |kappa| pi_i / mu_i: every arm is on one of two branches,
+v_i < 1 (W_0) or v_i > 1 (W_-1). A minimum has no arm on W_-1, or exactly one. Derived here (theory.md 2.11).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pessimism.lambert import solve_lambert
+from pessimism.lambert_functions import excess, inverse_excess, own_solution
+from pessimism.lambert_regimes import bracketed_root
+
+Array = NDArray[np.float64]
+Index = NDArray[np.intp]
+
+SCAN_POINTS = 64  # on 1 < v <= 2, where the curvature along a branch may change sign more than once
+CHUNK_ELEMENTS = 1 << 21
+
+
+@dataclass(frozen=True)
+class Minimum:
+    """One local minimum: log_ratio x (K,), kappa, the arm on the W_-1 branch (None: all on W_0), loss / beta."""
+
+    log_ratio: Array
+    kappa: float
+    arm: int | None
+    loss_over_beta: float
+
+
+@dataclass(frozen=True)
+class _Branch:
+    """The arms with positive mass, normalised: behavior and nominal log-ratio (n,), and the largest of the latter."""
+
+    behavior: Array
+    nominal: Array
+    top: float
+
+
+def regression_minima(behavior: ArrayLike, nominal_log_ratio: ArrayLike, delta: float) -> list[Minimum]:
+    """All local minima of the regression loss of one instance, sorted by loss.
+
+    behavior mu (K,), read as mu / sum(mu); nominal_log_ratio a0 (K,), log(pi*/mu) of the Gibbs policy mu e^(r/beta), so
+    that E_mu[e^(a0)] = 1; delta = (V - V*) / beta, the baseline's offset from the boundary, so that a = a0 - delta.
+
+    For delta <= 0 the minimum is unique. For delta > 0, arm j on W_-1 and log v_j = u > 0 determine all other arms,
+    phi(log v_i) = phi(u) + a0_j - a0_i with phi(x) = e^x - 1 - x, and then delta:
+
+        H_j(u) = phi(u) + 1 + a0_j + log(sum_i mu_i v_i) = delta.
+
+    A root is a minimum where H_j rises, that is where mu_j v_j^2 / (v_j - 1) > sum over the others of mu_i v_i^2 / (1 - v_i).
+    The difference rises for v_j > 2, so that H_j turns there at most once; on 1 < v_j <= 2 its turns are looked for on a
+    grid of SCAN_POINTS. Arms without mass get the W_0 solution of their own equation. Raises ValueError on shapes that
+    are not one instance, and on a nominal_log_ratio that is not one (|log E_mu e^(a0)| > 1e-6).
+
+    >>> mu, a0 = np.array([.5, .5]), np.zeros(2)
+    >>> [(m.arm, round(m.loss_over_beta, 6)) for m in regression_minima(mu, a0, 0.5)]
+    [(None, 0.125)]
+    >>> [(m.arm, round(m.loss_over_beta, 6)) for m in regression_minima(mu, a0, 2.0)]
+    [(0, 1.740183), (1, 1.740183)]
+    """
+    mu, a0 = np.asarray(behavior, dtype=np.float64), np.asarray(nominal_log_ratio, dtype=np.float64)
+    if mu.ndim != 1 or mu.shape != a0.shape:
+        raise ValueError(
+            f"behavior and nominal_log_ratio: must be one instance (K,) each, got {mu.shape} and {a0.shape}"
+        )
+    live = np.flatnonzero(mu > 0.0)
+    weight, nominal = mu[live] / mu[live].sum(), a0[live]
+    partition = np.log(np.dot(weight, np.exp(nominal)))
+    if not abs(partition) <= 1e-6:
+        raise ValueError(f"nominal_log_ratio: E_mu[e^nominal_log_ratio] must be 1, got e^{partition}")
+    center = np.dot(weight, nominal)
+    smooth = solve_lambert(weight, nominal - delta, nominal - center, center - delta)
+    minima = []
+    if bool(smooth.exists):
+        minima.append(_minimum(mu, a0 - delta, live, smooth.log_ratio, float(smooth.kappa), None))
+    if delta > 0.0 and live.size > 1:
+        branch = _Branch(weight, nominal, float(nominal.max()))
+        for arm, u in _rising_roots(branch, delta, bool(smooth.exists)):
+            log_part = _log_parts(branch, np.array([arm]), np.array([u]))[0]
+            log_size = delta - excess(u) - 1.0 - nominal[arm]
+            log_ratio = nominal - delta + np.exp(log_part)
+            kappa = -float(np.exp(log_size))
+            minima.append(_minimum(mu, a0 - delta, live, log_ratio, kappa, int(live[arm])))
+    return sorted(minima, key=lambda minimum: minimum.loss_over_beta)
+
+
+def _minimum(mu: Array, a: Array, live: Index, log_ratio: Array, kappa: float, arm: int | None) -> Minimum:
+    full = own_solution(a, np.asarray(kappa), None)
+    full[live] = log_ratio
+    pull = kappa * np.exp(log_ratio)  # a - x, without its cancellation
+    weight = mu[live] / mu[live].sum()
+    return Minimum(full, kappa, arm, 0.5 * float(np.dot(weight, pull * pull)))
+
+
+def _log_parts(branch: _Branch, arm: Index, u: Array) -> Array:
+    """log v_i (m, n) of all arms, where arm[k] (m,) is on W_-1 at log v = u[k] >= its least value."""
+    gap = (excess(u) + branch.nominal[arm])[:, None] - branch.nominal
+    log_part = inverse_excess(np.maximum(gap, 0.0), positive=False)
+    log_part[np.arange(arm.size), arm] = u
+    return log_part
+
+
+def _offset(branch: _Branch, arm: Index, u: Array) -> Array:
+    """H_arm(u) (m,): the delta that these points are stationary for."""
+    log_part = _log_parts(branch, arm, u)
+    peak = log_part.max(axis=-1)
+    share = np.exp(log_part - peak[:, None]) @ branch.behavior
+    return excess(u) + 1.0 + branch.nominal[arm] + peak + np.log(share)
+
+
+def _rise(branch: _Branch, arm: Index, u: Array) -> Array:
+    """A number (m,) of the sign of dH/du: (mu_j v_j^2 / (v_j - 1) - sum mu_i v_i^2 / (1 - v_i)) / v_j."""
+    log_part = _log_parts(branch, arm, u)
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):  # v_i = 1 at the start of a branch
+        term = branch.behavior * np.exp(2.0 * log_part - u[:, None]) / np.expm1(log_part)
+    return term.sum(axis=-1)
+
+
+def _rising_roots(branch: _Branch, delta: float, smooth_exists: bool) -> list[tuple[int, float]]:
+    """(arm, u) of every root of H_arm(u) = delta at which H rises."""
+    size = branch.nominal.size
+    gap = branch.top - branch.nominal
+    start = inverse_excess(gap, positive=True)
+    # beyond `stop` H exceeds delta: H_j(u) >= phi(u) + 1 + a0_j + log(mu_j v_j)
+    need = delta - 1.0 - branch.nominal - np.log(branch.behavior)
+    stop = np.maximum(start, inverse_excess(np.maximum(need, 0.0), positive=True)) + 1e-3
+    roots: list[tuple[int, float]] = []
+    step = max(1, CHUNK_ELEMENTS // (size * (SCAN_POINTS + 1)))
+    for first in range(0, size, step):
+        arms = np.arange(first, min(first + step, size))
+        knots = _knots(start[arms], stop[arms])
+        turns = _turning_points(branch, arms, knots)
+        for arm, turn in zip(arms, turns, strict=True):
+            known = gap[arm] == 0.0  # this branch starts where W_0 ends: one decision for both
+            roots += _roots_between(branch, int(arm), turn, delta, smooth_exists if known else None)
+    return roots
+
+
+def _knots(start: Array, stop: Array) -> Array:
+    """Values of u (m, SCAN_POINTS + 1): a grid on 1 < v <= 2, dense at the start of the branch, then the branch's end."""
+    bend = np.clip(np.log(2.0), start, stop)
+    fraction = np.linspace(0.0, 1.0, SCAN_POINTS) ** 2
+    grid = start[:, None] + (bend - start)[:, None] * fraction
+    return np.concatenate([grid, stop[:, None]], axis=1)
+
+
+def _turning_points(branch: _Branch, arms: Index, knots: Array) -> list[Array]:
+    """Per arm, increasing u: the start, every turn of H, the end of the branch. H is monotone between neighbours."""
+    count = knots.shape[1]
+    sign = np.empty(knots.shape)
+    rows = np.repeat(arms, count)
+    sign.reshape(-1)[:] = np.sign(_rise(branch, rows, knots.reshape(-1)))
+    # at its start, where a term is infinite, a branch takes the sign that it has just after
+    sign[:, 0] = sign[:, 1]
+    changed, at = np.nonzero(sign[:, :-1] * sign[:, 1:] < 0.0)
+    low, high = knots[changed, at], knots[changed, at + 1]
+    found = np.empty(0)
+    if changed.size:
+        owner = arms[changed]
+        found = bracketed_root(lambda u, row: _rise(branch, owner[row], u), low, high)
+    return [np.concatenate([knots[row, :1], found[changed == row], knots[row, -1:]]) for row in range(arms.size)]
+
+
+def _roots_between(
+    branch: _Branch, arm: int, turns: Array, delta: float, starts_above: bool | None
+) -> list[tuple[int, float]]:
+    owner = np.full(turns.size, arm)
+    above = _offset(branch, owner, turns) >= delta
+    if starts_above is not None:
+        above[0] = starts_above
+    rising = np.flatnonzero(~above[:-1] & above[1:])
+    if not rising.size:
+        return []
+    owners = np.full(rising.size, arm)
+    roots = bracketed_root(lambda u, row: _offset(branch, owners[row], u) - delta, turns[rising], turns[rising + 1])
+    return [(arm, float(u)) for u in roots]

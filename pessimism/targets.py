@@ -1,0 +1,380 @@
+"""Induced and nominal targets of any algorithm on any bandit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from .algorithm import Algorithm, ClosedForm, Coefficient
+from .bandit import Bandit
+from .baselines import Moments
+from .closed_forms import Solution, greedy
+from .fixed_point import FixedPoint, solve_fixed_point
+from .flow import Flow, softmax_flow
+from .simplex import expectation, log, log_expectation_exp
+
+FLOW_SUPPORT = 1e-6
+"""Arms with less probability than this at the end of a numeric flow are reported as having lost all their mass."""
+
+
+@dataclass(frozen=True)
+class Target:
+    r"""The policy that an update drives toward, arm by arm: $\mu c = \lambda\pi$.
+
+    For a batch of shape (...) every scalar below is an array (...); for a single bandit it is a plain Python value.
+
+    Attributes:
+        policy: (..., K).
+        log_policy: (..., K), accurate where the policy underflows; -inf where it is zero.
+        log_ratio: (..., K), log(policy / anchor). On arms that the anchor never plays: the value that an arm of
+            vanishing probability would have.
+        normalizer: $\lambda = E_\mu[c]$ at the target, in units of the coefficient; of a nominal target the constant
+            that its on-policy coefficient equals on the support.
+        regime: sign of the normalizer for objectives whose sign means something ("positive": pessimistic, "boundary":
+            exactly nominal, "negative": fragile), else None.
+        unique: True where this is provably the only limit from the behavior policy; False where it is not, or not
+            proven to be.
+        support: (..., K) bool, the arms that keep mass.
+        method: "closed form", "fixed point" or "flow".
+        kind: "interior" (all arms of the anchor keep mass), "sparse" (some lose all), "vertex" (one has all), "face"
+            (every policy on the support is a target; the one given is the anchor restricted to it), "path-dependent"
+            (the coefficient jumps: the limit of the softmax flow from the behavior policy, other starts end elsewhere)
+            or "not converged" (the flow still moved at the end of its time; the policy it had reached is given).
+    """
+
+    policy: np.ndarray
+    log_policy: np.ndarray
+    log_ratio: np.ndarray
+    normalizer: Any
+    regime: Any
+    unique: Any
+    support: np.ndarray
+    method: Any
+    kind: Any
+
+    def __repr__(self) -> str:
+        if self.policy.ndim > 1:
+            return f"Target(batch shape {self.policy.shape[:-1]}, {self.policy.shape[-1]} arms)"
+        arms = np.array2string(self.policy, precision=6, threshold=12)
+        return f"Target({arms}, normalizer={self.normalizer:.6g}, regime={self.regime}, {self.kind}, {self.method})"
+
+
+def induced_target(bandit: Bandit, algorithm: Algorithm) -> Target:
+    r"""The policy that the update really drives toward: where $E_\mu[c\,\nabla\log\pi]$ stops.
+
+    In closed form where the algorithm has one; otherwise the fixed point $c(\log\rho, A) = \lambda\rho$ if all arms
+    keep mass, and else the limit of the softmax gradient flow from the behavior policy.
+
+    Raises:
+        ValueError: the bandit has a reference and the algorithm's ratio is an importance ratio; or the coefficient
+            returns NaN.
+
+    >>> import pessimism as ps
+    >>> bandit = ps.Bandit([0.5, 0.3, 0.2], [0, 0, 1])
+    >>> target = ps.induced_target(bandit, ps.algorithm("shifted_mean", beta=0.5))
+    >>> target.policy.round(6), round(target.normalizer, 6), target.regime
+    (array([0.39316 , 0.235896, 0.370944]), 0.534383, 'positive')
+    """
+    _check_anchor(bandit, algorithm)
+    moments = _moments(bandit, algorithm)
+
+    def numeric(rows: Bandit, rows_moments: Moments) -> _Numeric:
+        return _solve_induced(rows, rows_moments.advantage, algorithm)
+
+    ratio_free = not algorithm.carries_ratio and not algorithm.coupled
+    return _target(bandit, moments, algorithm.induced, numeric, with_regime=ratio_free)
+
+
+def nominal_target(bandit: Bandit, algorithm: Algorithm) -> Target:
+    r"""The policy that the algorithm claims to drive toward.
+
+    That is where the same update would stop on data from $\pi$ itself, $E_\pi[u\,\nabla\log\pi] = 0$, with $u$ its
+    on-policy coefficient; for objectives derived as projections onto a tilted policy (AWR, TPO, RoiRL), that policy.
+
+    >>> import pessimism as ps
+    >>> bandit = ps.Bandit([0.5, 0.3, 0.2], [0, 0, 1])
+    >>> ps.nominal_target(bandit, ps.algorithm("shifted_mean", beta=0.5)).policy.round(6)
+    array([0.21945 , 0.13167 , 0.648881])
+    """
+    _check_anchor(bandit, algorithm)
+    moments = _moments(bandit, algorithm)
+    on_policy = algorithm.on_policy or algorithm.coefficient
+    closed_form = algorithm.nominal
+    takes_behavior = algorithm.takes_behavior and algorithm.on_policy is None
+    if closed_form is None and not takes_behavior and _free_of_log_ratio(on_policy, moments.advantage):
+        closed_form = _greedy_in(on_policy)
+
+    def numeric(rows: Bandit, rows_moments: Moments) -> _Numeric:
+        return _solve_nominal(rows, rows_moments.advantage, on_policy, algorithm)
+
+    return _target(bandit, moments, closed_form, numeric, with_regime=False)
+
+
+def gradient_flow(bandit: Bandit, algorithm: Algorithm, **options: Any) -> Flow:
+    r"""The softmax gradient flow of the update from the behavior policy: an oracle independent of every closed form.
+
+    $\dot\theta_y = \mu(y)\,c(\ell(y), A(y)) - \pi(y)\,E_\mu[c]$, $\pi = \mathrm{softmax}(\theta)$. Options are those of
+    :func:`pessimism.flow.softmax_flow`: ``t_max``, ``rtol``, ``keep``, ...
+
+    >>> import pessimism as ps
+    >>> bandit = ps.Bandit([0.5, 0.3, 0.2], [0, 0, 1])
+    >>> algorithm = ps.algorithm("shifted_mean", beta=0.5)
+    >>> flow = ps.gradient_flow(bandit, algorithm)
+    >>> bool(abs(flow.policy - ps.induced_target(bandit, algorithm).policy).max() < 1e-6)
+    True
+    """
+    _check_anchor(bandit, algorithm)
+    moments = _moments(bandit, algorithm)
+    options = {
+        "kinks": algorithm.kinks,
+        "reference": bandit.reference,
+        "coupled": algorithm.coupled,
+    } | options
+    return softmax_flow(algorithm.coefficient, bandit.behavior, moments.advantage, **options)
+
+
+def _moments(bandit: Bandit, algorithm: Algorithm) -> Moments:
+    return algorithm.baseline.exact(bandit.reward, bandit.behavior, bandit.reference, algorithm.beta)
+
+
+# --- closed form first, then fixed point, then flow -----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Numeric:
+    """What the numeric routes found for a flat batch (B, K)."""
+
+    log_ratio: np.ndarray
+    normalizer: np.ndarray
+    method: np.ndarray
+    kind: np.ndarray  # "" where it follows from the support
+
+
+def _target(
+    bandit: Bandit,
+    moments: Moments,
+    closed_form: ClosedForm | None,
+    numeric: Callable[[Bandit, Moments], _Numeric],
+    with_regime: bool,
+) -> Target:
+    shape, arms = bandit.batch_shape, bandit.arms
+    rows = int(np.prod(shape, dtype=int))
+    found = None if closed_form is None else closed_form(bandit, moments)
+    if found is not None and found.solved.all():
+        return _assemble(bandit, found)
+
+    open_rows = np.ones(rows, bool) if found is None else ~found.solved.reshape(rows)
+    flat = _rows(bandit, open_rows)
+    parts = [part.reshape(rows, *part.shape[len(shape) :])[open_rows] for part in _parts(moments)]
+    result = numeric(flat, Moments(*parts))
+
+    log_ratio = np.full((rows, arms), np.nan) if found is None else found.log_ratio.reshape(rows, arms).copy()
+    normalizer = np.full(rows, np.nan) if found is None else found.normalizer.reshape(rows).copy()
+    log_ratio[open_rows], normalizer[open_rows] = result.log_ratio, result.normalizer
+    method = np.full(rows, "closed form")
+    method[open_rows] = result.method
+    kind = np.full(rows, "", dtype="<U14")
+    kind[open_rows] = result.kind
+    unique = np.zeros(rows, bool) if found is None else found.unique.reshape(rows) & ~open_rows
+    face = np.zeros(rows, bool) if found is None else found.face.reshape(rows) & ~open_rows
+    regime = None
+    if found is not None and found.regime is not None:
+        regime = found.regime.reshape(shape)
+    elif with_regime:
+        regime = _numeric_regime(normalizer).reshape(shape)
+    solution = Solution(
+        log_ratio.reshape(*shape, arms),
+        normalizer.reshape(shape),
+        unique.reshape(shape),
+        face.reshape(shape),
+        np.ones(shape, bool),
+        regime,
+    )
+    return _assemble(bandit, solution, method.reshape(shape), kind.reshape(shape))
+
+
+def _assemble(
+    bandit: Bandit, found: Solution, method: np.ndarray | None = None, kind: np.ndarray | None = None
+) -> Target:
+    log_policy = log(bandit.anchor) + found.log_ratio
+    policy = np.exp(log_policy)
+    support = policy > 0
+    # A closed form may underflow without being zero; only a ratio of exactly zero loses an arm.
+    support |= (bandit.anchor > 0) & np.isfinite(found.log_ratio)
+    if method is not None:
+        support = np.where((method == "flow")[..., None], policy > FLOW_SUPPORT, support)
+    else:
+        method = np.full(bandit.batch_shape, "closed form")
+    count = support.sum(axis=-1)
+    played = (bandit.anchor > 0).sum(axis=-1)
+    shape_kind = np.select(
+        [found.face, (count == 1) & (played > 1), count < played],
+        ["face", "vertex", "sparse"],
+        default="interior",
+    )
+    kind = shape_kind if kind is None else np.where((kind != "") & (shape_kind != "vertex"), kind, shape_kind)
+    return Target(
+        policy=policy,
+        log_policy=log_policy,
+        log_ratio=found.log_ratio,
+        normalizer=_plain(found.normalizer),
+        regime=None if found.regime is None else _plain(found.regime),
+        unique=_plain(found.unique),
+        support=support,
+        method=_plain(method),
+        kind=_plain(kind),
+    )
+
+
+def _solve_induced(bandit: Bandit, advantage: np.ndarray, algorithm: Algorithm) -> _Numeric:
+    """Fixed point, or flow where there is none with full support or the coefficient jumps."""
+    rows, arms = advantage.shape
+    method = np.full(rows, "flow", dtype="<U11")
+    kind = np.full(rows, "path-dependent" if algorithm.kinks else "", dtype="<U14")
+    log_ratio = np.full((rows, arms), np.nan)
+    todo = np.ones(rows, bool)
+    options: dict[str, Any] = {"coupled": algorithm.coupled, "takes_behavior": algorithm.takes_behavior}
+    if algorithm.kinks is None:
+        point = solve_fixed_point(
+            algorithm.coefficient, bandit.behavior, advantage, reference=bandit.reference, **options
+        )
+        todo = ~_is_fixed(point, bandit, advantage, algorithm)
+        log_ratio[~todo] = point.log_ratio[~todo]
+        method[~todo] = "fixed point"
+    if todo.any():
+        rest = _rows(bandit, todo)
+        flow = softmax_flow(
+            algorithm.coefficient,
+            rest.behavior,
+            advantage[todo],
+            reference=rest.reference,
+            kinks=_bound_kinks(algorithm, rest.behavior),
+            **options,
+        )
+        log_ratio[todo] = flow.log_ratio
+        kind[todo] = np.where(flow.converged, kind[todo], "not converged")
+        if algorithm.beta is not None and bandit.reference is None:
+            polished = _nearest_minima(rest, advantage[todo], flow, algorithm.beta)
+            log_ratio[todo] = polished
+            method[todo], kind[todo] = "fixed point", ""
+    values = algorithm.coefficient(log_ratio, advantage, **algorithm.weights(bandit.behavior))
+    return _Numeric(log_ratio, expectation(bandit.behavior, values), method, kind)
+
+
+def _is_fixed(point: FixedPoint, bandit: Bandit, advantage: np.ndarray, algorithm: Algorithm) -> np.ndarray:
+    """Whether rows of a fixed point satisfy c = lambda pi/mu on every arm, however rare, and attract the flow."""
+    accepted = point.converged if point.stable is None else point.converged & point.stable
+    played = bandit.behavior > 0
+    weights = algorithm.weights(bandit.behavior)
+    with np.errstate(all="ignore"):
+        value = algorithm.coefficient(point.log_ratio, advantage, **weights)
+        ratio = np.exp(np.where(played, log(bandit.anchor) - bandit.log_behavior + point.log_ratio, 0.0))
+        at_start = algorithm.coefficient(np.zeros_like(advantage), advantage, **weights)
+        scale = expectation(bandit.behavior, np.abs(at_start))[:, None]
+        pull = point.normalizer[:, None] * ratio
+        off = np.abs(value - pull) - 1e-8 * (np.abs(value) + np.abs(pull) + scale * np.minimum(ratio, 1.0))
+    return accepted & np.where(played, off <= 0, True).all(axis=-1)
+
+
+def _nearest_minima(bandit: Bandit, advantage: np.ndarray, flow: Flow, beta: float) -> np.ndarray:
+    """Beyond the principal branch: the local minimum of the regression loss that the flow ran to, exactly."""
+    from .stationary import regression_minima
+
+    log_ratio = np.empty_like(advantage)
+    for row in range(len(advantage)):
+        behavior, scaled = bandit.behavior[row], advantage[row] / beta
+        offset = -log_expectation_exp(behavior, scaled)
+        minima = regression_minima(behavior, scaled + offset, float(offset))
+        distances = [np.abs(behavior * np.exp(m.log_ratio) - flow.policy[row]).sum() for m in minima]
+        log_ratio[row] = minima[int(np.argmin(distances))].log_ratio
+    return log_ratio
+
+
+def _solve_nominal(bandit: Bandit, advantage: np.ndarray, on_policy: Coefficient, algorithm: Algorithm) -> _Numeric:
+    """The on-policy flow's limit; for arm-wise coefficients first as the fixed point of rho u, as E_pi[u] = E[rho u]."""
+    rows = len(advantage)
+    method = np.full(rows, "flow", dtype="<U11")
+    kind = np.full(rows, "", dtype="<U14")
+    log_ratio = np.full(advantage.shape, np.nan)
+    todo = np.ones(rows, bool)
+    coupled = algorithm.coupled and on_policy is algorithm.coefficient
+    takes_behavior = algorithm.takes_behavior and on_policy is algorithm.coefficient
+    if not takes_behavior:
+
+        def weighted(log_ratio: np.ndarray, advantage: np.ndarray) -> np.ndarray:
+            return np.exp(log_ratio) * on_policy(log_ratio, advantage)
+
+        on_anchor = Bandit(bandit.anchor, bandit.reward)
+        point = solve_fixed_point(weighted, bandit.anchor, advantage)
+        todo = ~_is_fixed(point, on_anchor, advantage, Algorithm(weighted))
+        log_ratio[~todo] = point.log_ratio[~todo]
+        method[~todo] = "fixed point"
+    if todo.any():
+        flow = softmax_flow(
+            on_policy,
+            bandit.anchor[todo],
+            advantage[todo],
+            on_policy=True,
+            coupled=coupled,
+            takes_behavior=takes_behavior,
+        )
+        log_ratio[todo] = flow.log_ratio
+        kind[todo] = np.where(flow.converged, "", "not converged")
+    weights = {"behavior": bandit.behavior} if takes_behavior else {}
+    values = on_policy(log_ratio, advantage, **weights)
+    normalizer = expectation(bandit.anchor * np.exp(log_ratio), values)
+    return _Numeric(log_ratio, normalizer, method, kind)
+
+
+def _bound_kinks(algorithm: Algorithm, behavior: np.ndarray) -> Callable[[np.ndarray], np.ndarray] | None:
+    """The algorithm's kinks as a function of the advantage alone."""
+    if algorithm.kinks is None or not algorithm.takes_behavior:
+        return algorithm.kinks
+    return partial(algorithm.kinks, behavior=behavior)
+
+
+def _free_of_log_ratio(coefficient: Coefficient, advantage: np.ndarray) -> bool:
+    """Whether the coefficient ignores its log-ratio, tried at several values on these very advantages."""
+    probes = [coefficient(np.full_like(advantage, value), advantage) for value in (0.0, -2.5, 0.7)]
+    return all(np.array_equal(probes[0], probe) for probe in probes[1:])
+
+
+def _greedy_in(on_policy: Coefficient) -> ClosedForm:
+    def closed_form(bandit: Bandit, moments: Moments) -> Solution:
+        score = on_policy(np.zeros_like(moments.advantage), moments.advantage)
+        return greedy(bandit, Moments(score, moments.deviation, moments.mean))
+
+    return closed_form
+
+
+def _check_anchor(bandit: Bandit, algorithm: Algorithm) -> None:
+    if bandit.reference is not None and algorithm.anchor == "behavior":
+        raise ValueError(
+            f"the bandit has a reference, but {algorithm.name!r} measures its log-ratio from the behavior policy; "
+            "leave the reference out"
+        )
+
+
+def _numeric_regime(normalizer: np.ndarray) -> np.ndarray:
+    """Signs of normalizers that are known to the tolerance of a solver, not to rounding."""
+    tolerance = 1e-9
+    return np.where(normalizer > tolerance, "positive", np.where(normalizer < -tolerance, "negative", "boundary"))
+
+
+def _rows(bandit: Bandit, keep: np.ndarray) -> Bandit:
+    arms = bandit.arms
+    reference = None if bandit.reference is None else bandit.reference.reshape(-1, arms)[keep]
+    return Bandit(bandit.behavior.reshape(-1, arms)[keep], bandit.reward.reshape(-1, arms)[keep], reference)
+
+
+def _parts(moments: Moments) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return moments.advantage, moments.deviation, moments.mean
+
+
+def _plain(values: np.ndarray) -> Any:
+    """A 0-d array as a Python value; any other array as it is."""
+    return values.item() if np.ndim(values) == 0 else values

@@ -1,0 +1,1 @@
+"""Tools of the repository; run from a checkout, never part of the wheel."""

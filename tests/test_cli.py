@@ -1,0 +1,355 @@
+"""The command line: what it prints, what it writes, how it fails. Numbers are compared with the package's own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import pessimism as ps
+from pessimism.cli import main, with_json_target
+from pessimism.compare import compare
+from pessimism.screens import encode
+
+ROOT = Path(__file__).resolve().parent.parent
+INLINE = ["--behavior", "1/2,0.3,0.2", "--reward", "0,0,1"]
+BANDIT = ps.Bandit([0.5, 0.3, 0.2], [0, 0, 1])
+
+MODULE = """
+import time
+import pessimism as ps
+
+def cubic(power=3.0, baseline=0.0):
+    return ps.Algorithm(lambda l, a: a - 0.5 * l**power, baseline=baseline, name="cubic")
+
+finished = cubic()
+markup = ps.Algorithm(lambda l, a: a - l, name="[red]$x$ :smile: \\u03c1[/]")
+broken = ps.Algorithm(lambda l, a: undefined_name)
+world = ps.Bandit([0.5, 0.3, 0.2], [0, 0, 1])
+
+def slow():
+    print("started", flush=True)
+    time.sleep(60)
+"""
+
+
+def strict_json(text: str):
+    def refuse(name):
+        raise AssertionError(f"{name} is not JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delenv("COLUMNS", raising=False)
+    yield tmp_path
+    sys.modules.pop("mine", None)
+
+
+@pytest.fixture
+def run(capsys):
+    """Run the command in this process: (status, output, error stream)."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        status = main(arguments)
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return call
+
+
+def process(*arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "-m", "pessimism", *arguments],
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+        capture_output=True,
+        timeout=60,
+    )
+
+
+# --- compare --------------------------------------------------------------------------------------------------------
+
+
+def test_compare_prints_the_table_and_the_verdict(folder, run):
+    status, output, errors = run("compare", "oapl", "beta1=1", "beta2=0.5", *INLINE)
+    comparison = compare(BANDIT, ps.algorithm("oapl", beta1=1.0, beta2=0.5))
+    assert (status, errors) == (0, "")
+    assert output.splitlines()[0] == "oapl(beta1=1, beta2=0.5)"
+    assert output.splitlines()[-1] == comparison.verdict
+    value = next(line for line in output.splitlines() if "value E[r]" in line)
+    metrics = (comparison.behavior_metrics, comparison.induced_metrics, comparison.nominal_metrics)
+    assert [float(cell) for cell in value.split()[2:5]] == pytest.approx([m.value for m in metrics], abs=5e-5)
+
+
+def test_compare_as_json_holds_the_same_numbers(folder, run):
+    status, output, errors = run("compare", "grpo.no_ratio", *INLINE, "--json")
+    expected = compare(BANDIT, ps.algorithm("grpo.no_ratio"))
+    found = strict_json(output)
+    assert (status, errors) == (0, "")
+    assert found["verdict"] == expected.verdict
+    assert found["induced"]["policy"] == expected.induced.policy.tolist()
+    np.testing.assert_array_equal(np.array(found["induced"]["log_ratio"], dtype=float), expected.induced.log_ratio)
+    assert found["induced"]["reverse_kl"] == "inf"
+
+
+@pytest.mark.parametrize("where", ["world.json", "world.csv", "world.npz", "mine:world"])
+def test_every_way_to_give_a_bandit_is_the_same(folder, run, where):
+    (folder / "world.json").write_text('{"behavior": [0.5, 0.3, 0.2], "reward": [0, 0, 1]}')
+    (folder / "world.csv").write_text("behavior,reward\n0.5,0\n0.3,0\n0.2,1\n")
+    np.savez(folder / "world.npz", behavior=BANDIT.behavior, reward=BANDIT.reward)
+    assert run("compare", "tpo", "--bandit", where, "--json") == run("compare", "tpo", *INLINE, "--json")
+
+
+def test_an_inline_reference_counts(folder, run):
+    given = ["--reference", "0.1,0.1,0.8"]
+    _, output, _ = run("compare", "shifted_mean", "beta=0.5", *INLINE, *given, "--json")
+    anchored = ps.Bandit([0.5, 0.3, 0.2], [0, 0, 1], [0.1, 0.1, 0.8])
+    expected = ps.induced_target(anchored, ps.algorithm("shifted_mean", beta=0.5))
+    assert strict_json(output)["induced"]["policy"] == expected.policy.tolist()
+
+
+def test_negative_numbers_and_infinite_parameters_are_read(folder, run):
+    _, output, errors = run(
+        "compare", "awr", "cap=inf", "beta=1/2", "--reward", "-1,0", "--behavior", ".5,.5", "--json"
+    )
+    found = strict_json(output)
+    assert errors == ""
+    assert found["parameters"] == {"beta": 0.5, "cap": "inf"}
+    assert found["induced"]["policy"] == pytest.approx([1 / (1 + np.e**2), 1 / (1 + np.e**-2)], rel=1e-12)
+
+
+def test_an_objective_of_ones_own_takes_parameters(folder, run):
+    status, output, _ = run("compare", "mine:cubic", "power=1", "baseline=0.2", *INLINE, "--json")
+    linear = ps.Algorithm(lambda log_ratio, advantage: advantage - 0.5 * log_ratio, baseline=0.2)
+    expected = ps.induced_target(BANDIT, linear)
+    assert status == 0
+    assert strict_json(output)["induced"]["policy"] == pytest.approx(expected.policy.tolist(), abs=1e-9)
+    assert run("compare", "mine:finished", *INLINE)[1].startswith("cubic\n")
+
+
+def test_names_are_shown_as_they_are(folder, run):
+    status, output, errors = run("compare", "mine:markup", *INLINE, "--plot", "markup.png")
+    assert (status, errors) == (0, "")
+    assert output.startswith("[red]$x$ :smile: ρ[/]\n")
+
+
+@pytest.mark.parametrize(("suffix", "magic"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("SVG", b"<?xml")])
+def test_plots_are_of_the_kind_asked_for(folder, run, suffix, magic):
+    status, _, errors = run("compare", "oapl", *INLINE, "--plot", f"picture.{suffix}")
+    assert (status, errors) == (0, "")
+    assert (folder / f"picture.{suffix}").read_bytes().startswith(magic)
+
+
+def test_a_json_file_leaves_the_table(folder, run):
+    _, table, _ = run("compare", "oapl", *INLINE)
+    _, output, _ = run("compare", "oapl", *INLINE, "--json", "result.json")
+    assert output == table
+    assert (
+        encode(strict_json((folder / "result.json").read_text())) + "\n"
+        == run("compare", "oapl", *INLINE, "--json", "-")[1]
+    )
+
+
+# --- catalogue ------------------------------------------------------------------------------------------------------
+
+
+def test_the_catalogue_lists_every_entry_uncut(folder, run):
+    _, output, _ = run("catalogue")
+    lines = {line.split()[0]: line for line in output.splitlines() if line.strip()}
+    for name, entry in ps.catalogue().items():
+        assert entry.coefficient in lines[name]
+        assert entry.target in lines[name]
+    assert "…" not in output
+
+
+@pytest.mark.parametrize("name", ps.catalogue())
+def test_one_entry_is_shown_in_full(folder, run, name):
+    entry = ps.catalogue()[name]
+    _, output, _ = run("catalogue", name)
+    for text in (entry.title, entry.coefficient, entry.target, entry.source, entry.notes, *entry.parameters):
+        assert text in output
+
+
+def test_the_catalogue_as_json_holds_every_entry(folder, run):
+    _, output, _ = run("catalogue", "--json")
+    assert [entry["name"] for entry in strict_json(output)] == list(ps.catalogue())
+    assert run("catalogue", "--json", "oapl") == run("catalogue", "oapl", "--json", "-")
+    _, output, _ = run("catalogue", "--family", "weighted", "--json")
+    assert {entry["family"] for entry in strict_json(output)} == {"weighted"}
+
+
+def test_a_narrow_terminal_wraps_and_cuts_nothing(folder, run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    _, output, _ = run("catalogue")
+    assert max(map(len, output.splitlines())) <= 80
+    assert "…" not in output
+    words = set(output.split())
+    assert all(set(entry.coefficient.split()) | {name} <= words for name, entry in ps.catalogue().items())
+
+
+# --- errors ---------------------------------------------------------------------------------------------------------
+
+BAD = {
+    ("nothing",): "No such command 'nothing'",
+    ("--nothing",): "No such option: --nothing",
+    ("catalogue", "--nothing"): "No such option: --nothing",
+    ("catalogue", "oap"): "unknown algorithm 'oap'; did you mean oapl",
+    ("catalogue", "--family", "none"): "unknown family 'none'; known families: policy gradient",
+    ("catalogue", "oapl", "--family", "ratio"): "give a NAME or a --family",
+    ("catalogue", "oapl", "dpo"): "unexpected extra argument",
+    ("compare",): "Missing argument 'ALGORITHM'",
+    ("compare", "oapl"): "--behavior is missing",
+    ("compare", "oapl", "--behavior", "1"): "--reward is missing",
+    ("compare", "oap", *INLINE): "unknown algorithm 'oap'",
+    ("compare", "oapl", "beta=1", *INLINE): "no parameter 'beta'; known parameters: beta1, beta2, baseline",
+    ("compare", "oapl", "beta1=1", "beta1=1", *INLINE): "'beta1' is given twice",
+    ("compare", "oapl", "beta1", *INLINE): "'beta1' is not of the form key=value",
+    ("compare", "oapl", "beta1=one", *INLINE): "beta1: 'one' is not a finite number",
+    ("compare", "oapl", "beta1=-1", *INLINE): "beta1 is -1.0; it must be",
+    ("compare", "oapl", "--behavior", "0.5,0.4", "--reward", "0,1"): "behavior sums to 0.9",
+    ("compare", "oapl", "--behavior", "0.5,,0.5", "--reward", "0,1"): "behavior[1]: '' is not a finite number",
+    ("compare", "oapl", "--behavior", "1,0", "--reward", "0"): "behavior has 2, reward has 1",
+    ("compare", "oapl", *INLINE, "--bandit", "x.json"): "give --bandit or --behavior, not both",
+    ("compare", "oapl", "--bandit", "x.json"): "x.json: No such file",
+    ("compare", "oapl", "--bandit", "mine:cubic"): "returns an object of type Algorithm; it must be of type Bandit",
+    ("compare", "mine:world", *INLINE): "is of type Bandit; it must be of type Algorithm",
+    ("compare", "mine:finished", "power=1", *INLINE): "finished Algorithm; it takes no power",
+    ("compare", "mine:broken", *INLINE): "NameError: name 'undefined_name' is not defined (mine.py, line 10)",
+    ("compare", "mine:none", *INLINE): "module 'mine' has no 'none'",
+    ("compare", "oapl", *INLINE, "--plot", "x.bmp"): "the suffix is '.bmp'; it must be one of .png, .pdf, .svg",
+    ("compare", "oapl", *INLINE, "--plot", "none/x.png"): "there is no folder 'none'",
+    ("compare", "oapl", *INLINE, "--json", "none/x.json"): "there is no folder 'none'",
+    ("compare", "awr", *INLINE, "--reference", "1,0,0"): "reference[1] is 0 where behavior is positive",
+    ("verify", "--claim", "none"): "unknown claim 'none'; known claims: ",
+    ("verify", "--seed", "-1"): "--seed",
+    ("verify", "--seed", "one"): "--seed",
+    ("verify", "--bandit", "x.npz"): "x.npz: No such file",
+    ("verify", "--algorithm", "oapl"): "'oapl' is not of the form module:name",
+    ("verify", "--json=none/x.json"): "there is no folder 'none'",
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD.items(), ids=[" ".join(arguments) for arguments in BAD])
+def test_bad_input_is_one_line_and_status_2(folder, run, arguments, message):
+    status, output, errors = run(*arguments)
+    assert (status, output) == (2, "")
+    assert errors.startswith("error: ")
+    assert message in errors
+    assert errors.count("\n") == 1
+
+
+def test_errors_come_before_work_and_leave_no_file(folder, run):
+    run("compare", "oapl", *INLINE, "--json", "result.json", "--plot", "x.bmp")
+    assert os.listdir(folder) == ["mine.py"]
+
+
+# --- verify ---------------------------------------------------------------------------------------------------------
+
+
+def test_verify_reports_and_passes(folder, run):
+    status, output, errors = run("verify", "--claim", "regression.normalizer", "--json")
+    (outcome,) = strict_json(output)["claims"]
+    assert (status, errors) == (0, "")
+    assert outcome["verdict"] == "holds"
+    assert outcome["worst"] <= outcome["tolerance"]
+    assert outcome["instances"] >= 1000
+
+
+# --- parts ----------------------------------------------------------------------------------------------------------
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+        max_leaves=10,
+    )
+)
+def test_json_is_strict_and_holds_what_it_was_given(value):
+    def plain(part):
+        if isinstance(part, float) and not np.isfinite(part):
+            return {np.inf: "inf", -np.inf: "-inf"}.get(part, "nan")
+        if isinstance(part, list):
+            return [plain(inner) for inner in part]
+        return {key: plain(inner) for key, inner in part.items()} if isinstance(part, dict) else part
+
+    assert strict_json(encode(value)) == plain(value)
+
+
+def test_the_file_of_json_may_be_left_out():
+    assert with_json_target(["--json"]) == ["--json", "-"]
+    assert with_json_target(["--json", "-"]) == ["--json", "-"]
+    assert with_json_target(["--json", "--seed", "1"]) == ["--json", "-", "--seed", "1"]
+    assert with_json_target(["--json=x.txt", "y"]) == ["--json=x.txt", "y"]
+
+
+# --- as a process ---------------------------------------------------------------------------------------------------
+
+
+def test_version_and_help():
+    assert process("--version").stdout.decode().split() == ["pessimism", ps.__version__]
+    for arguments in ([], ["--help"]):
+        finished = process(*arguments)
+        assert finished.returncode == 0
+        assert all(name in finished.stdout.decode() for name in ("verify", "compare", "catalogue"))
+
+
+def test_statuses_of_the_process(folder):
+    finished = process("compare", "oapl", "--bandit", "missing.json", cwd=folder)
+    assert (finished.returncode, finished.stdout) == (2, b"")
+    assert finished.stderr.decode() == "error: missing.json: No such file or directory\n"
+
+
+def test_any_name_prints_in_any_locale(folder):
+    finished = process("compare", "mine:markup", *INLINE, cwd=folder, PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    assert (finished.returncode, finished.stderr) == (0, b"")
+    assert finished.stdout.startswith(rb"[red]$x$ :smile: \u03c1[/]")
+    assert finished.stdout.isascii()
+
+
+def test_a_reader_that_stops_is_no_error():
+    program = f"{sys.executable} -m pessimism catalogue --json | head -n 1; echo ${{PIPESTATUS[0]}} >&2"
+    finished = subprocess.run(["bash", "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert finished.stdout == "[\n"
+    assert finished.stderr in ("141\n", "0\n")  # 0 where the pipe took everything before head left
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_one_line():
+    program = f"{sys.executable} -m pessimism catalogue > /dev/full"
+    finished = subprocess.run(["bash", "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert finished.returncode == 2
+    assert finished.stderr == "error: [Errno 28] No space left on device\n"
+
+
+def test_an_interrupt_is_quiet(folder):
+    command = [sys.executable, "-m", "pessimism", "compare", "mine:slow", *INLINE]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == b"started\n"
+        running.send_signal(signal.SIGINT)
+        _, errors = running.communicate(timeout=30)
+    assert (running.returncode, errors) == (130, b"")
+
+
+def test_help_and_catalogue_load_nothing_heavy():
+    program = (
+        "import sys; from pessimism.cli import main; main(['catalogue']); main(['--help']); "
+        "print({'sympy', 'hypothesis', 'matplotlib', 'torch'} & set(sys.modules), file=sys.stderr)"
+    )
+    finished = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert finished.stderr == "set()\n"

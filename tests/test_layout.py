@@ -1,0 +1,171 @@
+"""The layout holds: which package may import which, what stays out of an import, what the wheel carries."""
+
+import ast
+import importlib.util
+import json
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+OURS = ("pessimism", "bandits", "llm", "paper_figures", "notebooks", "benchmarks", "tests")
+NEVER = {"benchmarks", "tests"}
+
+# package -> names it may never import. Figures and notebooks read the results of `llm` from files.
+FORBIDDEN = {
+    "pessimism": NEVER | {"torch", "vllm", "sklearn", "bandits", "llm", "paper_figures", "notebooks"},
+    "bandits": NEVER | {"vllm", "llm", "paper_figures", "notebooks"},
+    "llm": NEVER | {"bandits", "paper_figures", "notebooks"},
+    "paper_figures": NEVER | {"torch", "vllm", "llm", "notebooks"},
+    "notebooks": NEVER | {"torch", "vllm", "llm"},
+}
+LAZY = ("torch", "vllm", "sympy", "hypothesis", "matplotlib", "sklearn", "bandits", "llm")
+IMPORT_CALLS = {"__import__", "importlib.import_module"}
+UNSAFE_CALLS = {"eval", "exec"}
+UNSAFE_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "shelve"}
+
+
+def present(names) -> list[str]:
+    return [name for name in names if (ROOT / name).is_dir()]
+
+
+def source_files(*packages: str) -> list[Path]:
+    return sorted(path for package in packages for path in (ROOT / package).rglob("*.py"))
+
+
+def imported_modules(tree: ast.AST) -> Iterator[str]:
+    """Full dotted names of every absolute import in a module, at whatever depth, deferred ones included."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module is not None:
+            yield node.module
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in IMPORT_CALLS:
+            yield from (str(name.value) for name in node.args[:1] if isinstance(name, ast.Constant))
+
+
+def direction_violations(tree: ast.AST, package: str) -> set[str]:
+    return {name.partition(".")[0] for name in imported_modules(tree)} & FORBIDDEN[package]
+
+
+def unsafe_uses(tree: ast.AST) -> Iterator[str]:
+    """Places where data from outside could become code."""
+    for name in imported_modules(tree):
+        if name.partition(".")[0] in UNSAFE_MODULES:
+            yield f"import {name}"
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        if isinstance(node.func, ast.Name) and node.func.id in UNSAFE_CALLS:
+            yield f"{node.func.id}() on line {node.lineno}"
+        for keyword in node.keywords:
+            if keyword.arg == "allow_pickle" and not (
+                isinstance(keyword.value, ast.Constant) and keyword.value.value is False
+            ):
+                yield f"allow_pickle on line {node.lineno}"
+
+
+@pytest.mark.parametrize("package", present(FORBIDDEN))
+def test_imports_point_one_way(package):
+    found = {
+        str(path.relative_to(ROOT)): names
+        for path in source_files(package)
+        if (names := direction_violations(ast.parse(path.read_text("utf-8")), package))
+    }
+    assert found == {}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import torch",
+        "import torch.nn as nn",
+        "from torch import nn",
+        "def f():\n    from bandits.instances import digits",
+        "import importlib\nimportlib.import_module('torch')",
+        "__import__('llm')",
+    ],
+)
+def test_the_import_walk_sees_every_form(line):
+    assert direction_violations(ast.parse(line), "pessimism") != set()
+
+
+def test_the_import_walk_leaves_relative_and_allowed_imports_alone():
+    allowed = "import numpy\nfrom . import torch\nfrom .bandit import Bandit\nfrom pessimism import Bandit"
+    assert direction_violations(ast.parse(allowed), "pessimism") == set()
+
+
+def test_the_source_never_turns_data_into_code():
+    found = {
+        str(path.relative_to(ROOT)): uses
+        for path in source_files(*present(OURS))
+        if (uses := list(unsafe_uses(ast.parse(path.read_text("utf-8")))))
+    }
+    assert found == {}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import pickle",
+        "from pickle import loads",
+        "eval('1')",
+        "exec(text)",
+        "numpy.load(path, allow_pickle=True)",
+        "numpy.load(path, allow_pickle=flag)",
+    ],
+)
+def test_the_safety_walk_sees_every_form(line):
+    assert list(unsafe_uses(ast.parse(line))) != []
+
+
+def test_the_safety_walk_leaves_safe_forms_alone():
+    assert list(unsafe_uses(ast.parse("numpy.load(path, allow_pickle=False)\nmodel.eval()"))) == []
+
+
+def test_importing_pessimism_stays_light():
+    program = (
+        "import json, sys; before = set(sys.modules); import pessimism; "
+        f"print(json.dumps([name for name in {LAZY!r} if name in sys.modules and name not in before]))"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert json.loads(answer.stdout) == []
+
+
+@pytest.mark.parametrize("package", present(("pessimism", "bandits", "llm", "paper_figures", "benchmarks")))
+def test_packages_resolve_to_this_checkout(package):
+    spec = importlib.util.find_spec(package)
+    assert spec is not None
+    assert spec.origin is not None, f"{package} has no __init__.py"
+    assert Path(spec.origin).resolve() == ROOT / package / "__init__.py"
+
+
+def test_test_folders_are_not_named_like_a_package():
+    folders = [path for path in (ROOT / "tests").rglob("*") if path.is_dir()]
+    assert [str(path) for path in folders if path.name in OURS] == []
+
+
+def test_the_wheel_holds_only_pessimism():
+    """The `bandits` and `llm` of this checkout must not land in a shared site-packages."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    wheel = settings["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert wheel == {"packages": ["pessimism"]}
+
+
+def test_torch_has_one_pin():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    pins = {
+        requirement
+        for extra in settings["optional-dependencies"].values()
+        for requirement in extra
+        if requirement.startswith("torch")
+    }
+    assert pins == {"torch==2.13.0"}
+    assert not any(requirement.startswith("torch") for requirement in settings["dependencies"])
+    assert "torch==2.13.0" in (ROOT / "constraints.txt").read_text("utf-8").splitlines()
