@@ -6,7 +6,7 @@
 >>> ps.induced_target(bandit, algorithm).policy.round(4)
 array([0.2606, 0.1564, 0.583 ])
 >>> ps.nominal_target(bandit, algorithm).policy.round(4)
-array([0.2194, 0.1317, 0.6489])
+array([0.2195, 0.1317, 0.6488])
 """
 
 from .algorithm import Algorithm

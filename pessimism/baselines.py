@@ -213,7 +213,7 @@ def _log_mean_exp(statistics: Statistics, z: Array) -> Array:
     """
     xp = array_namespace(z)
     top = statistics.maximum(z)
-    small = top <= 30
+    small = top <= xp.log(xp.asarray(xp.finfo(z.dtype).max, dtype=z.dtype)) - 5
     near = far = xp.zeros_like(top)
     if bool(xp.any(small)):
         near = xp.log1p(statistics.expectation(expm1_minus(xp.where(small & (z <= top), z, xp.zeros_like(z)))))

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -49,7 +50,7 @@ def with_json_target(arguments: Sequence[str]) -> list[str]:
     ['verify', '--json', 'outcomes.json']
     """
     result: list[str] = []
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for argument, following in zip_longest(arguments, arguments[1:], fillvalue=""):
         result.append(argument)
         if argument == "--json" and following != "-" and not following.lower().endswith(".json"):
             result.append("-")
@@ -124,10 +125,10 @@ def verify(
     seconds = time.perf_counter() - start
     from .screens import details, outcome_table, succeeded, summary
 
-    if json is not None:
-        _write_json({"seed": seed, "claims": [outcome.to_dict() for outcome in outcomes]}, json)
     if json != "-":
         _show(outcome_table(outcomes), *details(outcomes), summary(outcomes, seconds))
+    if json is not None:
+        _write_json({"seed": seed, "claims": [outcome.to_dict() for outcome in outcomes]}, json)
     if not all(map(succeeded, outcomes)):
         raise typer.Exit(FAILED)
 
@@ -164,13 +165,12 @@ def compare(
     objective = _chosen_algorithm(algorithm, parameters or [])
     world = _chosen_bandit(bandit, {"behavior": behavior, "reward": reward, "reference": reference})
     from .compare import compare as run_comparison
+    from .plot import comparison_image
 
     where = algorithm if is_object_name(algorithm) else None
     comparison = _in_code_of(where, lambda: run_comparison(world, objective))
     if plot is not None:
-        image = io.BytesIO()
-        comparison.plot().savefig(image, format=Path(plot).suffix[1:].lower(), dpi=200)
-        write_whole(plot, image.getvalue())
+        write_whole(plot, comparison_image(comparison, Path(plot).suffix[1:].lower()))
     if json is not None:
         _write_json(comparison.to_dict(), json)
     if json != "-":

@@ -91,7 +91,7 @@ def lambert(bandit: Bandit, moments: Moments, *, beta: float) -> Solution:
         raise ValueError(f"advantage[{index}] / beta overflows; beta = {beta:g} is too small for these rewards")
     if bandit.reference is None:
         found = solve_lambert(bandit.behavior, advantage, deviation, mean)
-        regime = regimes(found.kappa, found.error_scale, bandit.arms)
+        regime = _regimes(found, bandit.arms)
         return _solution(
             found.log_ratio,
             beta * found.kappa,
@@ -108,12 +108,12 @@ def _anchored_lambert(
     assert bandit.reference is not None
     covered = bandit.behavior > 0
     coverage = np.where(covered, bandit.reference, 1.0) / np.where(covered, bandit.behavior, 1.0)
-    found = solve_lambert(bandit.behavior, advantage, deviation, mean, coverage)
-    regime = _regimes(found, bandit.arms)
     uncovered = ~covered & (bandit.reference > 0)
+    reserve = np.where(uncovered, bandit.reference, 0.0).sum(axis=-1)
+    found = solve_lambert(bandit.behavior, advantage, deviation, mean, coverage, reserve)
+    regime = _regimes(found, bandit.arms)
     kept = expectation(np.where(covered, bandit.reference, 0.0), np.exp(np.where(covered, found.log_ratio, 0.0)))
     left = np.where((found.kappa <= 0) & uncovered.any(axis=-1), np.maximum(1 - kept, 0.0), 0.0)
-    reserve = np.where(uncovered, bandit.reference, 0.0).sum(axis=-1)
     share = log(left) - log(np.where(reserve > 0, reserve, 1.0))
     log_ratio = np.where(covered, found.log_ratio, share[..., None])
     several = (left > 0) & (uncovered.sum(axis=-1) > 1)
@@ -214,7 +214,8 @@ def constant_coefficient(bandit: Bandit, weight: np.ndarray, mean: np.ndarray, w
     positive = sign == "positive"
     level = _projection_level(pull, np.where(positive, mean, 1.0))
     gain = np.maximum(pull - level[..., None], 0.0) / np.where(positive, mean, 1.0)[..., None]
-    log_ratio = np.where(gain > 0, log(gain) - bandit.log_behavior, -np.inf)
+    kept = gain > 0
+    log_ratio = np.where(kept, log(gain) - np.where(kept, bandit.log_behavior, 0.0), -np.inf)
     # Where no arm is cut off the plain ratio g/E g is the more accurate form, and defined for arms without data too.
     uncut = (level == 0) & (weight >= 0).all(axis=-1)
     plain = log(np.maximum(weight, 0.0) / np.where(positive, mean, 1.0)[..., None])

@@ -51,7 +51,7 @@ def centered_regression(log_ratio: Array, advantage: Array, *, beta: float, beha
 
 def policy_gradient(log_ratio: Array, advantage: Array) -> Array:
     r"""$c = A$: REINFORCE on the data as they come; no ratio at all."""
-    return advantage + 0 * log_ratio
+    return advantage + array_namespace(log_ratio).zeros_like(log_ratio)
 
 
 def importance_weighted(log_ratio: Array, advantage: Array) -> Array:
@@ -154,12 +154,12 @@ def ring(log_ratio: Array, advantage: Array, *, low: float, high: float, low_out
 def exponential(log_ratio: Array, advantage: Array, *, beta: float, cap: float) -> Array:
     r"""$c = \min(e^{A/\beta}, \text{cap})$: advantage-weighted regression (AWR), RoiRL with exponential weights."""
     xp = array_namespace(log_ratio)
-    return xp.exp(_at_most(xp, advantage / beta, math.log(cap))) + 0 * log_ratio
+    return xp.exp(_at_most(xp, advantage / beta, math.log(cap))) + array_namespace(log_ratio).zeros_like(log_ratio)
 
 
 def exponential_advantage(log_ratio: Array, advantage: Array, *, temperature: float) -> Array:
     r"""$c = A\,e^{A/T}$: RED-Weight."""
-    return advantage * array_namespace(advantage).exp(advantage / temperature) + 0 * log_ratio
+    return advantage * array_namespace(advantage).exp(advantage / temperature) + array_namespace(log_ratio).zeros_like(log_ratio)
 
 
 def balanced(log_ratio: Array, advantage: Array, *, behavior: Array | None = None) -> Array:
@@ -171,7 +171,7 @@ def balanced(log_ratio: Array, advantage: Array, *, behavior: Array | None = Non
     negative = xp.astype(advantage < 0, advantage.dtype)
     share = _average(negative, behavior)
     keep = xp.clip((1 - share) / xp.where(share > 0, share, xp.ones_like(share)), 0.0, 1.0)
-    return xp.where(advantage < 0, keep * advantage, advantage) + 0 * log_ratio
+    return xp.where(advantage < 0, keep * advantage, advantage) + array_namespace(log_ratio).zeros_like(log_ratio)
 
 
 def cross_entropy(log_ratio: Array, advantage: Array, *, eta: float, behavior: Array | None = None) -> Array:

@@ -114,7 +114,7 @@ def compare(bandit: Bandit, algorithm: Algorithm) -> Comparison:
     >>> bandit = ps.Bandit([0.5, 0.3, 0.2], [0, 0, 1])
     >>> comparison = ps.compare(bandit, ps.algorithm("shifted_mean", beta=0.5))
     >>> round(comparison.induced_metrics.value, 4), round(comparison.nominal_metrics.value, 4)
-    (0.3709, 0.6489)
+    (0.3709, 0.6488)
     >>> print(comparison.verdict)
     pessimistic (positive regime): moves 0.078 of 0.474 nats away from the behavior policy; value 0.371 of 0.649
     """

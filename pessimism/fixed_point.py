@@ -80,7 +80,7 @@ class _Model:
 
     def excess(self, normalizer: Array, rows: NDArray[np.intp]) -> Array:
         """log of the total probability after the step, (len(rows),)."""
-        return logsumexp(self.log_policy[rows] + self.step(normalizer, rows), axis=-1)
+        return np.asarray(logsumexp(self.log_policy[rows] + self.step(normalizer, rows), axis=-1))
 
 
 def _exponential_step(offset: Array, sign: Array, log_weight: Array) -> Array:
@@ -114,7 +114,8 @@ def _solve_model(model: _Model, scale: Array, balanced: NDArray[np.bool_]) -> tu
     if open_rows.size:
         guess = np.log(scale[open_rows])
         index = open_rows.astype(np.float64)
-        bracket = elementwise.bracket_root(gap, guess - 0.5, guess + 0.5, args=(index,))
+        # Brackets double: twenty times leave the range of floats far behind, and some rows have no root.
+        bracket = elementwise.bracket_root(gap, guess - 0.5, guess + 0.5, args=(index,), maxiter=20)
         found = elementwise.find_root(gap, bracket.bracket, args=(index,))
         size = np.where(found.success, np.exp(found.x), 0.0)
         normalizer[open_rows] = sign[open_rows] * size
@@ -169,12 +170,13 @@ def solve_fixed_point(
         ValueError: bad shapes or probabilities, a coefficient that is not finite at the start, naming the first index.
 
     >>> point = solve_fixed_point(lambda x, a: a - 0.5 * x, [0.5, 0.3, 0.2], [-0.2, -0.2, 0.8])  # theory instance 1
-    >>> round(float(point.normalizer), 11), bool(point.converged and point.stable)
-    (0.11674916321, True)
+    >>> round(float(point.normalizer), 10), bool(point.converged and point.stable)
+    (0.1167491632, True)
     """
     mu, gain, anchor, shape = check_problem(behavior, advantage, reference)
     played = mu > 0
-    first = np.zeros(mu.shape) if start is None else np.asarray(start, dtype=np.float64)
+    alone = played.sum(axis=-1, keepdims=True) == 1  # normalization alone decides
+    first = np.zeros(shape) if start is None else np.asarray(start, dtype=np.float64)
     x = np.where(played, np.broadcast_to(first, shape).reshape(mu.shape), 0.0)
     log_anchor = np.where(played, log(anchor), -np.inf)
     x = np.where(played, x - logsumexp(log_anchor + x, axis=-1, keepdims=True), 0.0)
@@ -245,7 +247,7 @@ def solve_fixed_point(
         if passes == 2:
             balanced = coupled & (np.abs((mu * here).sum(axis=-1)) <= 1e-12 * size)
         normalizer[rows], step = _solve_model(model, np.where(size > 0, size, 1.0), balanced[rows])
-        step = np.where(played[rows], step, 0.0)
+        step = np.where(played[rows] & ~alone[rows], step, 0.0)
         residual[rows] = (np.abs(step) / np.maximum(1.0, np.abs(x[rows]))).max(axis=-1)
         # Both sides of the equation underflowed: any log-ratio would pass for a solution on this arm.
         vanished = played[rows] & (here == 0) & (tangent == 0) & (ratio == 0)
@@ -253,7 +255,8 @@ def solve_fixed_point(
         going = residual[rows] > tol
         active = np.union1d(active[~usable], rows[going])
         x[rows[going]] += step[going]
-        x[active] -= np.where(played[active], logsumexp(log_anchor[active] + x[active], axis=-1, keepdims=True), 0.0)
+        total = np.asarray(logsumexp(log_anchor[active] + x[active], axis=-1, keepdims=True))
+        x[active] -= np.where(played[active], total, 0.0)
         last_step[rows] = step
     weighted = mu * value
     normalizer = weighted.sum(axis=-1)

@@ -60,7 +60,7 @@ class Flow:
     converged: (...) residual <= tol and no arm, however rare, still on its way up.
     steps: integrator steps taken by the slowest row, rejected ones included.
     times, policies: (..., keep) and (..., keep, K) when `keep` snapshots were asked for: accepted steps nearest to
-        log-spaced times, the start at time 0 first.
+        log-spaced times (one may repeat), the start at time 0 first.
     """
 
     log_ratio: Array
@@ -100,7 +100,7 @@ def softmax_flow(
     Args:
         coefficient: c(log_ratio, advantage) -> array of the same shape (rows, K), rows independent of each other.
             Arm-wise unless `coupled`, which costs 2 K rows per row and step for the Jacobian. Called with
-            `behavior=weights` (rows, K) too if `coupled` or `takes_behavior` (arm-wise, each looking at its own weight).
+            `behavior=weights` (rows, K) too if `coupled` or `takes_behavior` (arm-wise, each sees its own weight).
         behavior: mu, (..., K). Leading shapes of all arrays broadcast.
         advantage: A, (..., K), handed to the coefficient as it is.
         reference: anchor of the log-ratio, (..., K); the behavior policy where None. Positive wherever behavior is.
@@ -192,7 +192,9 @@ def _integrate(
 ) -> tuple[_State, NDArray[np.bool_], int, list[_Step]]:
     """Final state of every row, which rows converged, the steps taken and, to `keep` snapshots, the accepted steps."""
     rows = len(start)
-    final = _State(np.arange(rows), start, np.zeros(rows), np.full(rows, np.nan), np.full(rows, np.inf), np.zeros(rows))
+    final = _State(
+        np.arange(rows), start.copy(), np.zeros(rows), np.full(rows, np.nan), np.full(rows, np.inf), np.zeros(rows)
+    )
     state, converged = final.take(final.row), np.zeros(rows, dtype=bool)
     record: list[_Step] = []
     steps = 0
@@ -291,12 +293,13 @@ def _rising(velocity: Array, policy: Array, scale: Array) -> NDArray[np.bool_]:
     return (velocity - common[:, None] > _PULL * scale[:, None] * policy + slack[:, None]).any(axis=-1)
 
 
-def _check_coefficient(weighted: Array, active: NDArray[np.intp], shape: tuple[int, ...]) -> None:
+def _check_coefficient(weighted: Array, row: NDArray[np.intp], batch: tuple[int, ...]) -> None:
     bad = ~np.isfinite(weighted)
     if bad.any():
-        row, arm = first_index(bad)
-        index = [int(i) for i in np.unravel_index(int(active[row]), shape[:-1])] + [arm] if shape[:-1] else [arm]
-        raise ValueError(f"coefficient{index} is {weighted[row, arm]} on a policy the flow reached; it must be finite")
+        place, arm = first_index(bad)
+        index = [int(i) for i in np.unravel_index(row[place], batch)] if batch else []
+        value = weighted[place, arm]
+        raise ValueError(f"coefficient{[*index, arm]} is {value} on a policy the flow reached; it must be finite")
 
 
 def _snapshots(record: list[_Step], start: Array, keep: int) -> tuple[Array, Array]:

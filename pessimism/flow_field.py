@@ -127,8 +127,9 @@ def velocity_of(field: Field, log_policy: Array) -> tuple[Array, Array, Array]:
     """d theta / dt, the policy and the weighted coefficient mu c, all (B, K)."""
     policy, log_ratio = np.exp(log_policy), field.log_ratio(log_policy)
     values = field.raw(log_ratio) if field.knots is None else _ramp(field, log_ratio)[0]
-    weighted = field.weights(log_ratio) * values
-    velocity = weighted - policy * weighted.sum(axis=-1, keepdims=True)
+    with np.errstate(invalid="ignore", over="ignore"):  # the caller looks at what is not finite
+        weighted = field.weights(log_ratio) * values
+        velocity = weighted - policy * weighted.sum(axis=-1, keepdims=True)
     # They sum to 0. Near a vertex the leading arm's is a small difference of large terms: read it off the rest.
     lead = policy.argmax(axis=-1)[..., None]
     np.put_along_axis(velocity, lead, 0.0, axis=-1)

@@ -5,7 +5,7 @@ The problem, per row, with the temperature already divided out (theory.md 2; der
     x_i + kappa h_i e^(x_i) = a_i  for every arm,      E_mu[e^x] = 1,
 
 unknown the log-ratios x_i = log(pi_i / mu_i) and the scalar kappa. h_i = 1, unless the log-ratio is anchored at a
-reference policy other than the data's: then x_i = log(ref ratio) = log(pi_i / ref_i), h_i = ref_i / mu_i, and E is over ref.
+reference policy other than the data's: then x_i = log(pi_i / ref_i), h_i = ref_i / mu_i, and E is over the reference.
 """
 
 from collections.abc import Iterator
@@ -42,19 +42,22 @@ def solve_lambert(
 
     - behavior mu (..., K), at least 0; read as mu / sum(mu), so that rounding of its sum has no effect;
     - advantage a (..., K), right to rounding relative to itself;
-    - deviation s = a - E_mu[a] (..., K) and mean m = E_mu[a] (...), both right to rounding: a alone would not do, since
+    - deviation s = a - E_mu[a] (..., K) and mean m = E_mu[a] (...), both right to rounding: a alone would not do, as
       at large beta kappa is a difference of numbers that agree in all of its digits;
-    - coverage h = ref / mu (..., K), finite, for log-ratios anchored at a reference (0 where mu is 0), and `uncovered`
-      (...), the reference's mass on arms that mu never plays. Where kappa = 0 leaves part of that mass unclaimed, the
-      answer is kappa = 0, x = a, and the rest belongs to the uncovered arms.
+    - coverage h = ref / mu (..., K), finite, for log-ratios anchored at a reference (anything where mu is 0), and
+      `uncovered` (...), the reference's mass on arms that mu never plays. Where kappa = 0 leaves part of that mass
+      unclaimed, the answer is kappa = 0, x = a, and the rest belongs to the uncovered arms.
 
-    Conditioning. kappa = m + KL(mu || pi) (with h = 1): its error is a few epsilon times `error_scale`, which is
-    |m| + KL away from the boundary. Near the boundary kappa comes from the constraint instead where that is sharper:
-    `error_scale` is then E[W (|x| + |a|)] / E[W h rho] with W = rho / (1 + kappa h rho). Call a row a boundary when |kappa| is
-    below some epsilons times its `error_scale`.
+    Conditioning. kappa = m + KL(mu || pi) (with h = 1), so away from the boundary its error is a few epsilon times
+    `error_scale` = |m| + KL(mu || pi) + KL(pi || mu). Near the boundary that would be a small difference, and kappa
+    comes from the constraint where that is sharper; `error_scale` is then E[W (|x| + |a|)] / E[W h rho], W = rho /
+    (1 + kappa h rho). Call a row a boundary when |kappa| is below some epsilons times its `error_scale`. The error of
+    kappa moves x by rho / (1 + kappa h rho) times as much: x is right to 1e-12 max(1, |x|) beyond that.
 
-    Arms with zero mass get the solution of their own equation (for kappa < 0 beyond the branch point: the branch point)
-    and influence nothing. Rows with a single arm have x = 0, kappa = m. No W_0 solution: `exists` is False, the row nan.
+    Arms with zero mass get the solution of their own equation (for kappa < 0 beyond the branch point: that point) and
+    influence nothing. Rows with a single arm have x = 0, kappa = m. No W_0 solution: `exists` is False, the row nan.
+
+    Raises ValueError where the last axis is empty, coverage or an advantage is not finite, or no arm of a row has mass.
 
     >>> import numpy as np
     >>> mu, r, beta = np.array([.5, .3, .2]), np.array([0., 0., 1.]), .5
@@ -63,41 +66,36 @@ def solve_lambert(
     >>> print(np.round(mu * np.exp(solution.log_ratio), 8), round(float(solution.kappa) * beta, 12))
     [0.29238342 0.17543005 0.53218653] 0.116749163205
     """
-    mu, a, s = np.broadcast_arrays(
-        *(np.asarray(v, dtype=np.float64) for v in (behavior, advantage, deviation))
-    )
-    if mu.ndim == 0 or mu.shape[-1] == 0:
-        raise ValueError(f"behavior: needs at least one arm on its last axis, got shape {mu.shape}")
-    arms, batch = mu.shape[-1], mu.shape[:-1]
-    m, missing = (
-        np.broadcast_to(np.asarray(v, dtype=np.float64), batch).reshape(-1) for v in (mean, uncovered)
-    )
-    mu, a, s = (v.reshape(-1, arms) for v in (mu, a, s))
-    h = (
-        None
-        if coverage is None
-        else np.broadcast_to(np.asarray(coverage, np.float64), (*batch, arms)).reshape(-1, arms)
-    )
-    solution = LambertSolution(
-        np.empty(mu.shape), np.empty(m.shape), np.empty(m.shape, bool), np.empty(m.shape)
-    )
-    for part in _blocks(m.size, arms):
-        rows = _prepare(mu[part], a[part], s[part], m[part], missing[part], None if h is None else h[part])
-        with np.errstate(
-            all="ignore"
-        ):  # iterates of rows that leave the floats are caught by the convergence check
+    shape = np.broadcast_shapes(np.shape(behavior), np.shape(advantage), np.shape(deviation))
+    if not shape or shape[-1] == 0:
+        raise ValueError(f"behavior: needs at least one arm on its last axis, got shape {shape}")
+    batch = shape[:-1]
+    mu = _flat("behavior", behavior, shape, 1)
+    a, s = _flat("advantage", advantage, shape, 1), _flat("deviation", deviation, shape, 1)
+    m, missing = _flat("mean", mean, batch, 0), _flat("uncovered", uncovered, batch, 0)
+    h = None if coverage is None else _flat("coverage", coverage, shape, 1)
+    x, kappa = np.empty(mu.shape), np.empty(m.shape)
+    exists, scale = np.empty(m.shape, dtype=bool), np.empty(m.shape)
+    for part in _blocks(m.size, shape[-1]):
+        h_part = None if h is None else h[part]
+        rows = _prepare(part.start, mu[part], a[part], s[part], m[part], missing[part], h_part)
+        with np.errstate(all="ignore"):  # iterates that leave the floats are caught by the convergence check
             solved = solve_block(rows)
-        x = solved.log_ratio
+        x[part], kappa[part], exists[part], scale[part] = vars(solved).values()
         dead = rows.weight == 0.0
         if dead.any():
-            own = own_solution(a[part], solved.kappa, None if h is None else h[part])
-            x = np.where(dead, own, x)
-        solution.log_ratio[part], solution.kappa[part] = x, solved.kappa
-        solution.exists[part], solution.error_scale[part] = solved.exists, solved.error_scale
-    return LambertSolution(
-        solution.log_ratio.reshape(*batch, arms),
-        *(v.reshape(batch) for v in (solution.kappa, solution.exists, solution.error_scale)),
-    )
+            own = own_solution(a[part], solved.kappa, h_part)
+            x[part] = np.where(dead, own, solved.log_ratio)
+    return LambertSolution(x.reshape(shape), kappa.reshape(batch), exists.reshape(batch), scale.reshape(batch))
+
+
+def _flat(name: str, values: ArrayLike, shape: tuple[int, ...], kept: int) -> Array:
+    """values broadcast to `shape`, all but its last `kept` axes made one; ValueError at the first that is not finite."""
+    array = np.broadcast_to(np.asarray(values, dtype=np.float64), shape)
+    if not np.isfinite(array).all():
+        first = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+        raise ValueError(f"{name}: must be finite, got {array[first]} at index {first}")
+    return array.reshape(-1, *shape[len(shape) - kept :])
 
 
 def _blocks(rows: int, arms: int) -> Iterator[slice]:
@@ -105,15 +103,19 @@ def _blocks(rows: int, arms: int) -> Iterator[slice]:
     return (slice(start, start + size) for start in range(0, rows, size))
 
 
-def _prepare(mu: Array, a: Array, s: Array, m: Array, missing: Array, h: Array | None) -> Rows:
+def _prepare(start: int, mu: Array, a: Array, s: Array, m: Array, missing: Array, h: Array | None) -> Rows:
     """One block. An arm without mass copies the row's largest arm, so that it weighs nothing and disturbs nothing."""
-    weight = mu if h is None else mu * h
+    weight, mass = mu if h is None else mu * h, mu.sum(axis=-1)
     dead = weight == 0.0
     if dead.any():
+        empty = dead.all(axis=-1)
+        if empty.any():
+            raise ValueError(f"behavior: row {start + int(empty.argmax())} of the batch has no arm with mass")
         top = np.argmax(np.where(dead, -np.inf, a), axis=-1)[:, None]
-        a, s, h = (v if v is None else np.where(dead, np.take_along_axis(v, top, -1), v) for v in (a, s, h))
+        a, s = (np.where(dead, np.take_along_axis(v, top, -1), v) for v in (a, s))
+        h = None if h is None else np.where(dead, np.take_along_axis(h, top, -1), h)
         mu = np.where(dead, 0.0, mu)
-    return Rows(weight, a, s, m, weight.sum(axis=-1) + missing, missing, mu, h)
+    return Rows(weight, a, s, m, weight.sum(axis=-1) + missing, missing, mu, h, mass)
 
 
 def solve_fixed_kappa(behavior: ArrayLike, advantage: ArrayLike, kappa: ArrayLike) -> tuple[Array, Array]:
@@ -147,7 +149,7 @@ def _shift_rows(mu: Array, a: Array, kappa: Array) -> tuple[Array, Array]:
     tilt = np.exp(live - top[:, None])
     partition = np.vecdot(mu, tilt) / mass
     free = top + np.log(partition)  # the shift at kappa = 0
-    dense = np.vecdot(mu, tilt * tilt) / mass / partition**2  # E_pi*[rho*]
+    dense = np.vecdot(mu, tilt * tilt) / mass / partition / partition  # E_pi*[rho*]; a square would underflow
     mean = np.vecdot(mu, np.where(mu > 0.0, a, 0.0)) / mass
     low, high = mean - kappa, np.minimum(free, top - kappa)
     shift = np.clip(free - kappa * dense, low, high)
@@ -157,7 +159,7 @@ def _shift_rows(mu: Array, a: Array, kappa: Array) -> tuple[Array, Array]:
             x = np.where(mu[row] > 0.0, own_solution(a[row] - at[:, None], kappa[row], None), -np.inf)
             return np.log1p(np.vecdot(mu[row], np.expm1(x)) / mass[row])
 
-    rows = np.arange(kappa.size)
+    settled = np.zeros(kappa.shape, dtype=bool)
     with np.errstate(
         over="ignore", divide="ignore", invalid="ignore"
     ):  # rows that leave the floats are bracketed below
@@ -185,16 +187,14 @@ def _shift_rows(mu: Array, a: Array, kappa: Array) -> tuple[Array, Array]:
 def critical_offset(behavior: ArrayLike, nominal_log_ratio: ArrayLike) -> Array:
     """d_c / beta (...): how far the baseline may lie above the boundary before the W_0 solution ends (theory.md 2.11).
 
-    log E_mu[e^(a0) e^v] with v = -W_0(-e^(a0 - max a0 - 1)) in (0, 1], where nominal_log_ratio a0 (..., K) is the nominal
-    target's, so that E_mu[e^(a0)] = 1; the maximum is over arms with positive behavior (..., K). Always in (0, 1]; computed
-    as log1p(E_mu[e^(a0) expm1(v)]), which keeps small offsets accurate. Derived here.
+    log E_mu[e^(a0) e^v] with v = -W_0(-e^(a0 - max a0 - 1)) in (0, 1], where nominal_log_ratio a0 (..., K) is that of
+    the nominal target, so that E_mu[e^(a0)] = 1; the maximum is over arms with positive behavior (..., K). Always in
+    (0, 1]; computed as log1p(E_mu[e^(a0) expm1(v)]), which keeps small offsets accurate. Derived here.
 
     >>> print(critical_offset([.5, .5], [0., 0.]))
     1.0
     """
-    mu, nominal = np.broadcast_arrays(
-        *(np.asarray(v, dtype=np.float64) for v in (behavior, nominal_log_ratio))
-    )
+    mu, nominal = np.broadcast_arrays(*(np.asarray(v, dtype=np.float64) for v in (behavior, nominal_log_ratio)))
     top = np.where(mu > 0.0, nominal, -np.inf).max(axis=-1, keepdims=True)
     gap = np.where(mu > 0.0, top - nominal, 0.0)
     v = np.exp(inverse_excess(gap, positive=False))

@@ -1,8 +1,8 @@
 """The two scalar functions behind every Lambert target: phi(x) = e^x - 1 - x and its two inverses.
 
-With rho a ratio and u = |kappa| rho, the stationarity condition x + kappa e^x = a reads phi(log u) = gap on the negative
-side: the W_0 branch is the negative inverse of phi and the W_-1 branch the positive one. Working with phi keeps both
-branches accurate at the point where they meet (u = 1), where Lambert's W itself loses half of its digits. Derived here.
+With kappa < 0 and v = |kappa| e^x, the stationarity condition x + kappa e^x = a reads phi(log v) = -1 - a - log|kappa|:
+the W_0 branch is the negative inverse of phi and the W_-1 branch the positive one. Working with phi keeps both branches
+accurate at the point where they meet (v = 1), where Lambert's W itself loses half of its digits. Derived here.
 """
 
 import numpy as np
@@ -64,7 +64,8 @@ def inverse_excess(value: ArrayLike, positive: bool, steps: int = _HALLEY_STEPS)
         # Newton's step; both vanish at the double root 0, which is then exact
         step = np.divide(excess(root) - target, slope, out=np.zeros_like(root), where=slope != 0.0)
         # Halley's correction, with phi'' / phi' = e^root / expm1(root)
-        bend = np.divide(step, -np.expm1(-root), out=np.zeros_like(root), where=slope != 0.0)
+        with np.errstate(over="ignore"):  # e^-root overflows far down the negative side, where the bend is 0
+            bend = np.divide(step, -np.expm1(-root), out=np.zeros_like(root), where=slope != 0.0)
         root = root - step / (1.0 - 0.5 * bend)
     return root
 
@@ -80,6 +81,4 @@ def own_solution(advantage: Array, kappa: Array, coverage: Array | None) -> Arra
         below = np.where(
             gap > 0.0, advantage + np.exp(inverse_excess(np.maximum(gap, 0.0), positive=False)), -log_kappa
         )
-        return np.where(
-            h * kappa[..., None] == 0.0, advantage, np.where(kappa[..., None] > 0.0, above, below)
-        )
+        return np.where(h * kappa[..., None] == 0.0, advantage, np.where(kappa[..., None] > 0.0, above, below))

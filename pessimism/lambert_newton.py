@@ -1,7 +1,7 @@
 """Newton's method on all log-ratios and the normalizer of a Lambert-tempered target together, for blocks of rows.
 
-The Jacobian of x_i + kappa h_i e^(x_i) = a_i, E[e^x] = 1 in (x, kappa) is an arrow, so that one step costs one exponential
-per arm. See lambert.py for the problem. Derived here.
+The Jacobian of x_i + kappa h_i e^(x_i) = a_i, E[e^x] = 1 in (x, kappa) is an arrow, so that one step costs one
+exponential per arm. See lambert.py for the problem. Derived here.
 """
 
 from dataclasses import dataclass
@@ -37,7 +37,10 @@ class LambertSolution:
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows (n, K) of the problem: weight is the anchor's (mu, or the reference), total its sum over all arms."""
+    """Rows (n, K) of the problem: weight is the anchor's (mu, or the reference), total its sum over all arms.
+
+    behavior is mu without the arms that have no weight, mass the sum of mu with them. coverage None stands for 1.
+    """
 
     weight: Array
     advantage: Array
@@ -47,9 +50,10 @@ class Rows:
     uncovered: Array
     behavior: Array
     coverage: Array | None
+    mass: Array
 
     def anchored_at_data(self) -> tuple[Array, Array]:
-        """(mu, a + log h): in terms of log(pi / mu) the problem has no coverage. For starts: loses digits of small a."""
+        """(mu, a + log h): in log(pi / mu) the problem has no coverage. For starts, as it loses digits of small a."""
         if self.coverage is None:
             return self.weight, self.advantage
         return self.behavior, self.advantage + np.log(self.coverage)
@@ -66,7 +70,7 @@ def put(record: LambertSolution, index: NDArray[np.intp], part: LambertSolution)
 
 
 def bounded_exp(exponent: Array, out: Array | None = None) -> Array:
-    """e^exponent, held above the subnormal floats: the processor takes 30 times longer for those, which weigh nothing."""
+    """e^exponent, held above the subnormal floats, which weigh nothing and take a processor 30 times longer."""
     clipped = np.maximum(exponent, SMALLEST_EXPONENT, out=out)
     return np.exp(clipped, out=clipped)
 
@@ -157,7 +161,7 @@ def _step(
     u *= column(change)
     f += u
     x -= f
-    return kappa + change, np.sqrt(np.vecdot(f, f))
+    return kappa + change, np.maximum(np.sqrt(np.vecdot(f, f)), np.abs(ahead))
 
 
 def _settle(rows: Rows, x: Array, kappa: Array, centered: bool, policy: Array) -> LambertSolution:
@@ -176,14 +180,22 @@ def _settle(rows: Rows, x: Array, kappa: Array, centered: bool, policy: Array) -
     doubtful = np.flatnonzero(np.abs(identity) < CANCELLATION * scale)
     if centered or not doubtful.size:
         return LambertSolution(x, identity, exists, scale)
-    part, x_part = take(rows, doubtful), x[doubtful]
-    ratio = np.exp(x_part)
-    pull = ratio if part.coverage is None else ratio * part.coverage
-    weight = part.weight * ratio / (1.0 + column(kappa[doubtful]) * pull)
-    noise = np.vecdot(weight, np.abs(x_part) + np.abs(part.advantage))
-    noise += np.vecdot(part.weight, np.abs(np.expm1(x_part))) + part.uncovered
-    sharper = noise / np.vecdot(weight, pull)
+    sharper = constraint_scale(take(rows, doubtful), x[doubtful], kappa[doubtful])
     better = sharper < scale[doubtful]
     identity[doubtful[better]] = kappa[doubtful[better]]
     scale[doubtful[better]] = sharper[better]
     return LambertSolution(x, identity, exists, scale)
+
+
+def constraint_scale(rows: Rows, x: Array, kappa: Array) -> Array:
+    """What the error of kappa is in units of rounding, where it is solved from E[e^x] = 1.
+
+    E[W (|x| + |a|)] + E|expm1(x)| over E[W h rho], W = rho / (1 + kappa h rho), as rounding moves each equation by
+    |x| + |a| and the constraint by E|expm1(x)|.
+    """
+    ratio = np.exp(x)
+    pull = ratio if rows.coverage is None else ratio * rows.coverage
+    weight = rows.weight * ratio / (1.0 + column(kappa) * pull)
+    noise = np.vecdot(weight, np.abs(x) + np.abs(rows.advantage))
+    noise += np.vecdot(rows.weight, np.abs(np.expm1(x))) + rows.uncovered
+    return noise / np.vecdot(weight, pull)

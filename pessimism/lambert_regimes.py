@@ -1,7 +1,7 @@
 """How each regime of a Lambert-tempered target is started, and what is done where Newton's method does not converge.
 
-Positive (kappa > 0): a lower bound on kappa, then Newton; else a bracketed search in log kappa. Boundary: the first-order
-kappa, of either sign. Negative, W_0 branch: the search variable is v = |kappa| max(rho) in (0, 1]. Derived here.
+Positive (kappa > 0): a lower bound on kappa, then Newton; else a bracketed search in log kappa. Boundary: the
+first-order kappa, of either sign. Negative, W_0 branch: the search is in v = |kappa| max(rho) in (0, 1]. Derived here.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,17 @@ from numpy.typing import NDArray
 from scipy.optimize import elementwise
 
 from pessimism.lambert_functions import excess, inverse_excess, own_solution
-from pessimism.lambert_newton import LambertSolution, Rows, bounded_exp, column, newton, put, take
+from pessimism.lambert_newton import (
+    EPSILON,
+    LambertSolution,
+    Rows,
+    bounded_exp,
+    column,
+    constraint_scale,
+    newton,
+    put,
+    take,
+)
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -22,6 +32,7 @@ FOLD_TOLERANCE = 1e-9  # the same in the negative regime, where curvature is lar
 BOUNDARY_REACH = 0.2  # |kappa| max(rho*) up to which the first-order kappa is a good start
 FOLD = 1.0 - 1e-6  # |kappa| max(rho) above which Newton no longer sharpens the negative regime
 TINY = float(np.finfo(np.float64).tiny)
+ROUNDING = 16.0 * EPSILON
 LARGEST_EXPONENT = 709.0
 
 
@@ -61,7 +72,7 @@ def solve_block(rows: Rows) -> LambertSolution:
 
 def _nominal(rows: Rows) -> _Nominal:
     mu, a = rows.anchored_at_data()
-    mass = mu.sum(axis=-1)
+    mass = rows.mass
     top = a.max(axis=-1)
     tilt = bounded_exp(a - column(top))
     weight = mu * tilt
@@ -82,7 +93,7 @@ def _solve_unclaimed(rows: Rows, nominal: _Nominal) -> LambertSolution:
 
 def _solve_single(rows: Rows, nominal: _Nominal) -> LambertSolution:
     """One arm holds all of mu: the constraint alone gives its ratio, and its equation then gives kappa."""
-    top = column(np.argmax(rows.weight, axis=-1))
+    top = np.argmax(rows.weight, axis=-1)[:, None]
     weight, a = (np.take_along_axis(v, top, -1)[:, 0] for v in (rows.weight, rows.advantage))
     x = np.log1p(rows.uncovered / weight)
     kappa = rows.mean if rows.coverage is None else (a - x) * weight / rows.total
@@ -120,15 +131,22 @@ def _solve_positive(rows: Rows, nominal: _Nominal) -> LambertSolution:
 def _lower_bound(rows: Rows, nominal: _Nominal) -> Array:
     """A kappa at or below the solution, for positive log_partition, close to it both near and far from the boundary.
 
-    From E_pi*[x + kappa rho] = E_pi*[a]: kappa >= log_partition / E_pi*[rho*]. From Jensen's inequality on the arms with
-    a > 0, whose mass is M: kappa >= E_mu[a; a > 0] + M log M. On all arms: kappa >= E_mu[a].
+    From E_pi*[x + kappa rho] = E_pi*[a]: kappa >= log_partition / E_pi*[rho*]. From Jensen's inequality on the arms
+    with a > 0, of mass M: kappa >= E_mu[a; a > 0] + M log M. On all arms, M = 1: kappa >= E_mu[a].
     """
     mu, a = nominal.behavior, nominal.advantage
-    mass = np.vecdot(mu, np.heaviside(a, 0.0)) / nominal.mass
-    gain = np.vecdot(mu, np.maximum(a, 0.0)) / nominal.mass
-    above = gain + mass * np.log(np.maximum(mass, TINY))
-    mean = rows.mean if rows.coverage is None else np.vecdot(mu, a)
-    return np.maximum(np.maximum(above, mean), nominal.kappa)
+    positive = np.heaviside(a, 0.0)
+    bounds = [nominal.kappa, rows.mean]
+    if rows.coverage is not None:
+        bounds[1] = _jensen_bound(np.vecdot(mu, a), mu.sum(axis=-1), nominal.mass)
+    bounds.append(_jensen_bound(np.vecdot(mu, np.maximum(a, 0.0)), np.vecdot(mu, positive), nominal.mass))
+    return np.maximum.reduce(bounds)
+
+
+def _jensen_bound(gain: Array, part: Array, mass: Array) -> Array:
+    """E_mu[a; S] + M log M for a set S of arms: gain sums mu a and part mu over S, mass mu over all."""
+    share = part / mass
+    return gain / mass + share * np.log(np.maximum(share, TINY))
 
 
 def _rough_log_ratio(rows: Rows, nominal: _Nominal, kappa: Array) -> Array:
@@ -157,7 +175,7 @@ def _rough_log_ratio(rows: Rows, nominal: _Nominal, kappa: Array) -> Array:
 
 
 def bracketed_root(function: Callable[[Array, Index], Array], low: Array, high: Array) -> Array:
-    """Roots of a monotone function(point, row) by Chandrupatla's method; where rounding leaves no sign change, an end."""
+    """Roots of a monotone function(point, row) by Chandrupatla's method; an end where rounding hides the sign."""
     row = np.arange(low.size)
     at_low, at_high = np.abs(function(low, row)), np.abs(function(high, row))
     found = elementwise.find_root(function, (low, high), args=(row,))
@@ -165,7 +183,7 @@ def bracketed_root(function: Callable[[Array, Index], Array], low: Array, high: 
 
 
 def _solve_bracketed(rows: Rows, nominal: _Nominal) -> LambertSolution:
-    """The positive regime by a bracketed search in log kappa: slow, sure; Newton polishes where its steps are finite."""
+    """The positive regime by a bracketed search in log kappa: slow, sure; then polished by Newton."""
     low = np.log(np.maximum(_lower_bound(rows, nominal), TINY)) - 1e-6
     high = np.log(nominal.top) + 1e-6
 
@@ -174,13 +192,14 @@ def _solve_bracketed(rows: Rows, nominal: _Nominal) -> LambertSolution:
         x = own_solution(part.advantage, np.exp(log_kappa), part.coverage)
         missing = part.uncovered / part.total
         excess_mass = np.vecdot(part.weight, np.expm1(np.minimum(x, LARGEST_EXPONENT))) / part.total
-        return np.log1p(excess_mass - missing)
+        return np.log1p(np.maximum(excess_mass - missing, EPSILON - 1.0))  # finite at any kappa
 
     log_kappa = bracketed_root(surplus, low, np.maximum(high, low))
     kappa = np.exp(log_kappa)
     x = own_solution(rows.advantage, kappa, rows.coverage)
     exists = np.ones(kappa.shape, dtype=bool)
-    solved = LambertSolution(x, kappa, exists, np.abs(kappa) * np.maximum(1.0, np.abs(log_kappa)))
+    scale = np.maximum(np.abs(kappa * log_kappa), constraint_scale(rows, x, kappa))
+    solved = LambertSolution(x, kappa, exists, scale)
     polished, converged = newton(rows, x, kappa, STEP_TOLERANCE, precise=True)
     index = np.flatnonzero(converged)
     put(solved, index, take(polished, index))
@@ -194,9 +213,7 @@ def _fold_terms(nominal: _Nominal, v: Array) -> tuple[Array, Array]:
     """
     gap = column(nominal.top) - nominal.advantage
     log_part = inverse_excess(column(excess(np.log(v))) + gap, positive=False)
-    nominal_weight = (
-        nominal.behavior * bounded_exp(-gap) * column(np.exp(nominal.top - nominal.log_partition))
-    )
+    nominal_weight = nominal.behavior * bounded_exp(-gap) * column(np.exp(nominal.top - nominal.log_partition))
     growth = np.vecdot(nominal_weight, np.expm1(np.exp(log_part))) / nominal.mass
     return log_part, nominal.log_partition + np.log1p(growth)
 
@@ -238,14 +255,15 @@ def _solve_negative(rows: Rows, nominal: _Nominal) -> LambertSolution:
         slack[close] = _fold_terms(take(nominal, close), one[close])[1]
     none = np.full(shape, np.nan)
     solved = LambertSolution(np.full(rows.weight.shape, np.nan), none, np.zeros(shape, bool), none.copy())
-    index = np.flatnonzero(slack >= 0.0)
+    # an offset that rounding of the advantages takes past the fold is at the fold
+    index = np.flatnonzero(slack >= -ROUNDING * (1.0 + np.abs(nominal.top)))
     if not index.size:
         return solved
     rows, nominal, slack, slope = take(rows, index), take(nominal, index), slack[index], slope[index]
     start = -nominal.log_partition
     v = _hermite_root(-start, start / nominal.reach, slack, slope)
     v = np.where(np.isfinite(v), v, 0.5)
-    part, offset, slope = _rough_fold_terms(nominal, v)
+    part, _, _ = _rough_fold_terms(nominal, v)
     kappa = -v * np.exp(-v - nominal.top)
     found, converged = newton(rows, rows.advantage + part, kappa, STEP_TOLERANCE * (1.0 - v))
     converged &= -found.kappa * np.exp(found.log_ratio.max(axis=-1)) < FOLD

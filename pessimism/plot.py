@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import textwrap
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,22 @@ def plot_comparison(comparison: Comparison) -> Figure:
     axes.set_title(heading, fontsize=10, loc="left", pad=24)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def comparison_image(comparison: Comparison, kind: str) -> bytes:
+    """The picture as a file of that kind ("png", "pdf" or "svg"); the same bytes whenever it is drawn.
+
+    Raises:
+        ValueError: matplotlib is not installed.
+    """
+    figure = plot_comparison(comparison)
+    from matplotlib import rc_context
+
+    undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    image = io.BytesIO()
+    with rc_context({"svg.hashsalt": "pessimism"}):
+        figure.savefig(image, format=kind, dpi=200, metadata=undated.get(kind))
+    return image.getvalue()
 
 
 def _plot_bars(comparison: Comparison, axes: Axes) -> None:

@@ -98,7 +98,7 @@ def nominal_target(bandit: Bandit, algorithm: Algorithm) -> Target:
     >>> import pessimism as ps
     >>> bandit = ps.Bandit([0.5, 0.3, 0.2], [0, 0, 1])
     >>> ps.nominal_target(bandit, ps.algorithm("shifted_mean", beta=0.5)).policy.round(6)
-    array([0.21945 , 0.13167 , 0.648881])
+    array([0.219509, 0.131705, 0.648786])
     """
     _check_anchor(bandit, algorithm)
     moments = _moments(bandit, algorithm)
@@ -130,9 +130,10 @@ def gradient_flow(bandit: Bandit, algorithm: Algorithm, **options: Any) -> Flow:
     _check_anchor(bandit, algorithm)
     moments = _moments(bandit, algorithm)
     options = {
-        "kinks": algorithm.kinks,
+        "kinks": _bound_kinks(algorithm, bandit.behavior),
         "reference": bandit.reference,
         "coupled": algorithm.coupled,
+        "takes_behavior": algorithm.takes_behavior,
     } | options
     return softmax_flow(algorithm.coefficient, bandit.behavior, moments.advantage, **options)
 

@@ -44,9 +44,12 @@ def main() -> int:
     modes.add_argument("--check", action="store_true")
     options = parser.parse_args()
     before = README.read_text("utf-8")
-    after = regenerated(before)
+    parts = quick_parts(before)
+    after = before
+    for name, content in parts.items():
+        after = with_part(after, name, content)
     if options.check:
-        stale = [name for name in quick_parts(before) if part(before, name) != part(after, name)]
+        stale = [name for name in parts if part(before, name) != part(after, name)]
         for name in stale:
             print(f"README.md: the part '{name}' is out of date; run python -m scripts.readme", file=sys.stderr)
         return 1 if stale else 0
@@ -58,17 +61,11 @@ def main() -> int:
     return 0
 
 
-def regenerated(text: str) -> str:
-    """The README with every quick part written anew."""
-    for name, content in quick_parts(text).items():
-        text = with_part(text, name, content)
-    return text
-
-
 def quick_parts(text: str) -> dict[str, str]:
     """Name -> content of the parts that are the same on every machine."""
     parts = {name: quoted(command, text) for name, command in COMMANDS.items() if name != "picture"}
-    parts["picture"] = f"    pessimism {COMMANDS['picture']}\n\n![the two targets of a hundred-armed bandit](docs/compare.svg)"
+    drawn = block(f"$ pessimism {COMMANDS['picture']}")
+    parts["picture"] = f"{drawn}\n\n![ratio to the behavior policy against reward, for both targets](docs/compare.svg)"
     entries = ps.catalogue().values()
     parts["objectives"] = "\n".join(table(entry for entry in entries if not entry.is_variant))
     parts["variants"] = "\n".join(table(entry for entry in entries if entry.is_variant))
@@ -84,7 +81,8 @@ def table(entries: Iterable[ps.Entry]) -> list[str]:
     rows = ["| name | gradient coefficient | induced target | solved | source |", "|---|---|---|---|---|"]
     for entry in entries:
         cells = (f"`{entry.name}`", f"`{entry.coefficient}`", entry.target, method(entry), entry.source)
-        rows.append("| " + " | ".join(cell.replace("|", r"\|").replace("*", r"\*") for cell in cells) + " |")
+        escaped = (cell.replace("|", r"\|").replace("*", r"\*") for cell in cells)
+        rows.append("| " + linked(" | ".join(escaped)) + " |")
     return rows
 
 
@@ -94,7 +92,16 @@ def sources(entries: Iterable[ps.Entry]) -> str:
     for entry in entries:
         for paper in ARXIV.findall(entry.source):
             names.setdefault(paper, []).append(f"`{entry.name}`")
-    return "\n".join(f"- [arXiv:{paper}](https://arxiv.org/abs/{paper}): {', '.join(names[paper])}" for paper in sorted(names))
+    return "\n".join(f"- {linked(f'arXiv {paper}')}: {', '.join(names[paper])}" for paper in sorted(names))
+
+
+def linked(text: str) -> str:
+    """Papers as links.
+
+    >>> linked("OAPL, arXiv 2602.19362")
+    'OAPL, [arXiv 2602.19362](https://arxiv.org/abs/2602.19362)'
+    """
+    return re.sub(rf"(?:arXiv )?({ARXIV.pattern})", r"[arXiv \1](https://arxiv.org/abs/\1)", text)
 
 
 def quoted(command: str, text: str) -> str:

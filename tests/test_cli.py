@@ -87,9 +87,9 @@ def test_compare_prints_the_table_and_the_verdict(folder, run):
     assert (status, errors) == (0, "")
     assert output.splitlines()[0] == "oapl(beta1=1, beta2=0.5)"
     assert output.splitlines()[-1] == comparison.verdict
-    value = next(line for line in output.splitlines() if "value E[r]" in line)
+    value = next(line for line in output.splitlines() if "value E" in line)
     metrics = (comparison.behavior_metrics, comparison.induced_metrics, comparison.nominal_metrics)
-    assert [float(cell) for cell in value.split()[2:5]] == pytest.approx([m.value for m in metrics], abs=5e-5)
+    assert [float(cell) for cell in value.split()[-4:-1]] == pytest.approx([m.value for m in metrics], abs=5e-5)
 
 
 def test_compare_as_json_holds_the_same_numbers(folder, run):
@@ -131,7 +131,7 @@ def test_negative_numbers_and_infinite_parameters_are_read(folder, run):
 
 def test_an_objective_of_ones_own_takes_parameters(folder, run):
     status, output, _ = run("compare", "mine:cubic", "power=1", "baseline=0.2", *INLINE, "--json")
-    linear = ps.Algorithm(lambda log_ratio, advantage: advantage - 0.5 * log_ratio, baseline=0.2)
+    linear = ps.Algorithm(lambda log_ratio, advantage: advantage - 0.5 * log_ratio, ps.baselines.constant(0.2))
     expected = ps.induced_target(BANDIT, linear)
     assert status == 0
     assert strict_json(output)["induced"]["policy"] == pytest.approx(expected.policy.tolist(), abs=1e-9)

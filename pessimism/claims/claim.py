@@ -71,7 +71,9 @@ class Case:
 
         bandit = self.bandit
         reference = "" if bandit.reference is None else f", reference = {arms(bandit.reference[0])}"
-        return f"behavior = {arms(bandit.behavior[0])}, reward = {arms(bandit.reward[0])}{reference}, beta = {self.beta:g}"
+        return (
+            f"behavior = {arms(bandit.behavior[0])}, reward = {arms(bandit.reward[0])}{reference}, beta = {self.beta:g}"
+        )
 
 
 Check = Callable[[Case], np.ndarray]

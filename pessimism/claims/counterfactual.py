@@ -111,7 +111,9 @@ def decoupled_regimes(case: Case) -> Array:
             spread = case.beta * divergences.reverse_kl(target.log_ratio, part.behavior)
             strength = np.asarray(target.normalizer) * np.sign(ratio - 1)
             against = np.maximum(-strength, 0.0) if ratio != 1 else np.abs(np.asarray(target.normalizer))
-            wrong[rows] = share(against, np.abs(moments.mean[rows]), spread, 1e-12 * size(part.reward, part.behavior > 0)[:, 0])
+            wrong[rows] = share(
+                against, np.abs(moments.mean[rows]), spread, 1e-12 * size(part.reward, part.behavior > 0)[:, 0]
+            )
         found.append(wrong)
     return combined(*found)
 
@@ -177,8 +179,8 @@ def first_step(case: Case) -> Array:
             continue  # see first_step.awr
         c = coefficient(bandit, chosen, np.zeros_like(bandit.reward))
         direction = bandit.behavior * np.where(seen, c - mean(c, bandit)[:, None], 0.0)
-        scale = mean(np.abs(c), bandit) + size(bandit.reward, seen)[:, 0]
-        found.append(over_arms(share(direction - step, scale[:, None]), seen))
+        scale = size(advantages(bandit, chosen), seen) + size(bandit.reward, seen)
+        found.append(over_arms(share(direction - step, scale), seen))
     return combined(*found)
 
 
@@ -198,9 +200,12 @@ def first_step_awr(case: Case) -> Array:
 
 
 def shift_equivariance(case: Case) -> Array:
-    """r -> r + a leaves targets and lambda unchanged for relative baselines; adding rounds rewards, so a is small."""
-    bandit, seen, found = case.bandit, case.bandit.behavior > 0, []
-    shift = 8 * size(bandit.reward, seen).max()
+    """r -> r + a leaves targets and lambda unchanged for relative baselines; on rewards that add without rounding."""
+    seen, found = case.bandit.behavior > 0, []
+    unit = 2.0 ** np.ceil(np.log2(np.maximum(np.abs(case.bandit.reward).max(), 1e-300)))
+    grid = unit * 2.0**-26
+    bandit = case.with_reward(np.round(case.bandit.reward / grid) * grid).bandit
+    shift = 8 * unit
     moved = Bandit(bandit.behavior, bandit.reward + shift)
     for chosen in [*pessimistic(case), algorithm("opmd", tau=case.beta)]:
         before, after = induced(bandit, chosen), induced(moved, chosen)
@@ -297,9 +302,15 @@ def anchored_boundary(case: Case) -> Array:
     z = z - z.max(axis=-1, keepdims=True)
     exact = z - np.log((bandit.reference * np.exp(z)).sum(axis=-1, keepdims=True))
     scale = 1 + size(bandit.reward / case.beta, bandit.behavior > 0)
-    # lambda acts through lambda pi/mu: that product is what is known to rounding.
-    pull = np.abs(np.asarray(target.normalizer)) / case.beta * np.exp(np.log(bandit.reference / bandit.behavior) + exact).max(axis=-1)
-    return combined(over_arms(share(target.log_ratio - exact, scale), bandit.behavior > 0), share(pull, scale[:, 0]))
+    policy = np.exp(np.log(bandit.reference) + exact)
+    ratio = np.exp(np.log(bandit.reference / bandit.behavior) + exact)
+    # lambda acts through the penalty lambda sum pi^2/mu: that product is what is known to rounding, and moving it by
+    # d moves the log-ratio of an arm by d (pi/mu) / sum pi^2/mu.
+    penalty = mass(ratio, policy)
+    steepness = 1 + ratio / penalty[:, None]
+    kappa = np.asarray(target.normalizer) / case.beta
+    difference = share(target.log_ratio - exact, scale * steepness)
+    return combined(over_arms(difference, bandit.behavior > 0), share(kappa * penalty, scale[:, 0]))
 
 
 def anchored_at_data(case: Case) -> Array:

@@ -38,7 +38,7 @@ WEIGHED = 1e-9
 
 
 def targets_equation(case: Case) -> Array:
-    """beta log rho + lambda rho = A on every arm, against the size of its terms (at least beta: rho's own scale)."""
+    """beta log rho + lambda rho = A on every arm, against the size of its terms and the least of beta and the rewards."""
     return combined(*(_equation(case, induced(case.bandit, a), advantages(case.bandit, a)) for a in _regressions(case)))
 
 
@@ -51,7 +51,11 @@ def _equation(case: Case, target: Target, advantage: Array) -> Array:
     x = np.where(seen, target.log_ratio, 0.0)
     tempered, pull = case.beta * x, np.asarray(target.normalizer)[:, None] * np.exp(x)
     residual = np.where(seen, tempered + pull - advantage, 0.0)
-    return over_arms(share(residual, tempered, pull, advantage), seen)
+    floor = np.minimum(case.beta, size(case.bandit.reward, seen))
+    # lambda itself is known to a few epsilon (here 1e-15) times |E A| + beta KL: its condition number.
+    identity = np.abs(mean(advantage, case.bandit)) + case.beta * divergences.reverse_kl(x, case.bandit.behavior)
+    floor = floor + 1e-15 / SOLVED * np.exp(x) * identity[:, None]
+    return over_arms(share(residual, tempered, pull, advantage, floor), seen)
 
 
 def are_policies(case: Case) -> Array:
@@ -142,8 +146,17 @@ def boundary_is_nominal(case: Case) -> Array:
     chosen = regression(case.beta, soft_value(case.beta))
     seen = case.bandit.behavior > 0
     target, other = induced(case.bandit, chosen), nominal(case.bandit, chosen)
-    difference = np.where(seen, target.log_ratio - other.log_ratio, 0.0)
-    return over_arms(share(difference, np.maximum(size(other.log_ratio, seen), 1e-3)), seen)
+    x = np.where(seen, other.log_ratio, 0.0)
+    # Rounding of V by d moves log rho by d rho/(beta E_pi* rho*): that is the condition number of an arm.
+    steepness = 1 + np.exp(
+        x
+        - np.log(mass(np.exp(2 * (x - x.max(axis=-1, keepdims=True))), case.bandit.behavior))[:, None].astype(
+            np.float64
+        )
+        - 2 * x.max(axis=-1, keepdims=True)
+    )
+    difference = np.where(seen, target.log_ratio - x, 0.0)
+    return over_arms(share(difference, steepness * np.maximum(size(x, seen), 1e-3)), seen)
 
 
 def unique_stationary_point(case: Case) -> Array:
@@ -164,7 +177,11 @@ def unique_stationary_point(case: Case) -> Array:
 
 def _root(a: Array, kappa: Array, start: Array) -> Array:
     """x + kappa e^x = a for kappa >= 0, by Newton on its convex left side (monotone from the right of the root)."""
-    x = np.where(kappa > 0, np.minimum(a, np.maximum(np.log(np.maximum(a, 1.0)) - np.log(np.maximum(kappa, 1e-300)), start) + 1), a)
+    x = np.where(
+        kappa > 0,
+        np.minimum(a, np.maximum(np.log(np.maximum(a, 1.0)) - np.log(np.maximum(kappa, 1e-300)), start) + 1),
+        a,
+    )
     for _ in range(60):
         pull = kappa * np.exp(np.minimum(x, 709.0))
         x = x - (x + pull - a) / (1 + pull)
@@ -196,7 +213,9 @@ def slope_bracket(case: Case) -> Array:
         gain = np.where(both, np.diff(x, axis=-1), 0.0)
         steepness = case.beta + np.asarray(target.normalizer)[:, None] * np.exp(x)
         low, high = rise / steepness[:, 1:], rise / steepness[:, :-1]
-        scale = np.maximum(np.abs(x[:, 1:]), np.abs(x[:, :-1])) + size(advantages(bandit, chosen), key < np.inf) / case.beta
+        scale = (
+            np.maximum(np.abs(x[:, 1:]), np.abs(x[:, :-1])) + size(advantages(bandit, chosen), key < np.inf) / case.beta
+        )
         fault = np.maximum(share(np.maximum(gain - high, 0), scale), share(np.maximum(low - gain, 0), scale))
         found.append(np.where(both, fault, 0.0).max(axis=-1, initial=0.0))
     return combined(*found)
@@ -210,7 +229,7 @@ def divergence_order(case: Case) -> Array:
         for divergence in divergences.DIVERGENCES.values():
             near, far = (divergence(t.log_ratio, case.bandit.behavior) for t in (target, other))
             # Log-ratios are right to 1e-16 absolutely: divergences below 1e-6 are compared absolutely, to 1e-15.
-            found.append(excess(near, far, near, far, 1e-6 + 0 * far))
+            found.append(excess(near, far, near, far, np.full(case.size, 1e-6)))
     return combined(*found)
 
 
@@ -380,7 +399,7 @@ def excluded(applies: Array, violations: Array) -> Array:
 HERE = "derived here"
 CLAIMS = (
     Claim(
-        "lambert.equation",
+        "regression.equation",
         "The target of c = A - beta l satisfies beta log rho + lambda rho = A on every arm.",
         HERE,
         PLAIN,
@@ -388,7 +407,7 @@ CLAIMS = (
         SOLVED,
     ),
     Claim(
-        "lambert.policy",
+        "regression.policy",
         "Lambert-tempered targets are policies: they sum to one and play no arm that the data never show.",
         HERE,
         PLAIN,
@@ -396,7 +415,7 @@ CLAIMS = (
         SOLVED,
     ),
     Claim(
-        "lambert.normalizer",
+        "regression.normalizer",
         "lambda = E_mu[c] = E_mu A + beta KL(mu|pi).",
         HERE,
         PLAIN,

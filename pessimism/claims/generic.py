@@ -1,0 +1,171 @@
+"""Claims about any objective: the whole catalogue, or a user's own algorithm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+
+from .. import targets
+from ..algorithm import Algorithm
+from ..bandit import Bandit
+from ..catalogue import catalogue
+from ..targets import Target
+from .claim import NOT_APPLICABLE, Case, Claim
+from .families import SMALL, TIES, ZERO_PROBABILITY
+from .regression import policy_fault
+from .support import Array, advantages, coefficient, induced, mass, mean, nominal, over_arms, share, stationarity
+
+Algorithms = Callable[[], Sequence[Algorithm]]
+FAMILIES = (*SMALL, TIES, ZERO_PROBABILITY)
+
+
+def _published() -> list[Algorithm]:
+    """Every entry of the catalogue with its published defaults."""
+    return [entry.algorithm() for entry in catalogue().values()]
+
+
+def _settled(bandit: Bandit) -> Bandit:
+    """Rewards moved and scaled into [0, 1], as published defaults expect them, and no reference."""
+    low, high = bandit.reward.min(axis=-1, keepdims=True), bandit.reward.max(axis=-1, keepdims=True)
+    spread = high - low
+    return Bandit(bandit.behavior, (bandit.reward - low) / np.where(spread > 0, spread, 1.0))
+
+
+def _over(algorithms: Algorithms, judge: Callable[[Bandit, Algorithm], Array], case: Case) -> Array:
+    """The worst violation over algorithms, each in turn given its share of the rows where it has no closed form."""
+    made = algorithms()
+    bandit = _settled(case.bandit)
+    found = np.full(case.size, NOT_APPLICABLE)
+    for number, chosen in enumerate(made):
+        exact = chosen.induced is not None and judge is not _flow_distance
+        rows = np.arange(case.size) if exact or len(made) == 1 else np.arange(number % len(made), case.size, len(made))
+        if rows.size:
+            part = Bandit(bandit.behavior[rows], bandit.reward[rows])
+            found[rows] = np.maximum(found[rows], judge(part, chosen))  # NaN propagates
+    return found
+
+
+def _policy(bandit: Bandit, chosen: Algorithm) -> Array:
+    worst = np.zeros(len(bandit.behavior))
+    for target in (induced(bandit, chosen), nominal(bandit, chosen)):
+        fields = np.isfinite(np.asarray(target.normalizer)) & ~np.isnan(target.log_policy).any(axis=-1)
+        worst = np.maximum(worst, np.where(fields, policy_fault(bandit, target), np.nan))
+    return worst
+
+
+def _interior(target: Target) -> Array:
+    return np.asarray(target.kind) == "interior"
+
+
+def _fixed_point(bandit: Bandit, chosen: Algorithm) -> Array:
+    target = induced(bandit, chosen)
+    # A coefficient that cancels to nothing on every arm (as coupled ones do) is compared with what it cancels from.
+    values = stationarity(bandit, chosen, target)
+    seen = bandit.behavior > 0
+    c = coefficient(bandit, chosen, np.where(seen, target.log_ratio, 0.0))
+    start = mean(np.abs(coefficient(bandit, chosen, np.zeros_like(c))), bandit)
+    ratio = np.where(seen, np.exp(np.where(seen, target.log_ratio, 0.0)), 0.0)
+    normal = mean(c, bandit)[:, None]
+    size = (
+        start[:, None]
+        + mean(np.abs(c), bandit)[:, None]
+        + mean(np.abs(advantages(bandit, chosen)) * ratio, bandit)[:, None]
+    )
+    values = np.minimum(values, over_arms(share(bandit.behavior * (c - normal * ratio), size), seen))
+    return np.where(_interior(target), values, NOT_APPLICABLE)
+
+
+def _nominal_rest(bandit: Bandit, chosen: Algorithm) -> Array:
+    """E_pi[u grad log pi] = 0: u constant on the support, u the coefficient as it is on data from pi."""
+    target = nominal(bandit, chosen)
+    on_policy = chosen.on_policy or chosen.coefficient
+    seen = bandit.behavior > 0
+    arguments = {"behavior": bandit.behavior} if chosen.coupled else {}
+    x = np.where(seen & target.support, target.log_ratio, 0.0)
+    u = np.where(seen, on_policy(x, advantages(bandit, chosen), **arguments), 0.0)
+    level = mass(u, target.policy)[:, None]
+    moved = np.where(seen, target.policy * (u - level), 0.0)
+    terms = mass(np.abs(u), target.policy)[:, None] + np.abs(advantages(bandit, chosen)).max(axis=-1, keepdims=True)
+    settled = np.asarray(target.kind) != "not converged"
+    return np.where(settled, over_arms(share(moved, terms), seen), NOT_APPLICABLE)
+
+
+def _flow_distance(bandit: Bandit, chosen: Algorithm) -> Array:
+    """Total variation to the limit of the flow from mu, less what the flow says it had still to go."""
+    target = induced(bandit, chosen)
+    own = np.asarray(target.method) == "flow"
+    values = np.full(len(bandit.behavior), NOT_APPLICABLE)
+    rows = np.flatnonzero(~own & np.asarray(target.unique))
+    if rows.size:
+        part = Bandit(bandit.behavior[rows], bandit.reward[rows])
+        flow = targets.gradient_flow(part, chosen)
+        distance = np.abs(flow.policy - target.policy[rows]).sum(axis=-1) / 2
+        left = np.maximum(distance - 10 * flow.residual * bandit.arms, 0.0)
+        values[rows] = np.where(flow.converged, left, NOT_APPLICABLE)
+    return values
+
+
+def _contract(bandit: Bandit, chosen: Algorithm) -> Array:
+    """c keeps its shape, is finite within three nats of mu, and does not look at other rows."""
+    generator = np.random.default_rng(0)
+    x = generator.uniform(-3, 3, size=bandit.behavior.shape)
+    advantage = advantages(bandit, chosen)
+    arguments = {"behavior": bandit.behavior} if chosen.coupled else {}
+    values = chosen.coefficient(x, advantage, **arguments)
+    if np.shape(values) != x.shape:
+        raise ValueError(f"coefficient of {chosen.name!r} returned shape {np.shape(values)} for {x.shape}")
+    turned = {"behavior": bandit.behavior[::-1]} if chosen.coupled else {}
+    again = np.asarray(chosen.coefficient(x[::-1], advantage[::-1], **turned))[::-1]
+    seen = bandit.behavior > 0
+    finite = np.where(seen, np.isfinite(values), True).all(axis=-1)
+    return np.where(finite, over_arms(share(values - again, np.abs(values) + 1e-300), seen), np.nan)
+
+
+def generic_claims(algorithms: Algorithms, whose: str) -> tuple[Claim, ...]:
+    """The claims that any algorithm must satisfy, about the given ones."""
+
+    def claim(
+        name: str, statement: str, judge: Callable[[Bandit, Algorithm], Array], tolerance: float, effort: float
+    ) -> Claim:
+        check = partial(_over, algorithms, judge)
+        return Claim(
+            f"objective.{name}", f"{statement} ({whose}).", "derived here", FAMILIES, check, tolerance, effort=effort
+        )
+
+    return (
+        claim("contract", "The coefficient keeps its shape, is finite and treats rows apart", _contract, 1e-12, 0.2),
+        # Numeric targets come from flows whose logits are normalized to rounding.
+        claim("policy", "Induced and nominal targets are policies, without NaN anywhere", _policy, 1e-11, 0.1),
+        # Fixed points are solved to 1e-12 of the log-ratio; at beta = 1e-3 that is 1e-9 of an advantage of one.
+        claim(
+            "fixed_point",
+            "Where the target is interior, mu c = lambda pi by the coefficient itself",
+            _fixed_point,
+            1e-9,
+            0.1,
+        ),
+        # Numeric nominal targets stop at moves of 1e-8 per factor e of time.
+        claim("nominal", "At the nominal target E_pi[u grad log pi] = 0", _nominal_rest, 1e-6, 0.1),
+        # The flow integrates with errors of 1e-6 per step in log-ratios, which contraction keeps from adding up.
+        claim(
+            "flow", "The induced target is the limit of the softmax gradient flow from mu", _flow_distance, 1e-5, 0.1
+        ),
+    )
+
+
+def _with_nominal_by_flow() -> list[Algorithm]:
+    """Weighted likelihoods (AWR, RoiRL, TPO) claim the policy they project onto, not where u is constant."""
+    table = catalogue()
+    return [entry.algorithm() for entry in table.values() if entry.family not in ("weighted",)]
+
+
+def catalogue_claims() -> tuple[Claim, ...]:
+    """The generic claims about every entry of the catalogue."""
+    made = generic_claims(_published, "every entry of the catalogue")
+    rest = generic_claims(_with_nominal_by_flow, "every entry but weighted likelihoods, which claim a projection")
+    return tuple(rest[i] if one.id == "objective.nominal" else one for i, one in enumerate(made))
+
+
+CLAIMS = catalogue_claims()
