@@ -14,6 +14,8 @@ from scipy.special import softmax
 
 import pessimism as ps
 
+from .noise import VerifierNoise, observed
+
 
 def three_arm() -> ps.Bandit:
     """One rewarded arm of three; meant for beta = 0.5.
@@ -128,9 +130,116 @@ def digits(temperature: float = 1.0, fraction: float = 0.05, seed: int = 0) -> p
     )
 
 
+def sparse(arms: int = 100, rewarded: int = 1, spread: float = 1.0, seed: int = 0) -> ps.Bandit:
+    """Reward 1 on a few arms, 0 on all others; behavior = softmax of independent normal logits.
+
+    behavior, reward: (arms,). `spread` is the standard deviation of the logits (0: uniform behavior); `seed` draws
+    them and picks the rewarded arms. Source: derived here.
+
+    Raises ValueError unless 1 <= rewarded <= arms, spread >= 0 and seed >= 0.
+
+    >>> bandit = sparse(arms=50, rewarded=3)
+    >>> bandit.arms, float(bandit.reward.sum())
+    (50, 3.0)
+    """
+    if not 1 <= rewarded <= arms:
+        raise ValueError(f"rewarded: must lie in 1..{arms} (the number of arms), got {rewarded}")
+    if not (math.isfinite(spread) and spread >= 0):
+        raise ValueError(f"spread: must be finite and non-negative, got {spread}")
+    generator = np.random.default_rng(_checked(seed))
+    reward = np.zeros(arms)
+    reward[generator.choice(arms, size=rewarded, replace=False)] = 1.0
+    return ps.Bandit(behavior=softmax(spread * generator.normal(size=arms)), reward=reward)
+
+
+def huge(arms: int = 20_000, share: float = 0.1, seed: int = 0) -> ps.Bandit:
+    """Far more arms than any group has samples: behavior falls off as 1/rank, each arm is right with chance `share`.
+
+    Most draws of a small group are arms never seen before, as completions of a language model are.
+    behavior, reward: (arms,), rewards 0 or 1. Source: derived here.
+
+    Raises ValueError unless arms >= 1, 0 <= share <= 1 and seed >= 0.
+
+    >>> bandit = huge()
+    >>> float(bandit.behavior[0].round(3)), bool(abs(bandit.reward.mean() - 0.1) < 0.01)
+    (0.095, True)
+    """
+    if arms < 1:
+        raise ValueError(f"arms: must be at least 1, got {arms}")
+    if not 0 <= share <= 1:
+        raise ValueError(f"share: must lie in [0, 1], got {share}")
+    falling = 1.0 / np.arange(1, arms + 1)
+    reward = np.random.default_rng(_checked(seed)).random(arms) < share
+    return ps.Bandit(behavior=falling / falling.sum(), reward=reward.astype(float))
+
+
+def noisy_sparse() -> ps.Bandit:
+    """`sparse` with ten rewarded arms as a verifier reports it that errs on a tenth of all answers, on average.
+
+    reward: (100,), 0.9 or 0.1. A simulation draws a verdict for each sample instead: `Settings(noise=...)`.
+    Source: derived here.
+
+    >>> sorted({float(reward) for reward in noisy_sparse().reward})
+    [0.1, 0.9]
+    """
+    return observed(sparse(rewarded=10), VerifierNoise(false_positive=0.1, false_negative=0.1))
+
+
+def tpo_single_context(arms: int = 100) -> ps.Bandit:
+    """One right arm of a hundred (the first), uniform behavior. behavior, reward: (arms,).
+
+    Source: TPO, arXiv 2604.06159, section 3.1, where it is learned on-policy from 100 samples a step by normalized
+    steps of length 0.1. `bandits.published` runs it.
+
+    Raises ValueError for arms < 1.
+
+    >>> tpo_single_context().behavior[0]
+    np.float64(0.01)
+    """
+    if arms < 1:
+        raise ValueError(f"arms: must be at least 1, got {arms}")
+    return ps.Bandit(behavior=np.full(arms, 1 / arms), reward=np.arange(arms) == 0)
+
+
+def tpo_multi_context(runs: int = 1, contexts: int = 100, arms: int = 10, seed: int = 0) -> ps.Bandit:
+    """A hundred contexts with one right arm of ten each (the first), behavior = softmax of standard normal logits.
+
+    behavior, reward: (runs, contexts, arms); each run has logits of its own. Source: TPO, arXiv 2604.06159, section
+    3.2, learned with exact gradients and one normalized step of length 0.1 for all contexts together. Its random
+    draws (JAX's) are not reproduced. `bandits.published` runs it.
+
+    Raises ValueError for runs, contexts or arms < 1 and a negative seed.
+
+    >>> tpo_multi_context().behavior.shape
+    (1, 100, 10)
+    """
+    for name, value in {"runs": runs, "contexts": contexts, "arms": arms}.items():
+        if value < 1:
+            raise ValueError(f"{name}: must be at least 1, got {value}")
+    logits = np.random.default_rng(_checked(seed)).normal(size=(runs, contexts, arms))
+    return ps.Bandit(behavior=softmax(logits, axis=-1), reward=np.arange(arms) == 0)
+
+
+def _checked(seed: int) -> int:
+    if seed < 0:
+        raise ValueError(f"seed: must be a non-negative integer, got {seed}")
+    return seed
+
+
 INSTANCES: Mapping[str, Callable[[], ps.Bandit]] = MappingProxyType(
     {
         instance.__name__: instance
-        for instance in (three_arm, five_arm, rec_counterexample, asymre_100, digits)
+        for instance in (
+            three_arm,
+            five_arm,
+            rec_counterexample,
+            asymre_100,
+            digits,
+            sparse,
+            huge,
+            noisy_sparse,
+            tpo_single_context,
+            tpo_multi_context,
+        )
     }
 )

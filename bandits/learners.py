@@ -70,11 +70,11 @@ def softmax(logits: np.ndarray) -> Policy:
 def make_optimizer(settings: Settings) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """A function (parameters, gradient) -> new parameters that climbs; first axis: runs. Adam's keeps moments."""
     rate = settings.learning_rate
-    if settings.optimizer == "sgd":
-        return lambda parameters, gradient: parameters + rate * gradient
+    if settings.optimizer == "adam":
+        return _Adam(rate)
     if settings.optimizer == "normalized":
         return lambda parameters, gradient: parameters + rate * _unit(gradient)
-    return _Adam(rate)
+    return lambda parameters, gradient: parameters + rate * gradient
 
 
 class _Adam:

@@ -96,9 +96,8 @@ def join_records(records: Sequence[Record], sync: Sequence[int], policy: np.ndar
 
 def join_seeds(parts: Sequence[Trajectory]) -> Trajectory:
     """Trajectories of different seeds as one."""
-    arrays: dict[str, np.ndarray | None] = {}
-    for field in fields(Trajectory):
-        columns = [getattr(part, field.name) for part in parts]
-        axis = 0 if field.name == "policy" else 1
-        arrays[field.name] = None if columns[0] is None else np.concatenate(columns, axis=axis)
-    return Trajectory(**arrays | {"sync": parts[0].sync})  # type: ignore[arg-type]
+    columns = {field.name: [getattr(part, field.name) for part in parts] for field in fields(Trajectory)}
+    sync = columns.pop("sync")[0]
+    policy = np.concatenate(columns.pop("policy"))
+    joined = {name: None if c[0] is None else np.concatenate(c, axis=1) for name, c in columns.items()}
+    return Trajectory(sync=sync, policy=policy, **joined)  # type: ignore[arg-type]

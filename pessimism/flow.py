@@ -42,6 +42,8 @@ _COUPLING = (
 )
 
 _PULL = 1e-6  # an arm whose logit still rises at more than this share of E|c| is on its way, however rare
+_FALL = 1e-3  # log-probability that an arm must lose in a factor e of time to count as falling ...
+_RARE = 1e-5  # ... and the most it may have left, where the policy has stopped moving
 _DEPTH = 0.1  # log-error allowed on a sliding arm, relative to its distance from the edge of the kink's band
 _ROUNDING = 1e-13  # velocities below this share of E|c| are rounding where arms of order-one probability balance
 _LOOSE = 0.03  # largest log-error allowed per step on an arm that is vanishing
@@ -208,6 +210,8 @@ def _integrate(
             scale=np.maximum(state.scale, np.abs(weighted).sum(axis=-1)),
         )
         settled = (state.residual <= tol) & ~_rising(velocity, policy, state.scale)
+        if settled.any():
+            settled[settled] = ~_waking(field.take(settled), state.take(settled), velocity[settled])
         done = settled | (state.time >= t_max) | (state.step < 1e-14 * state.time)
         if done.any():
             final.put(state.take(done))
@@ -291,6 +295,20 @@ def _rising(velocity: Array, policy: Array, scale: Array) -> NDArray[np.bool_]:
     noise = _ROUNDING * scale
     common, slack = np.where(np.abs(common) > noise, (common, noise), 0.0)
     return (velocity - common[:, None] > _PULL * scale[:, None] * policy + slack[:, None]).any(axis=-1)
+
+
+def _waking(field: Field, state: _State, velocity: Array) -> NDArray[np.bool_]:
+    """Rows (B,) in which arms that fall pull ever harder: a factor e of time later the coefficients would be others.
+
+    Log-ratio regression at a small temperature looks settled on the likeliest arms long before the log-ratios of the
+    others have come to rest; what they do then to the normalizer decides between the arms that are left.
+    """
+    policy = np.exp(state.log_policy)
+    fall = (velocity - (policy * velocity).sum(axis=-1, keepdims=True)) * state.time[:, None]
+    falling = (fall < -_FALL) & (policy < _RARE)  # likelier arms have come to rest: their drift is rounding
+    later = state.log_policy + np.where(falling, fall, 0.0)
+    change = np.abs(velocity_of(field, later)[2] - velocity_of(field, state.log_policy)[2]).sum(axis=-1)
+    return change > _PULL * state.scale
 
 
 def _check_coefficient(weighted: Array, row: NDArray[np.intp], batch: tuple[int, ...]) -> None:

@@ -90,7 +90,7 @@ def solve_lambert(
 
 
 def _flat(name: str, values: ArrayLike, shape: tuple[int, ...], kept: int) -> Array:
-    """values broadcast to `shape`, all but its last `kept` axes made one; ValueError at the first that is not finite."""
+    """values broadcast to `shape`, all but its last `kept` axes made one; ValueError where one is not finite."""
     array = np.broadcast_to(np.asarray(values, dtype=np.float64), shape)
     if not np.isfinite(array).all():
         first = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])

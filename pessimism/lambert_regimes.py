@@ -14,6 +14,7 @@ from scipy.optimize import elementwise
 from pessimism.lambert_functions import excess, inverse_excess, own_solution
 from pessimism.lambert_newton import (
     EPSILON,
+    SMALLEST_EXPONENT,
     LambertSolution,
     Rows,
     bounded_exp,
@@ -33,6 +34,7 @@ BOUNDARY_REACH = 0.2  # |kappa| max(rho*) up to which the first-order kappa is a
 FOLD = 1.0 - 1e-6  # |kappa| max(rho) above which Newton no longer sharpens the negative regime
 TINY = float(np.finfo(np.float64).tiny)
 ROUNDING = 16.0 * EPSILON
+RARE = 1e-100  # a sum of mu e^exponent under which e^SMALLEST_EXPONENT might weigh something
 LARGEST_EXPONENT = 709.0
 
 
@@ -74,15 +76,25 @@ def _nominal(rows: Rows) -> _Nominal:
     mu, a = rows.anchored_at_data()
     mass = rows.mass
     top = a.max(axis=-1)
-    tilt = bounded_exp(a - column(top))
-    weight = mu * tilt
-    partition = weight.sum(axis=-1)
+    tilt, weight, partition = _tilted(mu, a - column(top))
     log_partition = top + np.log(partition / mass)
     if np.abs(log_partition).min() < 0.1:
         surplus = np.vecdot(rows.weight, np.expm1(rows.advantage)) - rows.uncovered
         log_partition = np.where(np.abs(log_partition) < 0.1, np.log1p(surplus / rows.total), log_partition)
     kappa = log_partition / (np.vecdot(weight, tilt) / partition / partition * mass)
     return _Nominal(mu, a, mass, top, log_partition, kappa, np.abs(kappa) / partition * mass)
+
+
+def _tilted(mu: Array, exponent: Array) -> tuple[Array, Array, Array]:
+    """e^exponent, mu e^exponent and its sum. Exponents are held at a floor that weighs nothing beside the sum."""
+    tilt = bounded_exp(exponent)
+    weight = mu * tilt
+    total = weight.sum(axis=-1)
+    if total.min() > RARE:
+        return tilt, weight, total
+    tilt = bounded_exp(exponent, smallest=2.0 * SMALLEST_EXPONENT)
+    weight = mu * tilt
+    return tilt, weight, weight.sum(axis=-1)
 
 
 def _solve_unclaimed(rows: Rows, nominal: _Nominal) -> LambertSolution:
@@ -213,7 +225,7 @@ def _fold_terms(nominal: _Nominal, v: Array) -> tuple[Array, Array]:
     """
     gap = column(nominal.top) - nominal.advantage
     log_part = inverse_excess(column(excess(np.log(v))) + gap, positive=False)
-    nominal_weight = nominal.behavior * bounded_exp(-gap) * column(np.exp(nominal.top - nominal.log_partition))
+    nominal_weight = nominal.behavior * np.exp(-gap) * column(np.exp(nominal.top - nominal.log_partition))
     growth = np.vecdot(nominal_weight, np.expm1(np.exp(log_part))) / nominal.mass
     return log_part, nominal.log_partition + np.log1p(growth)
 
@@ -226,9 +238,7 @@ def _rough_fold_terms(nominal: _Nominal, v: Array) -> tuple[Array, Array, Array]
     slope = np.expm1(root)
     step = (slope - root - target) / slope
     step /= 1.0 - 0.5 * step * (1.0 + slope) / slope  # Halley, as in inverse_excess
-    part = bounded_exp(root - step)
-    weight = nominal.behavior * part
-    total = weight.sum(axis=-1)
+    part, weight, total = _tilted(nominal.behavior, root - step)
     nudge = 1e-12  # the ratio of two zeros, for arms at the top and v = 1, is one
     closeness = np.vecdot(weight, column(1.0 - v + nudge) / (1.0 + nudge - part)) / total
     return part, v + np.log(total / nominal.mass / v) + nominal.top, 1.0 - (1.0 - closeness) / v

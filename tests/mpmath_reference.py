@@ -6,10 +6,12 @@ whatever solves for the target. mu is read as mu / sum(mu).
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import mpmath as mp
 import numpy as np
 
+Real = Any  # mpmath's numbers, whose types no checker knows
 DIGITS = 50  # of every result; the work uses more, as a mass of 1e-300 moves kappa in its 300th digit
 SMALL = mp.mpf(10) ** -30
 
@@ -25,13 +27,13 @@ class Regression:
     weight: list
     advantage: list
     deviation: list
-    mean: mp.mpf
+    mean: Real
     coverage: list
-    uncovered: mp.mpf
+    uncovered: Real
     digits: int
 
 
-def baseline_value(rule: str, weight: list, reward: list, beta, parameter) -> mp.mpf:
+def baseline_value(rule: str, weight: list, reward: list, beta, parameter) -> Real:
     """V of a rule: "mean", "shifted_mean" (E r - beta), "log_mean_exp" (temperature `parameter`) or "constant"."""
     mean = mp.fdot(weight, reward)
     if rule == "mean":
@@ -70,7 +72,7 @@ def regression(behavior, reward, beta: float, rule: str, parameter=None, referen
         return Regression(arms, anchor, advantage, deviation, (center - v) / b, coverage, uncovered, digits)
 
 
-def critical_offset(problem: Regression) -> mp.mpf:
+def critical_offset(problem: Regression) -> Real:
     """d_c / beta from its definition with mpmath's own Lambert W."""
     with mp.workdps(problem.digits):
         partition = log_partition(problem)
@@ -79,12 +81,12 @@ def critical_offset(problem: Regression) -> mp.mpf:
         return mp.log(mp.fsum(w * -_w0(-c * mp.exp(a)) / c for w, a in zip(problem.weight, nominal, strict=True)))
 
 
-def _w0(z) -> mp.mpf:
+def _w0(z) -> Real:
     """W_0 at z >= -1/e, where rounding of z at the branch point itself may leave the real line."""
     return mp.re(mp.lambertw(z, 0))
 
 
-def log_partition(problem: Regression) -> mp.mpf:
+def log_partition(problem: Regression) -> Real:
     """log E_mu e^a: the sign of kappa, and minus the offset delta of theory.md 2.11."""
     with mp.workdps(problem.digits):
         top = max(problem.advantage)
@@ -93,7 +95,7 @@ def log_partition(problem: Regression) -> mp.mpf:
         )
 
 
-def solve(problem: Regression, log_ratio, kappa: float, steps: int = 800) -> tuple[list, mp.mpf]:
+def solve(problem: Regression, log_ratio, kappa: float, steps: int = 800) -> tuple[list, Real]:
     """(x, kappa) of x + kappa h e^x = a, E e^x = 1, by Newton from a float start; else RuntimeError."""
     with mp.workdps(problem.digits):
         x = [mp.mpf(float(log_ratio[i])) for i in problem.arms]
@@ -135,7 +137,7 @@ def condition(problem: Regression, log_ratio: list, kappa) -> float:
 
 
 def as_floats(problem: Regression, arms: int) -> tuple[np.ndarray, np.ndarray, float]:
-    """advantage (K,), deviation (K,), mean rounded to float64; arms without mass get a huge advantage, to be ignored."""
+    """advantage (K,), deviation (K,), mean rounded to float64; arms without mass get a huge advantage."""
     advantage, deviation = np.full(arms, 1e5), np.full(arms, 1e5)
     advantage[problem.arms] = [float(a) for a in problem.advantage]
     deviation[problem.arms] = [float(s) for s in problem.deviation]

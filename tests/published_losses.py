@@ -222,7 +222,9 @@ def rec_ring(group: Group, low: float, high: float, low_outer: float, high_outer
 
 
 def truncated_importance_sampling(group: Group, cap: float) -> Tensor:
-    return group.average(-torch.minimum(group.ratio, torch.full_like(group.ratio, cap)).detach() * group.advantage * group.log_policy)
+    return group.average(
+        -torch.minimum(group.ratio, torch.full_like(group.ratio, cap)).detach() * group.advantage * group.log_policy
+    )
 
 
 def icepop(group: Group, low: float, high: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""Bandits, and bad input at every door of the Python interface: the argument, the first offending index, what is allowed."""
+"""Bandits, and bad input at every door of the Python interface: argument, first offending index, what is allowed."""
 
 from __future__ import annotations
 
@@ -126,7 +126,9 @@ def test_every_parameter_of_every_entry_is_checked(name: str) -> None:
             with pytest.raises(ValueError, match=re.escape(f"{name}: {key} is ")) as caught:
                 ps.algorithm(name, **{key: value})
             assert parameter.allowed in str(caught.value)
-        accepted = [parameter.default, int(parameter.default)] if parameter.default in (1, 2, 3) else [parameter.default]
+        accepted = (
+            [parameter.default, int(parameter.default)] if parameter.default in (1, 2, 3) else [parameter.default]
+        )
         accepted += [parameter.low] * (parameter.closed and parameter.low > -INF)
         accepted += [INF] * parameter.infinite
         accepted += [np.float64(parameter.default)]
@@ -148,7 +150,7 @@ def test_allowed_values_in_words() -> None:
 def test_rings_must_lie_outside_each_other() -> None:
     with pytest.raises(ValueError, match=r"rec_ring: low_outer, high_outer are 0\.1, 2; they must not lie inside"):
         ps.algorithm("rec_ring", low=0.2, low_outer=0.1)
-    with pytest.raises(ValueError, match="rec_ring: low_outer, high_outer are 0.6, 2; they must not lie inside"):
+    with pytest.raises(ValueError, match=r"rec_ring: low_outer, high_outer are 0\.6, 2; they must not lie inside"):
         ps.algorithm("rec_ring", high=3.0)
     ps.algorithm("rec_ring", low=0.6, high=2.0)
 
@@ -203,7 +205,9 @@ def test_coefficients_that_need_the_policy_say_so(name: str) -> None:
 def test_importance_ratios_cannot_be_measured_from_a_reference(name: str) -> None:
     bandit = ps.Bandit([0.5, 0.5], [0.0, 1.0], [0.25, 0.75])
     for function in (ps.induced_target, ps.nominal_target, ps.gradient_flow, ps.compare):
-        with pytest.raises(ValueError, match=f"'{name}' measures its log-ratio from the behavior policy; leave the reference out"):
+        with pytest.raises(
+            ValueError, match=f"'{name}' measures its log-ratio from the behavior policy; leave the reference out"
+        ):
             function(bandit, ps.algorithm(name))
 
 

@@ -145,7 +145,9 @@ def test_exact_advantages_against_mpmath(name: str) -> None:
         mean = average(expected, weights)
         # Extended precision carries 64 bits: what a difference of numbers near `size` loses of them.
         # Quantiles are sums of probabilities in float64.
-        lost = (2.0**-52 if name == "quantile" else 2.0**-60) * float(np.abs(reward).max() + max(abs(e) for e in expected))
+        lost = (2.0**-52 if name == "quantile" else 2.0**-60) * float(
+            np.abs(reward).max() + max(abs(e) for e in expected)
+        )
         assert relative(moments.advantage, expected, 1e16 * lost) < 1e-15
         assert relative(moments.deviation, [e - mean for e in expected], 1e16 * lost) < 1e-15
         assert abs(mp.mpf(float(moments.mean)) - mean) <= 4e-16 * abs(mean) + lost

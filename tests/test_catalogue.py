@@ -13,11 +13,11 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from published_losses import PUBLISHED_LOSSES, Group
 from scipy.optimize import minimize
 
 import pessimism as ps
 from pessimism.targets import Target
+from published_losses import PUBLISHED_LOSSES, Group
 
 NAMES = list(ps.catalogue())
 
@@ -250,7 +250,10 @@ def test_every_parameter_changes_something() -> None:
     from test_coefficients import call, other_value
 
     rng = np.random.default_rng(1)
-    log_ratio, reward = rng.normal(size=(64, 5)) * rng.choice([1e-4, 0.1, 1.0, 2.0], size=(64, 1)), rng.normal(size=(64, 5))
+    log_ratio, reward = (
+        rng.normal(size=(64, 5)) * rng.choice([1e-4, 0.1, 1.0, 2.0], size=(64, 1)),
+        rng.normal(size=(64, 5)),
+    )
     behavior = rng.dirichlet(np.ones(5), size=64)
     for name, entry in ps.catalogue().items():
         for key, parameter in entry.parameters.items():
@@ -449,9 +452,7 @@ def test_rewards_and_temperatures_in_another_unit(name: str) -> None:
         reward = factor * bandit.reward[0]
         behavior = bandit.behavior[0]
         together = ps.algorithm(name, **scaled)
-        values = [
-            a.coefficient(probe, a.advantage(reward, behavior), **a.weights(behavior)) for a in (alone, together)
-        ]
+        values = [a.coefficient(probe, a.advantage(reward, behavior), **a.weights(behavior)) for a in (alone, together)]
         assert not np.allclose(*values, rtol=1e-7), f"{name}: {key} carries no unit"
 
 

@@ -13,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pessimism as ps
+from pessimism.claims import CLAIMS
+from pessimism.claims.claim import Case, Claim, Outcome
 from pessimism.cli import main, with_json_target
 from pessimism.compare import compare
 from pessimism.screens import encode
@@ -258,12 +260,66 @@ def test_errors_come_before_work_and_leave_no_file(folder, run):
 
 
 def test_verify_reports_and_passes(folder, run):
-    status, output, errors = run("verify", "--claim", "regression.normalizer", "--json")
+    status, output, errors = run("verify", "--claim", "lambert.normalizer", "--json")
     (outcome,) = strict_json(output)["claims"]
     assert (status, errors) == (0, "")
     assert outcome["verdict"] == "holds"
     assert outcome["worst"] <= outcome["tolerance"]
     assert outcome["instances"] >= 1000
+
+
+def outcome(name: str, verdict: str, **fields) -> Outcome:
+    case = Case("random", ps.Bandit([[0.25, 0.75]], [[0.0, 1.0]]), beta=0.5)
+    claim = Claim(name, f"statement of {name}", "derived here", (), lambda case: np.zeros(case.size), tolerance=1e-9)
+    return Outcome(claim, verdict, instances=1234, seconds=0.5, **({"worst": 1e-12, "counterexample": case} | fields))
+
+
+HOLDS = outcome("a.holds", "holds", counterexample=None, proof=True)
+REFUTED = outcome("b.refuted", "refuted", worst=0.5)
+
+
+@pytest.mark.parametrize(
+    ("found", "status", "shown"),
+    [
+        (HOLDS, 0, "1 claim: 1 hold (1 proved), 0 refuted as expected, 0 failed; 1,234 instances"),
+        (REFUTED, 0, "counterexample: behavior = [0.25, 0.75], reward = [0., 1.], beta = 0.5"),
+        (outcome("c.fails", "FAILS", worst=0.125), 1, "worst residual 0.125, allowed 1e-09"),
+        (outcome("c.sick", "FAILS", worst=float("nan")), 1, "worst residual nan"),
+        (outcome("c.raises", "FAILS", error="TypeError: no"), 1, "raised TypeError: no"),
+        (outcome("c.survives", "NOT REFUTED", counterexample=None), 1, "statement of c.survives"),
+        (outcome("c.unproved", "holds", proof=False), 1, "sympy does not confirm the proof"),
+    ],
+    ids=lambda found: found.claim.id if isinstance(found, Outcome) else None,
+)
+def test_verify_tells_what_failed_and_exits_1(folder, run, monkeypatch, found, status, shown):
+    monkeypatch.setattr("pessimism.claims.verify", lambda *_, **__: [found])
+    assert run("verify", "--json=outcomes.json")[0] == status
+    code, output, errors = run("verify")
+    assert (code, errors) == (status, "")
+    assert shown in output
+    row = next(line for line in output.splitlines() if line.startswith(f" {found.claim.id}"))
+    assert found.verdict in row
+    assert "1,234" in row
+    (written,) = strict_json((folder / "outcomes.json").read_text())["claims"]
+    assert written["verdict"] == found.verdict
+
+
+def test_verify_hands_on_what_it_was_given(folder, run, monkeypatch):
+    calls = []
+
+    def record(claims, seed, **options):
+        calls.append((claims, seed, options))
+        return [HOLDS]
+
+    monkeypatch.setattr("pessimism.claims.verify", record)
+    given = ["--seed", "7", "--bandit", "mine:world", "--algorithm", "mine:cubic", "--claim", "regimes.*"]
+    run("verify", *given, "--claim", "cql.fixed_point")
+    ((claims, seed, options),) = calls
+    chosen = {name for name in CLAIMS if name.startswith("regimes.")} | {"cql.fixed_point"}
+    assert {claim.id for claim in claims} == chosen
+    assert seed == 7
+    assert [bandit.reward.tolist() for bandit in options["extra_bandits"]] == [[0, 0, 1]]
+    assert options["algorithm"].name == "cubic"
 
 
 # --- parts ----------------------------------------------------------------------------------------------------------

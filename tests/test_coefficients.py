@@ -12,12 +12,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from published_losses import NEED_PROBABILITIES, PUBLISHED_LOSSES, Group
 from scipy.optimize import minimize
 
 import pessimism as ps
 from pessimism import coefficients
 from pessimism.catalogue import Parameter
+from published_losses import NEED_PROBABILITIES, PUBLISHED_LOSSES, Group
 
 NAMES = list(ps.catalogue())
 COUPLED = [name for name in NAMES if ps.algorithm(name).coupled]
@@ -249,12 +249,8 @@ def test_one_side_clip_edges() -> None:
 
 def test_two_side_and_ring_edges() -> None:
     ratios = at(0.5, 0.49, 2, 2.01)
-    np.testing.assert_allclose(
-        coefficients.two_side(ratios, np.full(4, 3.0), low=0.5, high=1.0), [1.5, 0, 6, 0]
-    )
-    np.testing.assert_allclose(
-        coefficients.two_side(ratios, np.full(4, -3.0), low=0.5, high=1.0), [-1.5, 0, -6, 0]
-    )
+    np.testing.assert_allclose(coefficients.two_side(ratios, np.full(4, 3.0), low=0.5, high=1.0), [1.5, 0, 6, 0])
+    np.testing.assert_allclose(coefficients.two_side(ratios, np.full(4, -3.0), low=0.5, high=1.0), [-1.5, 0, -6, 0])
     bounds = {"low": 0.5, "high": 1.0, "low_outer": 0.75, "high_outer": 3.0}
     ratios = at(0.25, 0.26, 0.5, 2, 2.01, 3.99, 4, 5)
     np.testing.assert_allclose(coefficients.ring(ratios, np.full(8, 3.0), **bounds), [3, 0, 3, 3, 0, 0, 0, 0])

@@ -56,7 +56,9 @@ def test_values_on_policies(name: str) -> None:
     found = DIVERGENCES[name](np.log(policy / behavior), behavior)
     assert found.shape == (3,)
     for row in range(3):
-        terms = [mp.mpf(m) * GENERATORS[name](mp.mpf(p) / mp.mpf(m)) for p, m in zip(policy[row], behavior[row], strict=True)]
+        terms = [
+            mp.mpf(m) * GENERATORS[name](mp.mpf(p) / mp.mpf(m)) for p, m in zip(policy[row], behavior[row], strict=True)
+        ]
         assert found[row] == pytest.approx(float(mp.fsum(terms)), rel=1e-12)
     padded = DIVERGENCES[name](np.append(np.log(policy / behavior), np.full((3, 1), -np.inf), axis=-1),
                                np.append(behavior, np.zeros((3, 1)), axis=-1))  # fmt: skip
@@ -130,7 +132,9 @@ def test_expm1_minus(x: float) -> None:
         assert float(single) == pytest.approx(rounded, rel=1e-5, abs=1e-30)
 
 
-@given(seed=st.integers(0, 1000), size=st.sampled_from([1e-12, 1e-3, 0.4, 3.0, 400.0]), shift=st.sampled_from([0.0, 1e3]))
+@given(
+    seed=st.integers(0, 1000), size=st.sampled_from([1e-12, 1e-3, 0.4, 3.0, 400.0]), shift=st.sampled_from([0.0, 1e3])
+)
 def test_log_expectation_exp(seed: int, size: float, shift: float) -> None:
     rng = np.random.default_rng(seed)
     weights, z = rng.dirichlet(np.ones(5)), shift + size * rng.normal(size=5)

@@ -34,7 +34,7 @@ def advantages(bandit: Bandit, chosen: Algorithm) -> Array:
 
 def coefficient(bandit: Bandit, chosen: Algorithm, log_ratio: Array) -> Array:
     """c at log-ratios (n, K), zero on arms that are never played (their coefficient never acts)."""
-    arguments = {"behavior": bandit.behavior} if chosen.coupled else {}
+    arguments = {"behavior": bandit.behavior} if chosen.takes_behavior else {}
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         values = chosen.coefficient(log_ratio, advantages(bandit, chosen), **arguments)
     return np.where(bandit.behavior > 0, values, 0.0)

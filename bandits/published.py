@@ -1,0 +1,125 @@
+"""Published tabular experiments, with the methods that they compare.
+
+TPO's two bandits (arXiv 2604.06159, sections 3.1 and 3.2, and its public code): on-policy, normalized steps of length 0.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from types import MappingProxyType
+
+import numpy as np
+
+import pessimism as ps
+from pessimism.baselines import Baseline
+
+from .batches import Batch, Generators, Task, draw_batch
+from .instances import tpo_multi_context, tpo_single_context
+from .settings import Settings
+from .simulate import Draw, simulate
+from .trajectory import Trajectory
+
+SINGLE_CONTEXT = Settings(syncs=150, group_size=100, optimizer="normalized", learning_rate=0.1, targets=False)
+MULTI_CONTEXT = Settings(syncs=1000, optimizer="normalized", learning_rate=0.1, targets=False)
+
+
+def delightful(
+    log_ratio: np.ndarray, advantage: np.ndarray, *, eta: float, behavior: np.ndarray
+) -> np.ndarray:
+    r"""$c = \sigma(-A \log\pi/\eta)\,A$: the delightful policy gradient (arXiv 2603.14608).
+
+    ``behavior`` is $\mu(y)$ of each sample itself, so that $\log\pi = \ell + \log\mu$.
+
+    >>> delightful(np.zeros(2), np.array([1.0, -1.0]), eta=1.0, behavior=np.array([0.5, 0.5])).round(4)
+    array([ 0.6667, -0.3333])
+    """
+    surprisal = -(log_ratio + np.log(behavior))
+    return advantage / (1 + np.exp(-advantage * surprisal / eta))
+
+
+def cross_entropy_oracle(log_ratio: np.ndarray, advantage: np.ndarray, *, behavior: np.ndarray) -> np.ndarray:
+    r"""$c = r/\mu$, so that with one right arm $E_\mu[c\,\nabla\log\pi]$ is the supervised direction $e_{y^*} - \pi$."""
+    return advantage / behavior + 0 * log_ratio
+
+
+def draw_scores(task: Task, behavior: np.ndarray, generators: Generators) -> Batch:
+    r"""All arms with their scores, as TPO's tabular code has it: not a group of samples.
+
+    The score of an arm is the batch average of $1[y = \text{arm}]\,(r - 1/2)$ (with exact gradients, its reward); the
+    baseline sees the scores of all arms alike, seen or not, and the arms are weighted by the policy that drew them.
+    """
+    reward = task.bandit.reward
+    if task.settings.group_size is not None:
+        shares = np.zeros_like(behavior)
+        drawn = draw_batch(task, behavior, generators)
+        drawn.add_to_arms(shares, drawn.weights)
+        reward = shares * (reward - 0.5)
+    alike = np.full_like(behavior, 1 / behavior.shape[-1])
+    advantage = task.algorithm.baseline.exact(reward, alike).advantage
+    weights = behavior[:, None]
+    return Batch(None, weights, advantage[:, None], np.log(weights), weights)
+
+
+def _policy_gradient(baseline: Baseline | float) -> ps.Algorithm:
+    return ps.algorithm("reinforce", baseline=baseline)
+
+
+def _delightful(baseline: float) -> ps.Algorithm:
+    return ps.Algorithm(partial(delightful, eta=1.0), baseline, name="delightful", takes_behavior=True)
+
+
+_TPO = ps.algorithm("tpo", epsilon=1e-12)
+_GRPO = ps.algorithm("grpo.no_ratio", epsilon=1e-12)
+
+Methods = Mapping[str, tuple[ps.Algorithm, Draw]]
+
+SINGLE_CONTEXT_METHODS: Methods = MappingProxyType(
+    {
+        "tpo": (_TPO, draw_scores),
+        "delightful": (_delightful(0.5), draw_batch),
+        "grpo": (_GRPO, draw_batch),
+        "policy gradient": (_policy_gradient(0.5), draw_batch),
+    }
+)
+"""Method -> algorithm and how its data come about, with the baseline 1/2 of the public code where it has one."""
+
+MULTI_CONTEXT_METHODS: Methods = MappingProxyType(
+    {
+        "cross-entropy": (
+            ps.Algorithm(cross_entropy_oracle, 0.0, name="cross-entropy", takes_behavior=True),
+            draw_batch,
+        ),
+        "tpo": (_TPO, draw_scores),
+        "grpo": (_GRPO, draw_batch),
+        "delightful": (_delightful(0.0), draw_batch),
+        "policy gradient": (_policy_gradient(0.0), draw_batch),
+    }
+)
+"""The same for exact gradients, baseline 0; cross-entropy to the right arm is the oracle."""
+
+
+def run_single_context(method: str, seeds: int = 100, settings: Settings = SINGLE_CONTEXT) -> Trajectory:
+    """TPO's single-context bandit (K = B = 100, 150 steps) by one method; the error is 1 - value.
+
+    Raises:
+        ValueError: an unknown method.
+    """
+    algorithm, draw = _method(method, SINGLE_CONTEXT_METHODS)
+    return simulate(tpo_single_context(), algorithm, settings, range(seeds), draw=draw)
+
+
+def run_multi_context(method: str, runs: int = 100, settings: Settings = MULTI_CONTEXT) -> Trajectory:
+    """TPO's multi-context bandit (N = 100, K = 10, 1000 exact steps) by one method; arrays (records, 1, runs, N).
+
+    Raises:
+        ValueError: an unknown method.
+    """
+    algorithm, draw = _method(method, MULTI_CONTEXT_METHODS)
+    return simulate(tpo_multi_context(runs), algorithm, settings, draw=draw)
+
+
+def _method(name: str, methods: Methods) -> tuple[ps.Algorithm, Draw]:
+    if name not in methods:
+        raise ValueError(f"method is {name!r}; it must be one of {', '.join(methods)}")
+    return methods[name]

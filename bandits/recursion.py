@@ -1,0 +1,48 @@
+"""The ideal recursion: every window reaches its induced target exactly."""
+
+from __future__ import annotations
+
+import numpy as np
+
+import pessimism as ps
+
+from .trajectory import Trajectory, describe, join_records, total_variation
+
+
+def ideal_recursion(bandit: ps.Bandit, algorithm: ps.Algorithm, syncs: int) -> Trajectory:
+    r"""$\pi_{k+1} = \pi^\dagger(\pi_k)$ from $\pi_0 = \mu$: lagged learning with infinite lag and infinite groups.
+
+    Args:
+        bandit: batch shape (...); a reference stays what it is while the behavior policy moves.
+        algorithm: any.
+        syncs: number of steps of the recursion, >= 1.
+
+    Returns:
+        A :class:`Trajectory` with one seed. The induced distance is 0, and shares of regimes are 0 or 1 (NaN for
+        objectives without regimes). Policies are divided by their sums, which rounding alone moves from one.
+
+    Raises:
+        ValueError: syncs < 1, or whatever :func:`pessimism.induced_target` refuses.
+
+    >>> bandit = ps.Bandit([0.5, 0.3, 0.2], [0, 0, 1])
+    >>> ideal_recursion(bandit, ps.algorithm("shifted_mean", beta=0.5), 3).value[:, 0].round(3)
+    array([0.371, 0.55 , 0.708])
+    """
+    if not isinstance(syncs, int) or syncs < 1:
+        raise ValueError(f"syncs is {syncs!r}; it must be a whole number >= 1")
+    records = []
+    current = bandit
+    for _ in range(syncs):
+        target = ps.induced_target(current, algorithm)
+        nominal = ps.nominal_target(current, algorithm)
+        policy = target.policy / target.policy.sum(axis=-1, keepdims=True)
+        record = describe(current, policy, target.log_policy)
+        record["normalizer"] = np.asarray(target.normalizer)
+        for name in ("positive", "boundary", "negative"):
+            known = np.nan if target.regime is None else np.equal(target.regime, name)
+            record[name] = np.broadcast_to(np.asarray(known, dtype=float), bandit.batch_shape)
+        record["induced_distance"] = np.zeros(bandit.batch_shape)
+        record["nominal_distance"] = total_variation(policy, nominal.policy)
+        records.append({name: np.asarray(array)[None] for name, array in record.items()})
+        current = ps.Bandit(policy, bandit.reward, bandit.reference)
+    return join_records(records, range(1, syncs + 1), current.behavior[None])

@@ -1,0 +1,237 @@
+"""Closed forms against brute force: scalar searches for the normalizer, quadratic projections, and degenerate rows."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.optimize import brentq, minimize
+
+import pessimism as ps
+from pessimism import closed_forms, coefficients
+from pessimism.baselines import Moments
+from pessimism.closed_forms import Solution
+
+seeds = st.integers(0, 10_000)
+
+
+def moments(bandit: ps.Bandit, advantage: np.ndarray) -> Moments:
+    mean = (bandit.behavior * advantage).sum(axis=-1)
+    return Moments(advantage, advantage - mean[..., None], mean)
+
+
+def instance(seed: int, arms: int = 5, ties: bool = False) -> tuple[ps.Bandit, Moments]:
+    """Some rewards tied, an arm that is never played, advantages of either sign."""
+    rng = np.random.default_rng(seed)
+    behavior = np.append(rng.dirichlet(np.ones(arms)), 0.0)
+    advantage = np.append(rng.normal(size=arms), 9.0)
+    if ties:
+        advantage[:arms] = rng.integers(-2, 3, size=arms) / 2
+    bandit = ps.Bandit(behavior, advantage)
+    return bandit, moments(bandit, advantage)
+
+
+def policy_of(bandit: ps.Bandit, found: Solution) -> np.ndarray:
+    return bandit.anchor * np.exp(np.where(bandit.anchor > 0, found.log_ratio, 0.0))
+
+
+@given(seed=seeds, shift=st.floats(0.05, 4), ties=st.booleans())
+def test_constant_coefficients_are_projections(seed: int, shift: float, ties: bool) -> None:
+    """[mu A - tau]+/E A is the point of the simplex nearest to mu A / E A (AsymRE, Theorem 4.2)."""
+    bandit, base = instance(seed, ties=ties)
+    advantage = base.advantage - base.mean + shift
+    found = closed_forms.policy_gradient(bandit, moments(bandit, advantage))
+    assert found.solved
+    assert found.unique
+    assert not found.face
+    assert found.regime == "positive"
+    assert found.normalizer == pytest.approx(shift)
+    policy = policy_of(bandit, found)
+    pull = bandit.behavior * advantage / shift
+    level = brentq(lambda tau: np.maximum(pull - tau, 0).sum() - 1, pull.min() - 1, pull.max())
+    np.testing.assert_allclose(policy, np.maximum(pull - level, 0), atol=1e-9)
+    assert (policy[:-1] == 0).tolist() == (found.log_ratio[:-1] == -np.inf).tolist()
+
+
+def test_constant_coefficients_by_slsqp() -> None:
+    bandit, base = instance(3)
+    advantage = base.advantage - base.mean + 0.4
+    policy = policy_of(bandit, closed_forms.policy_gradient(bandit, moments(bandit, advantage)))
+    pull = bandit.behavior * advantage / 0.4
+    nearest = minimize(
+        lambda p: ((p - pull) ** 2).sum(),
+        bandit.behavior,
+        bounds=[(0, 1)] * bandit.arms,
+        constraints={"type": "eq", "fun": lambda p: p.sum() - 1},
+        method="SLSQP",
+        options={"ftol": 1e-15},
+    )
+    np.testing.assert_allclose(policy, nearest.x, atol=1e-6)
+
+
+def test_constant_coefficients_at_and_below_zero_mean() -> None:
+    bandit = ps.Bandit([0.25, 0.25, 0.5], [0.0, 0.0, 0.0])
+    collapse = closed_forms.constant_coefficient(bandit, np.array([2.0, 0.0, -1.0]), np.array(0.0), with_regime=True)
+    np.testing.assert_array_equal(policy_of(bandit, collapse), [1, 0, 0])
+    assert (bool(collapse.unique), bool(collapse.face), str(collapse.regime)) == (True, False, "boundary")
+    tie = closed_forms.constant_coefficient(bandit, np.array([1.0, 1.0, -1.0]), np.array(0.0), with_regime=False)
+    np.testing.assert_array_equal(policy_of(bandit, tie), [0.5, 0.5, 0])
+    assert (bool(tie.unique), bool(tie.face), tie.regime) == (True, False, None)
+    flow = ps.gradient_flow(ps.Bandit([0.25, 0.25, 0.5], [1.0, 1.0, -1.0]), ps.algorithm("reinforce"))
+    np.testing.assert_allclose(flow.policy, [0.5, 0.5, 0], atol=1e-6)
+    below = closed_forms.constant_coefficient(bandit, np.array([1.0, 0.0, -1.0]), np.array(-0.25), with_regime=True)
+    assert not below.solved
+    assert np.isnan(below.log_ratio).all()
+    assert np.isnan(below.normalizer)
+    still = closed_forms.constant_coefficient(bandit, np.zeros(3), np.array(0.0), with_regime=True)
+    np.testing.assert_array_equal(policy_of(bandit, still), [0.25, 0.25, 0.5])
+    assert (bool(still.unique), bool(still.face)) == (False, True)
+
+
+@given(seed=seeds, cap=st.floats(0.05, 6), ties=st.booleans())
+def test_truncated_ratios(seed: int, cap: float, ties: bool) -> None:
+    """lambda is where the demand for mass sum_{A > lambda} mu cap A/lambda falls through one."""
+    bandit, base = instance(seed, ties=ties)
+    found = closed_forms.truncated(bandit, base, cap=cap)
+    advantage = base.advantage[:-1]
+    behavior = bandit.behavior[:-1]
+    if not (advantage > 0).any():
+        assert bool(found.solved) == bool((advantage == 0).all())
+        return
+
+    def demand(level: float) -> float:
+        return float((behavior * cap * advantage / level)[advantage > level].sum())
+
+    low, high = 1e-9, float(advantage.max()) * (1 + 1e-9)
+    for _ in range(200):  # demand falls, with jumps
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if demand(middle) > 1 else (low, middle)
+    level = high
+    assert found.normalizer == pytest.approx(level, rel=1e-9)
+    policy = policy_of(bandit, found)
+    assert policy.sum() == pytest.approx(1)
+    ratio = np.exp(found.log_ratio[:-1])
+    above, marginal = advantage > level * (1 + 1e-9), np.abs(advantage - level) <= 1e-9 * level
+    np.testing.assert_allclose(ratio[above], cap * advantage[above] / level, rtol=1e-8)
+    np.testing.assert_array_equal(ratio[~above & ~marginal], 0)
+    assert (ratio[marginal] <= cap * (1 + 1e-9)).all()
+    np.testing.assert_allclose(ratio[marginal], ratio[marginal].mean() if marginal.any() else 0, atol=1e-12)
+    several = marginal.sum() > 1 and ratio[marginal].max() > 1e-9
+    assert bool(found.face) == several
+    assert bool(found.unique) == (not several)
+    value = coefficients.truncated(np.log(np.maximum(ratio, 1e-300)), advantage, low=0.0, high=cap)
+    assert (behavior * value).sum() == pytest.approx(level, rel=1e-7)
+
+
+@given(seed=seeds, t=st.floats(1e-3, 1e3))
+def test_logarithmic_smoothing(seed: int, t: float) -> None:
+    """rho = [1/lambda - 1/r]+ / t, lambda by normalization."""
+    bandit, base = instance(seed)
+    reward = np.abs(base.advantage)
+    reward[1] = 0.0
+    found = closed_forms.log_smoothed(bandit, moments(bandit, reward), t=t)
+    behavior, pays = bandit.behavior[:-1], np.maximum(reward[:-1], 1e-300)
+
+    def mass(price: float) -> float:
+        return float((behavior * np.maximum(price - 1 / pays, 0)).sum() / t) - 1
+
+    lowest = 1 / reward[:-1].max()
+    price = brentq(mass, lowest, lowest + t / behavior[reward[:-1].argmax()] + 1, xtol=1e-300, rtol=1e-14)
+    assert found.normalizer == pytest.approx(1 / price, rel=1e-9)
+    expected = np.maximum(price - 1 / pays, 0) / t
+    np.testing.assert_allclose(np.exp(found.log_ratio[:-1]), expected, rtol=1e-6, atol=1e-9)
+    assert found.log_ratio[1] == -np.inf
+    assert found.unique
+
+
+@given(seed=seeds)
+def test_tapered_weights_and_the_rows_it_leaves(seed: int) -> None:
+    bandit, base = instance(seed)
+    found = closed_forms.tapered(bandit, base)
+    gain = bandit.behavior * np.maximum(np.where(bandit.behavior > 0, base.advantage, 0), 0)
+    if gain.sum() > 0:
+        np.testing.assert_allclose(policy_of(bandit, found), gain / gain.sum(), rtol=1e-12)
+        assert found.normalizer == pytest.approx(gain.sum())
+        assert found.unique
+        assert found.solved
+        assert not found.face
+    else:
+        assert not found.solved
+        assert np.isnan(found.log_ratio).all()
+
+
+@given(seed=seeds, beta=st.sampled_from([1e-3, 0.3, 10.0]), cap=st.sampled_from([0.5, 2.0, math.inf]))
+def test_exponential_weights(seed: int, beta: float, cap: float) -> None:
+    bandit, base = instance(seed)
+    found = closed_forms.exponential(bandit, base, beta=beta, cap=cap)
+    with np.errstate(over="ignore"):
+        log_weight = np.minimum(base.advantage / beta, math.log(cap))
+    top = log_weight[:-1].max()
+    weight = bandit.behavior[:-1] * np.exp(log_weight[:-1] - top)
+    np.testing.assert_allclose(policy_of(bandit, found)[:-1], weight / weight.sum(), rtol=1e-10, atol=1e-300)
+    if top < 700:
+        assert found.normalizer == pytest.approx(weight.sum() * math.exp(top), rel=1e-9)
+
+
+@given(seed=seeds, beta=st.sampled_from([0.05, 0.7, 20.0]), alpha=st.sampled_from([0.01, 0.5, 30.0]))
+def test_mixed_links(seed: int, beta: float, alpha: float) -> None:
+    """beta log rho + alpha rho = A - v on every arm that is played."""
+    bandit, base = instance(seed)
+    for carries_ratio in (False, True):
+        found = closed_forms.mixed_link(bandit, base, beta=beta, alpha=alpha, carries_ratio=carries_ratio)
+        x = found.log_ratio[:-1]
+        shift = base.advantage[:-1] - beta * x - alpha * np.exp(x)
+        np.testing.assert_allclose(shift, shift[0], rtol=1e-9, atol=1e-9 * (alpha + beta + 1))
+        assert policy_of(bandit, found).sum() == pytest.approx(1, rel=1e-12)
+        assert found.normalizer == pytest.approx(shift[0] + alpha if carries_ratio else 0.0, rel=1e-9, abs=1e-9)
+
+
+@given(seed=seeds, beta=st.sampled_from([1e-3, 0.3, 10.0]))
+def test_gibbs_and_its_normalizers(seed: int, beta: float) -> None:
+    bandit, base = instance(seed)
+    found = closed_forms.gibbs(bandit, base, beta=beta)
+    a = base.advantage[:-1] / beta
+    weight = bandit.behavior[:-1] * np.exp(a - a.max())
+    np.testing.assert_allclose(policy_of(bandit, found)[:-1], weight / weight.sum(), rtol=1e-9, atol=1e-300)
+    soft = beta * (math.log(weight.sum()) + a.max())
+    assert found.normalizer == pytest.approx(soft, rel=1e-9, abs=1e-9)
+
+
+def test_win_rates_are_those_against_the_behavior_policy() -> None:
+    bandit, base = instance(5)
+    found = closed_forms.win_rate_gibbs(bandit, base, tau=0.3)
+    gaps = base.advantage[:, None] - base.advantage[None, :]
+    wins = (bandit.behavior / (1 + np.exp(-gaps))).sum(axis=-1)
+    weight = bandit.behavior * np.exp(wins / 0.3)
+    np.testing.assert_allclose(policy_of(bandit, found), weight / weight.sum(), rtol=1e-12)
+
+
+def test_pessimistic_greedy_prefers_what_is_known() -> None:
+    bandit = ps.Bandit([0.64, 0.35, 0.01], [0.5, 0.54, 1.0])
+    certain = ps.induced_target(bandit, ps.algorithm("pevi", bonus=0.0))
+    np.testing.assert_array_equal(certain.policy, [0, 0, 1])
+    cautious = ps.induced_target(bandit, ps.algorithm("pevi", bonus=1.0, samples=100.0))
+    np.testing.assert_array_equal(cautious.policy, [1, 0, 0])  # .5 - .125, .54 - .169, 1 - 1
+    middle = ps.induced_target(bandit, ps.algorithm("pevi", bonus=1.0, samples=1000.0))
+    np.testing.assert_array_equal(middle.policy, [0, 0, 1])
+    assert cautious.normalizer == pytest.approx(0.5 - bandit.behavior @ bandit.reward - 0.125)
+
+
+def test_regimes_follow_the_sign_beyond_rounding() -> None:
+    scale = np.array([1.0, 1.0, 1.0, 1.0])
+    value = np.array([1e-12, -1e-12, 1e-16, 0.0])
+    assert closed_forms.regimes(value, scale, 4).tolist() == ["positive", "negative", "boundary", "boundary"]
+    assert closed_forms.regimes(value, 1e6 * scale, 4).tolist() == ["boundary"] * 4
+    tolerance = 16 * 2.0**-52
+    assert closed_forms.regimes(np.array(2.9 * tolerance), np.array(1.0), 4) == "boundary"
+    assert closed_forms.regimes(np.array(3.1 * tolerance), np.array(1.0), 4) == "positive"
+    assert closed_forms.regimes(np.array(-3.1 * tolerance), np.array(1.0), 4) == "negative"
+
+
+def test_temperatures_too_small_for_the_rewards_are_refused() -> None:
+    bandit = ps.Bandit([[0.5, 0.5], [0.5, 0.5]], [[0.0, 0.0], [0.0, 1e10]])
+    with pytest.raises(ValueError, match=r"advantage\[1, 0\] / beta overflows; beta = 1e-300 is too small"):
+        ps.induced_target(bandit, ps.algorithm("dro", beta=1e-300))
