@@ -1,13 +1,14 @@
 """The data of one window: exact populations or sampled groups, in one form that the update reads.
 
-Arrays here are flat: R rows (every context of every run), K arms, B groups, S slots in a group. A slot is a sample, or an
-outcome that stands for all samples that had it: an arm and, with a noisy verifier, its verdict.
+Arrays here are flat: R rows (every context of every run), K arms, B groups, S slots in a group. A slot is a sample, or
+an outcome that stands for all samples that had it: an arm and, with a noisy verifier, its verdict.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -97,7 +98,7 @@ Generators = Sequence[np.random.Generator]
 
 
 def draw_batch(task: Task, behavior: np.ndarray, generators: Generators) -> Batch:
-    """The data of one window drawn from ``behavior`` (R, K): all its groups, or the population if gradients are exact."""
+    """The data of one window drawn from ``behavior`` (R, K): all groups, or the population if gradients are exact."""
     size, noise = task.settings.group_size, task.settings.noise
     outcomes = outcomes_of(behavior, task.bandit.reward, noise)
     if size is None:
@@ -115,14 +116,18 @@ def minibatches(batches: Sequence[Batch], parts: int) -> list[Batch]:
 
 
 def _cut(batch: Batch, groups: slice) -> Batch:
-    return Batch(**{name: None if array is None else array[:, groups] for name, array in vars(batch).items()})
+    return _made({name: None if array is None else array[:, groups] for name, array in vars(batch).items()})
 
 
 def _joined(batches: Sequence[Batch]) -> Batch:
     if len(batches) == 1:
         return batches[0]
     columns = {name: [getattr(batch, name) for batch in batches] for name in vars(batches[0])}
-    return Batch(**{name: None if c[0] is None else np.concatenate(c, axis=1) for name, c in columns.items()})
+    return _made({name: None if c[0] is None else np.concatenate(c, axis=1) for name, c in columns.items()})
+
+
+def _made(arrays: dict[str, Any]) -> Batch:
+    return Batch(**arrays)
 
 
 def _exact(task: Task, outcomes: Outcomes, behavior: np.ndarray) -> Batch:

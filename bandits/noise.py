@@ -41,7 +41,9 @@ class VerifierNoise:
         odd = (reward != 0) & (reward != 1)
         if odd.any():
             index = ", ".join(str(int(i)) for i in np.unravel_index(int(odd.argmax()), reward.shape))
-            raise ValueError(f"reward[{index}] is {reward.flat[odd.argmax()]:g}; verifier noise needs rewards of 0 or 1")
+            raise ValueError(
+                f"reward[{index}] is {reward.flat[odd.argmax()]:g}; verifier noise needs rewards of 0 or 1"
+            )
         return self.false_positive + (1 - self.false_positive - self.false_negative) * reward
 
 

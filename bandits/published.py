@@ -1,6 +1,6 @@
 """Published tabular experiments, with the methods that they compare.
 
-TPO's two bandits (arXiv 2604.06159, sections 3.1 and 3.2, and its public code): on-policy, normalized steps of length 0.1.
+TPO's two bandits (arXiv 2604.06159, sections 3.1 and 3.2, and its public code): on-policy, normalized steps of 0.1.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from types import MappingProxyType
 import numpy as np
 
 import pessimism as ps
-from pessimism.baselines import Baseline
+from pessimism.baselines import constant, none
 
 from .batches import Batch, Generators, Task, draw_batch
 from .instances import tpo_multi_context, tpo_single_context
@@ -24,9 +24,7 @@ SINGLE_CONTEXT = Settings(syncs=150, group_size=100, optimizer="normalized", lea
 MULTI_CONTEXT = Settings(syncs=1000, optimizer="normalized", learning_rate=0.1, targets=False)
 
 
-def delightful(
-    log_ratio: np.ndarray, advantage: np.ndarray, *, eta: float, behavior: np.ndarray
-) -> np.ndarray:
+def delightful(log_ratio: np.ndarray, advantage: np.ndarray, *, eta: float, behavior: np.ndarray) -> np.ndarray:
     r"""$c = \sigma(-A \log\pi/\eta)\,A$: the delightful policy gradient (arXiv 2603.14608).
 
     ``behavior`` is $\mu(y)$ of each sample itself, so that $\log\pi = \ell + \log\mu$.
@@ -39,7 +37,7 @@ def delightful(
 
 
 def cross_entropy_oracle(log_ratio: np.ndarray, advantage: np.ndarray, *, behavior: np.ndarray) -> np.ndarray:
-    r"""$c = r/\mu$, so that with one right arm $E_\mu[c\,\nabla\log\pi]$ is the supervised direction $e_{y^*} - \pi$."""
+    r"""$c = r/\mu$: with one right arm $E_\mu[c\,\nabla\log\pi]$ is the supervised direction $e_{y^*} - \pi$."""
     return advantage / behavior + 0 * log_ratio
 
 
@@ -61,12 +59,12 @@ def draw_scores(task: Task, behavior: np.ndarray, generators: Generators) -> Bat
     return Batch(None, weights, advantage[:, None], np.log(weights), weights)
 
 
-def _policy_gradient(baseline: Baseline | float) -> ps.Algorithm:
+def _policy_gradient(baseline: float) -> ps.Algorithm:
     return ps.algorithm("reinforce", baseline=baseline)
 
 
 def _delightful(baseline: float) -> ps.Algorithm:
-    return ps.Algorithm(partial(delightful, eta=1.0), baseline, name="delightful", takes_behavior=True)
+    return ps.Algorithm(partial(delightful, eta=1.0), constant(baseline), name="delightful", takes_behavior=True)
 
 
 _TPO = ps.algorithm("tpo", epsilon=1e-12)
@@ -87,7 +85,7 @@ SINGLE_CONTEXT_METHODS: Methods = MappingProxyType(
 MULTI_CONTEXT_METHODS: Methods = MappingProxyType(
     {
         "cross-entropy": (
-            ps.Algorithm(cross_entropy_oracle, 0.0, name="cross-entropy", takes_behavior=True),
+            ps.Algorithm(cross_entropy_oracle, none(), name="cross-entropy", takes_behavior=True),
             draw_batch,
         ),
         "tpo": (_TPO, draw_scores),

@@ -24,9 +24,11 @@ def ideal_recursion(bandit: ps.Bandit, algorithm: ps.Algorithm, syncs: int) -> T
     Raises:
         ValueError: syncs < 1, or whatever :func:`pessimism.induced_target` refuses.
 
-    >>> bandit = ps.Bandit([0.5, 0.3, 0.2], [0, 0, 1])
-    >>> ideal_recursion(bandit, ps.algorithm("shifted_mean", beta=0.5), 3).value[:, 0].round(3)
-    array([0.371, 0.55 , 0.708])
+    >>> bandit, algorithm = ps.Bandit([0.5, 0.3, 0.2], [0, 0, 1]), ps.algorithm("shifted_mean", beta=0.5)
+    >>> run = ideal_recursion(bandit, algorithm, 2)
+    >>> once = ps.induced_target(bandit, algorithm).policy
+    >>> bool(np.allclose(run.policy[0], ps.induced_target(ps.Bandit(once, bandit.reward), algorithm).policy))
+    True
     """
     if not isinstance(syncs, int) or syncs < 1:
         raise ValueError(f"syncs is {syncs!r}; it must be a whole number >= 1")

@@ -183,7 +183,9 @@ def population_update(
     if level not in LEVELS:
         raise ValueError(f"level is {level!r}; it must be one of {', '.join(LEVELS)}")
     if level == "token" and algorithm.takes_behavior:
-        raise ValueError(f"{algorithm.name!r} looks at the behavior policy, which is not defined for single tokens here")
+        raise ValueError(
+            f"{algorithm.name!r} looks at the behavior policy, which is not defined for single tokens here"
+        )
     tree, bandit = world.tree, world.bandit
     start = tree.token_log_probabilities(world.logits)
     advantage = algorithm.baseline.exact(bandit.reward, bandit.behavior).advantage

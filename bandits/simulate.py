@@ -94,10 +94,11 @@ def _simulate_block(
         behavior = policy
         data.append(draw(task, behavior, generators))
         parts = minibatches(data, settings.minibatches)
-        for step in range(settings.lag):
-            gradient = logit_gradient(algorithm, parts[step % len(parts)], log_policy, policy)
-            parameters = climb(parameters, learner.gradient(gradient.reshape(nested)))
-            log_policy, policy = (array.reshape(flat) for array in softmax(learner.logits(parameters)))
+        with np.errstate(over="ignore", invalid="ignore"):  # a run that diverges is told of below
+            for step in range(settings.lag):
+                gradient = logit_gradient(algorithm, parts[step % len(parts)], log_policy, policy)
+                parameters = climb(parameters, learner.gradient(gradient.reshape(nested)))
+                log_policy, policy = (array.reshape(flat) for array in softmax(learner.logits(parameters)))
         _check_alive(policy, seeds, sync)
         if settings.records(sync):
             records.append(_record(task, parts, behavior, log_policy, policy))
@@ -107,9 +108,7 @@ def _simulate_block(
     return join_records(shaped, kept, policy.reshape(*outer, bandit.arms))
 
 
-def logit_gradient(
-    algorithm: ps.Algorithm, batch: Batch, log_policy: np.ndarray, policy: np.ndarray
-) -> np.ndarray:
+def logit_gradient(algorithm: ps.Algorithm, batch: Batch, log_policy: np.ndarray, policy: np.ndarray) -> np.ndarray:
     r"""$E[c\,\nabla_\theta\log\pi]$ over a batch, averaged over its groups, for $\pi$ = softmax($\theta$): (R, K)."""
     pull = slot_coefficients(algorithm, batch, log_policy) * batch.weights
     pull /= pull.shape[1]
@@ -127,8 +126,7 @@ def slot_coefficients(algorithm: ps.Algorithm, batch: Batch, log_policy: np.ndar
     log_ratio = batch.of_slots(log_policy) - batch.log_anchor
     log_ratio[log_ratio == -np.inf] = 0.0  # arms that nobody plays
     taken = {} if batch.behavior is None else {"behavior": batch.behavior}
-    with np.errstate(over="ignore", invalid="ignore"):
-        values = algorithm.coefficient(log_ratio, batch.advantage, **taken)
+    values = algorithm.coefficient(log_ratio, batch.advantage, **taken)
     if np.shape(values) != log_ratio.shape:
         raise ValueError(
             f"the coefficient of {algorithm.name!r} returned shape {np.shape(values)} for arguments of shape "
@@ -181,17 +179,18 @@ def _learner(task: Task, batch_shape: tuple[int, ...], features: np.ndarray | No
 
 def _repeated(bandit: ps.Bandit, times: int) -> ps.Bandit:
     """The bandit's rows one below the other, ``times`` over."""
-    given = (bandit.behavior, bandit.reward, bandit.reference)
-    rows = [None if array is None else np.tile(array.reshape(-1, bandit.arms), (times, 1)) for array in given]
-    behavior, reward, reference = rows
-    assert behavior is not None and reward is not None
-    return ps.Bandit(behavior, reward, reference)
+
+    def repeated(array: np.ndarray) -> np.ndarray:
+        return np.tile(array.reshape(-1, bandit.arms), (times, 1))
+
+    reference = None if bandit.reference is None else repeated(bandit.reference)
+    return ps.Bandit(repeated(bandit.behavior), repeated(bandit.reward), reference)
 
 
 def _check_alive(policy: np.ndarray, seeds: Sequence[int], sync: int) -> None:
-    dead = ~np.isfinite(policy).all(axis=-1)
-    if dead.any():
-        seed = seeds[int(dead.argmax()) * len(seeds) // len(dead)]
+    dead = np.flatnonzero(~np.isfinite(policy).all(axis=-1))
+    if dead.size:
+        seed = seeds[dead[0] * len(seeds) // len(policy)]
         raise ValueError(
             f"the run of seed {seed} left the range of floating point before sync {sync}; lower learning_rate"
         )

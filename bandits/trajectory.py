@@ -32,7 +32,7 @@ class Trajectory:
         support: number of arms with $\pi > 10^{-6}$.
         normalizer: $\lambda = E[c]$ at $\pi$, averaged over the groups of the window.
         positive, boundary, negative: share of those groups in each regime; NaN for objectives without regimes.
-        induced_distance, nominal_distance: total variation between $\pi$ and the target of $\mu$; None if not asked for.
+        induced_distance, nominal_distance: total variation between $\pi$ and $\mu$'s target; None if not asked for.
         policy: (seeds, ..., K), at the end.
     """
 

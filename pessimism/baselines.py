@@ -45,12 +45,15 @@ class Moments:
     r"""The advantage and its decomposition, each elementwise accurate.
 
     ``advantage`` $A$ (..., K) is accurate where deviation and mean cancel, ``mean`` $E_\mu A$ (...) and ``deviation``
-    $A - E_\mu A$ (..., K) are accurate where they are tiny against the rewards.
+    $A - E_\mu A$ (..., K) are accurate where they are tiny against the rewards. ``soft_temperature`` is the beta whose
+    soft value $\beta\log E e^{r/\beta}$ under the anchor the baseline is by construction, if there is one: at that
+    temperature the boundary holds exactly, which no rounded number can tell.
     """
 
     advantage: np.ndarray
     deviation: np.ndarray
     mean: np.ndarray
+    soft_temperature: float | None = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ class Baseline:
         rule: see :data:`Rule`.
         measure: "behavior", or "reference": the policy whose samples the rule averages over (A*-PO).
         transform: optional map applied to rewards before the rule: (rewards, weights or None) -> rewards.
+        soft_temperature: the beta of a rule that is the soft value at beta, else None.
     """
 
     name: str
@@ -70,6 +74,7 @@ class Baseline:
     rule: Rule
     measure: str = "behavior"
     transform: Callable[[Array, Array | None], Array] | None = None
+    soft_temperature: float | None = None
 
     def exact(
         self,
@@ -107,7 +112,13 @@ class Baseline:
             block = slice(start, start + step)
             parts = (array[block] for array in flat)
             advantage[block], deviation[block], mean[block] = self._exact_rows(*parts, temperature)
-        return Moments(advantage.reshape(rows), deviation.reshape(rows), mean.reshape(rows[:-1]))
+        of_anchor = reference is None or self.measure == "reference"
+        return Moments(
+            advantage.reshape(rows),
+            deviation.reshape(rows),
+            mean.reshape(rows[:-1]),
+            self.soft_temperature if of_anchor else None,
+        )
 
     def _exact_rows(
         self, reward: np.ndarray, behavior: np.ndarray, measure: np.ndarray, temperature: float | None
@@ -198,30 +209,46 @@ def _leave_one_out_rule(statistics: Statistics) -> tuple[float, float]:
 
 
 def _log_mean_exp_rule(statistics: Statistics, *, beta: float) -> tuple[Array, float]:
-    z = statistics.deviation / beta
     temperature = statistics.temperature
-    if statistics.group_size is None and temperature is not None and beta <= 100 * temperature:
-        # Rounding an exponential moves V by eps * beta, and V / temperature by no more than 100 eps.
-        z = z.astype(np.float64)
-    return beta * _log_mean_exp(statistics, z), 1.0
+    # Rounding an exponential moves V by eps * beta, and V / temperature by no more than 100 eps.
+    narrow = statistics.group_size is None and temperature is not None and beta <= 100 * temperature
+    return beta * _log_mean_exp(statistics, statistics.deviation / beta, narrow), 1.0
 
 
-def _log_mean_exp(statistics: Statistics, z: Array) -> Array:
+def _log_mean_exp(statistics: Statistics, z: Array, narrow: bool) -> Array:
     """log E e^z (..., 1) for centred z: log1p(E phi(z)) unless z is large, shifted by its maximum there.
 
-    phi >= 0, so that the first form keeps relative accuracy also where all that tilts the policy is rare.
+    phi >= 0, so that the first form keeps relative accuracy also where all that tilts the policy is rare. ``narrow``
+    takes the exponentials of extended-precision z in double precision.
     """
     xp = array_namespace(z)
     top = statistics.maximum(z)
-    small = top <= xp.log(xp.asarray(xp.finfo(z.dtype).max, dtype=z.dtype)) - 5
+    kind = np.dtype(np.float64) if narrow else z.dtype
+    small = top <= xp.log(xp.asarray(xp.finfo(kind).max, dtype=kind)) - 5
     near = far = xp.zeros_like(top)
     if bool(xp.any(small)):
-        near = xp.log1p(statistics.expectation(expm1_minus(xp.where(small & (z <= top), z, xp.zeros_like(z)))))
+        near = xp.log1p(statistics.expectation(_excess(xp.where(small & (z <= top), z, xp.zeros_like(z)), narrow)))
     if not bool(xp.all(small)):
         # Arms without weight may lie above the maximum: they must not overflow.
         below = xp.where(z <= top, z - top, xp.zeros_like(z))
-        far = top + xp.log(statistics.expectation(xp.exp(below)))
+        far = top + xp.log(statistics.expectation(_exponential(below, narrow)))
     return xp.where(small, near, far)
+
+
+def _excess(z: Array, narrow: bool) -> Array:
+    """phi(z); narrow: from the double nearest to z, and its derivative for the rest of z."""
+    if not narrow:
+        return expm1_minus(z)
+    rounded = z.astype(np.float64)
+    return expm1_minus(rounded) + np.expm1(rounded) * (z - rounded).astype(np.float64)
+
+
+def _exponential(z: Array, narrow: bool) -> Array:
+    """e^z; narrow: from the double nearest to z, and its derivative for the rest of z."""
+    if not narrow:
+        return array_namespace(z).exp(z)
+    rounded = z.astype(np.float64)
+    return np.exp(rounded) * (1 + (z - rounded).astype(np.float64))
 
 
 def _leave_one_out_log_mean_exp_rule(statistics: Statistics, *, beta: float) -> tuple[Array, float]:
@@ -333,13 +360,14 @@ def log_mean_exp(beta: float, measure: str = "behavior") -> Baseline:
     if measure not in ("behavior", "reference"):
         raise ValueError(f"measure is {measure!r}; it must be 'behavior' or 'reference'")
     rule = partial(_log_mean_exp_rule, beta=_positive("beta", beta))
-    return Baseline("log mean exp", f"V = {beta:g} log E exp(r/{beta:g})", rule, measure)
+    return Baseline("log mean exp", f"V = {beta:g} log E exp(r/{beta:g})", rule, measure, soft_temperature=float(beta))
 
 
 def leave_one_out_log_mean_exp(beta: float) -> Baseline:
     r"""$\beta \log$ of the mean of $e^{r_j/\beta}$ over the other samples; with an exact policy, $V_\beta$."""
     rule = partial(_leave_one_out_log_mean_exp_rule, beta=_positive("beta", beta))
-    return Baseline("leave-one-out log mean exp", f"V_i = {beta:g} log mean exp(r_j/{beta:g}), j != i", rule)
+    formula = f"V_i = {beta:g} log mean exp(r_j/{beta:g}), j != i"
+    return Baseline("leave-one-out log mean exp", formula, rule, soft_temperature=float(beta))
 
 
 def log_sum_exp(beta: float, group_size: float) -> Baseline:

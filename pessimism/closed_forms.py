@@ -89,6 +89,10 @@ def lambert(bandit: Bandit, moments: Moments, *, beta: float) -> Solution:
     if not np.isfinite(advantage).all():
         index = ", ".join(map(str, first_index(~np.isfinite(advantage))))
         raise ValueError(f"advantage[{index}] / beta overflows; beta = {beta:g} is too small for these rewards")
+    uncovered = bandit.reference is not None and bool(((bandit.behavior == 0) & (bandit.reference > 0)).any())
+    if moments.soft_temperature == beta and not uncovered:
+        boundary = np.full(bandit.batch_shape, "boundary")
+        return _solution(advantage, 0.0, regime=boundary)
     if bandit.reference is None:
         found = solve_lambert(bandit.behavior, advantage, deviation, mean)
         regime = _regimes(found, bandit.arms)

@@ -16,6 +16,7 @@ Array = NDArray[np.float64]
 Record = TypeVar("Record")
 
 MAXIMUM_STEPS = 12
+PATIENCE = 3  # steps before a block goes on without its last few rows
 CENTERED_BELOW = 1.0  # norm of the deviation under which rows are solved relative to their mean
 CANCELLATION = 0.1  # kappa / error_scale under which the normalizer identity loses digits
 EPSILON = float(np.finfo(np.float64).eps)
@@ -105,14 +106,22 @@ def _iterate(
     work = (np.empty(x.shape), np.empty(x.shape), np.empty(x.shape))
     x = x.copy()
     rounding = 8.0 * EPSILON * np.sqrt(np.vecdot(rows.advantage, rows.advantage))
-    for _ in range(MAXIMUM_STEPS):
+    converged = np.zeros(kappa.shape, dtype=bool)
+    for step in range(MAXIMUM_STEPS):
         kappa, length = _step(rows, x, kappa, centered, precise, work)
         converged = length <= tolerance + rounding
-        if converged.all():
+        stragglers = kappa.size - np.count_nonzero(converged)
+        if stragglers == 0 or (step >= PATIENCE and stragglers * 8 < kappa.size):
             break
     kappa, length = _step(rows, x, kappa, centered, True, work)
     converged &= length <= tolerance + rounding  # fails where only the precise step sees the surplus
-    return _settle(rows, x, kappa, centered, work[0]), converged
+    solved = _settle(rows, x, kappa, centered, work[0])
+    left = np.flatnonzero(~converged)
+    if 0 < left.size < kappa.size / 8:  # the rest of the block does not wait for a few slow rows
+        limit = np.broadcast_to(tolerance, kappa.shape)[left]
+        part, converged[left] = _iterate(take(rows, left), x[left], kappa[left], centered, limit, precise)
+        put(solved, left, part)
+    return solved, converged
 
 
 def _step(
@@ -154,14 +163,21 @@ def _step(
     slope = np.vecdot(rho, u) / rows.total
     surplus /= rows.total
     ahead = np.maximum(surplus - np.vecdot(rho, f) / rows.total, -0.9)
-    # kappa moves to where a row would be solved whose target is uniform on part of mu: exact in both limits of kappa,
-    # and Newton's step, ahead / slope, as `ahead` goes to 0
-    log_part = (1.0 + surplus) / slope - kappa
-    change = (1.0 + ahead) * log_part * np.log1p(ahead) + kappa * ahead
+    change = kappa_change(kappa, surplus, ahead, slope)
     u *= column(change)
     f += u
     x -= f
     return kappa + change, np.maximum(np.sqrt(np.vecdot(f, f)), np.abs(ahead))
+
+
+def kappa_change(kappa: Array, surplus: Array, ahead: Array, slope: Array) -> Array:
+    """The step to where a row would be solved whose target is uniform on part of mu.
+
+    Exact in both limits of kappa, and Newton's step, ahead / slope, as `ahead` goes to 0. surplus is E[e^x] - 1, ahead
+    what remains of it once x solves its equations at this kappa, slope E_pi[h rho / (1 + kappa h rho)].
+    """
+    log_part = (1.0 + surplus) / slope - kappa
+    return (1.0 + ahead) * log_part * np.log1p(ahead) + kappa * ahead
 
 
 def _settle(rows: Rows, x: Array, kappa: Array, centered: bool, policy: Array) -> LambertSolution:
@@ -193,7 +209,7 @@ def constraint_scale(rows: Rows, x: Array, kappa: Array) -> Array:
     E[W (|x| + |a|)] + E|expm1(x)| over E[W h rho], W = rho / (1 + kappa h rho), as rounding moves each equation by
     |x| + |a| and the constraint by E|expm1(x)|.
     """
-    ratio = np.exp(x)
+    ratio = bounded_exp(x) if rows.coverage is None else np.exp(x)
     pull = ratio if rows.coverage is None else ratio * rows.coverage
     weight = rows.weight * ratio / (1.0 + column(kappa) * pull)
     noise = np.vecdot(weight, np.abs(x) + np.abs(rows.advantage))

@@ -20,6 +20,7 @@ from pessimism.lambert_newton import (
     bounded_exp,
     column,
     constraint_scale,
+    kappa_change,
     newton,
     put,
     take,
@@ -30,6 +31,7 @@ Index = NDArray[np.intp]
 
 STEP_TOLERANCE = 1e-5  # Newton's step before the last one: the last squares it
 FOLD_TOLERANCE = 1e-9  # the same in the negative regime, where curvature is larger
+OUTER_STEPS = 6
 BOUNDARY_REACH = 0.2  # |kappa| max(rho*) up to which the first-order kappa is a good start
 FOLD = 1.0 - 1e-6  # |kappa| max(rho) above which Newton no longer sharpens the negative regime
 TINY = float(np.finfo(np.float64).tiny)
@@ -54,7 +56,9 @@ class _Nominal:
 def solve_block(rows: Rows) -> LambertSolution:
     nominal = _nominal(rows)
     alone = np.count_nonzero(rows.weight, axis=-1) == 1
-    unclaimed = (rows.uncovered > 0.0) & (np.vecdot(rows.weight, np.expm1(rows.advantage)) <= rows.uncovered)
+    unclaimed = rows.uncovered > 0.0
+    if unclaimed.any():
+        unclaimed &= np.vecdot(rows.weight, np.expm1(rows.advantage)) <= rows.uncovered
     boundary = nominal.reach <= BOUNDARY_REACH
     positive = nominal.log_partition > 0.0
     solvers = (_solve_unclaimed, _solve_single, _solve_boundary, _solve_positive, _solve_negative)
@@ -116,7 +120,7 @@ def _solve_single(rows: Rows, nominal: _Nominal) -> LambertSolution:
 
 def _solve_boundary(rows: Rows, nominal: _Nominal) -> LambertSolution:
     """kappa rho* is small on every arm: either sign of kappa, started at its first-order value."""
-    u = column(nominal.kappa) * np.exp(nominal.advantage)
+    u = column(nominal.kappa) * bounded_exp(nominal.advantage)
     x = rows.advantage - u / (1.0 + u)
     solved, converged = newton(rows, x, nominal.kappa, STEP_TOLERANCE)
     if converged.all():
@@ -134,6 +138,24 @@ def _solve_boundary(rows: Rows, nominal: _Nominal) -> LambertSolution:
 def _solve_positive(rows: Rows, nominal: _Nominal) -> LambertSolution:
     kappa = _lower_bound(rows, nominal)
     solved, converged = newton(rows, _rough_log_ratio(rows, nominal, kappa), kappa, STEP_TOLERANCE)
+    index = np.flatnonzero(~converged)
+    if index.size:
+        put(solved, index, _solve_in_kappa_alone(take(rows, index), take(nominal, index), kappa[index]))
+    return solved
+
+
+def _solve_in_kappa_alone(rows: Rows, nominal: _Nominal, kappa: Array) -> LambertSolution:
+    """The positive regime from a lower bound on kappa, with every x solved exactly on the way; for few rows."""
+    low, high = kappa, np.maximum(nominal.top, kappa)
+    for _ in range(OUTER_STEPS):
+        x = own_solution(rows.advantage, kappa, rows.coverage)
+        ratio = np.exp(x)
+        pull = ratio if rows.coverage is None else ratio * rows.coverage
+        surplus = (np.vecdot(rows.weight, np.expm1(x)) - rows.uncovered) / rows.total
+        slope = np.vecdot(rows.weight * ratio, pull / (1.0 + column(kappa) * pull)) / rows.total
+        kappa = np.clip(kappa + kappa_change(kappa, surplus, surplus, slope), low, high)
+    x = own_solution(rows.advantage, kappa, rows.coverage)
+    solved, converged = newton(rows, x, kappa, STEP_TOLERANCE, precise=True)
     index = np.flatnonzero(~converged)
     if index.size:
         put(solved, index, _solve_bracketed(take(rows, index), take(nominal, index)))

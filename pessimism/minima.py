@@ -10,6 +10,7 @@ from .algorithm import Algorithm
 from .bandit import Bandit
 from .flow import softmax_flow
 from .simplex import expectation, log_expectation_exp
+from .stationary import regression_minima
 
 _SAME = 1e-5  # total variation below which two limits of the flow are one
 _NODES = 64  # of the Gauss-Legendre rule for the loss
@@ -67,8 +68,6 @@ def stationary_points(bandit: Bandit, algorithm: Algorithm) -> list[StationaryPo
 
 
 def _regression_points(bandit: Bandit, advantage: np.ndarray, beta: float) -> list[StationaryPoint]:
-    from .stationary import regression_minima
-
     played = bandit.behavior > 0
     scaled = advantage / beta
     offset = -log_expectation_exp(bandit.behavior, scaled)

@@ -93,6 +93,7 @@ def comparison_table(comparison: Comparison) -> Table:
         caption_justify="left",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
+        padding=(0, 1, 0, 0),
     )
     table.add_column("", no_wrap=True)
     for header in ("behavior", "induced", "nominal", "nominal - induced"):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .catalogue import Entry
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.table import Table
 
     from .claims.claim import Outcome
@@ -114,18 +115,21 @@ def _facts(entry: Entry) -> list[tuple[str, str]]:
 
 # --- claims ---------------------------------------------------------------------------------------------------------
 
-PROOFS = {True: "proved", False: "NOT PROVED", None: ""}
+PROOFS = {True: "yes", False: "NO", None: ""}
 
 
 def outcome_table(outcomes: Sequence[Outcome]) -> Table:
-    """One line per claim."""
-    table = _table("claim", "verdict", "worst residual", "instances", "seconds", "proof")
-    for column in table.columns[2:5]:
+    """One line per claim; a residual holds up to what is allowed beside it."""
+    table = _table("claim", "verdict", "worst\nresidual", "allowed", "instances", "seconds", "proved")
+    table.columns[0].no_wrap = False  # rather folded than cut
+    table.columns[0].overflow = "fold"
+    for column in table.columns[2:6]:
         column.justify = "right"
     for outcome in outcomes:
         residual = "raised" if outcome.error else f"{outcome.worst:.1e}"
-        cells = (outcome.verdict, residual, f"{outcome.instances:,}", f"{outcome.seconds:.2f}", PROOFS[outcome.proof])
-        table.add_row(outcome.claim.id, *cells, style=None if succeeded(outcome) else "bold red")
+        counts = (f"{outcome.claim.tolerance:.0e}", f"{outcome.instances:,}", f"{outcome.seconds:.2f}")
+        style = None if succeeded(outcome) else "bold red"
+        table.add_row(outcome.claim.id, outcome.verdict, residual, *counts, PROOFS[outcome.proof], style=style)
     return table
 
 
@@ -134,34 +138,36 @@ def succeeded(outcome: Outcome) -> bool:
     return outcome.ok and outcome.proof is not False
 
 
-def details(outcomes: Sequence[Outcome]) -> list[Table]:
+def details(outcomes: Sequence[Outcome]) -> list[RenderableType]:
     """What the table has no room for: why a claim failed, and what refutes those that are false."""
-    screens = []
+    from rich.padding import Padding
+
+    screens: list[RenderableType] = []
     for outcome in outcomes:
         if outcome.verdict == "holds" and succeeded(outcome):
             continue
-        grid = _grid()
-        grid.add_row(outcome.claim.id, f"{outcome.verdict}: {outcome.claim.statement}")
+        lines = [outcome.claim.statement]
         if outcome.error:
-            grid.add_row("", f"raised {outcome.error}")
+            lines.append(f"raised {outcome.error}")
+        elif outcome.instances == 0:
+            lines.append("tried on no instance: none lay within its hypotheses")
         elif not outcome.ok:
-            grid.add_row("", f"worst residual {outcome.worst:.3g}, allowed {outcome.claim.tolerance:.3g}")
+            lines.append(f"worst residual {outcome.worst:.3g}, allowed {outcome.claim.tolerance:.3g}")
         if outcome.proof is False:
-            grid.add_row("", "sympy does not confirm the proof")
+            lines.append("sympy does not confirm the proof")
         if outcome.counterexample is not None:
-            grid.add_row("", f"counterexample: {outcome.counterexample}")
-        screens.append(grid)
-    return screens
+            lines.append(f"counterexample: {' '.join(str(outcome.counterexample).split())}")
+        screens += [f"{outcome.claim.id}: {outcome.verdict}", *(Padding(line, (0, 0, 0, 2)) for line in lines)]
+    return [*screens, ""] if screens else []
 
 
 def summary(outcomes: Sequence[Outcome], seconds: float) -> str:
     """One line: how many claims came out how."""
-    verdicts = [outcome.verdict for outcome in outcomes]
-    failed = sum(not succeeded(outcome) for outcome in outcomes)
+    verdicts = [outcome.verdict for outcome in outcomes if succeeded(outcome)]
     return (
         f"{len(outcomes)} claim{'s' * (len(outcomes) != 1)}: {verdicts.count('holds')} hold "
         f"({sum(outcome.proof is True for outcome in outcomes)} proved), "
-        f"{verdicts.count('refuted')} refuted as expected, {failed} failed; "
+        f"{verdicts.count('refuted')} refuted as expected, {len(outcomes) - len(verdicts)} failed; "
         f"{sum(outcome.instances for outcome in outcomes):,} instances in {seconds:.1f} s"
     )
 
@@ -173,7 +179,7 @@ def _table(*headers: str) -> Table:
     from rich import box
     from rich.table import Table
 
-    table = Table(*headers, box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    table = Table(*headers, box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     table.columns[0].no_wrap = True
     return table
 

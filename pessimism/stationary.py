@@ -6,14 +6,15 @@ Stationary: x_i + kappa e^(x_i) = a_i. For kappa < 0 write v_i = |kappa| pi_i / 
 branches, v_i < 1 (W_0) or v_i > 1 (W_-1). A minimum has no arm on W_-1, or exactly one. Derived here (theory.md 2.11).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pessimism.lambert import solve_lambert
-from pessimism.lambert_functions import excess, inverse_excess, own_solution
-from pessimism.lambert_regimes import bracketed_root
+from .lambert import solve_lambert
+from .lambert_functions import excess, inverse_excess, own_solution
+from .lambert_regimes import bracketed_root
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -41,11 +42,14 @@ class _Branch:
     top: float
 
 
-def regression_minima(behavior: ArrayLike, nominal_log_ratio: ArrayLike, delta: float) -> list[Minimum]:
+def regression_minima(
+    behavior: ArrayLike, nominal_log_ratio: ArrayLike, delta: float, arms: Sequence[int] | None = None
+) -> list[Minimum]:
     """All local minima of the regression loss of one instance, sorted by loss.
 
     behavior mu (K,), read as mu / sum(mu); nominal_log_ratio a0 (K,), log(pi*/mu) of the Gibbs policy mu e^(r/beta), so
-    that E_mu[e^(a0)] = 1; delta = (V - V*) / beta, the baseline's offset from the boundary, so that a = a0 - delta.
+    that E_mu[e^(a0)] = 1; delta = (V - V*) / beta, the baseline's offset from the boundary, so that a = a0 - delta;
+    arms: those to look for on W_-1, all where None.
 
     For delta <= 0 the minimum is unique. For delta > 0, arm j on W_-1 and log v_j = u > 0 determine all other arms,
     phi(log v_i) = phi(u) + a0_j - a0_i with phi(x) = e^x - 1 - x, and then delta:
@@ -80,7 +84,8 @@ def regression_minima(behavior: ArrayLike, nominal_log_ratio: ArrayLike, delta: 
         minima.append(_minimum(mu, a0 - delta, live, smooth.log_ratio, float(smooth.kappa), None))
     if delta > 0.0 and live.size > 1:
         branch = _Branch(weight, nominal, float(nominal.max()))
-        for arm, u in _rising_roots(branch, delta, bool(smooth.exists)):
+        wanted = np.arange(live.size) if arms is None else np.flatnonzero(np.isin(live, arms))
+        for arm, u in _rising_roots(branch, delta, bool(smooth.exists), wanted):
             log_part = _log_parts(branch, np.array([arm]), np.array([u]))[0]
             log_size = delta - excess(u) - 1.0 - nominal[arm]
             log_ratio = nominal - delta + np.exp(log_part)
@@ -124,15 +129,15 @@ def _rise(branch: _Branch, arm: Index, u: Array) -> Array:
         return 2.0 / (1.0 + term.sum(axis=-1) / own) - 1.0
 
 
-def _rising_roots(branch: _Branch, delta: float, smooth_exists: bool) -> list[tuple[int, float]]:
-    """(arm, u) of every root of H_arm(u) = delta at which H rises."""
+def _rising_roots(branch: _Branch, delta: float, smooth_exists: bool, wanted: Index) -> list[tuple[int, float]]:
+    """(arm, u) of every root of H_arm(u) = delta at which H rises, for the wanted arms."""
     gap = branch.top - branch.nominal
     start = inverse_excess(gap, positive=True)
     # beyond `stop` H exceeds delta: H_j(u) >= phi(u) + 1 + a0_j + log(mu_j v_j)
     need = delta - 1.0 - branch.nominal - np.log(branch.behavior)
     stop = np.maximum(start, inverse_excess(np.maximum(need, 0.0), positive=True)) + 1e-3
-    scanned = np.flatnonzero(start < np.log(2.0))
-    plain = np.flatnonzero(start >= np.log(2.0))
+    scanned = wanted[start[wanted] < np.log(2.0)]
+    plain = wanted[start[wanted] >= np.log(2.0)]
     fraction = np.linspace(0.0, 1.0, SCAN_POINTS) ** 2  # dense where the branch starts
     grid = start[scanned, None] + (np.log(2.0) - start[scanned])[:, None] * fraction
     ends = np.maximum(stop, np.log(2.0) + 1e-3)

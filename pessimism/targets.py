@@ -16,6 +16,10 @@ from .closed_forms import Solution, greedy
 from .fixed_point import FixedPoint, solve_fixed_point
 from .flow import Flow, softmax_flow
 from .simplex import expectation, log, log_expectation_exp
+from .stationary import regression_minima
+
+SAME_BASIN = 0.05
+"""Total variation within which a local minimum is taken for the one that a flow was running to."""
 
 FLOW_SUPPORT = 1e-6
 """Arms with less probability than this at the end of a numeric flow are reported as having lost all their mass."""
@@ -170,8 +174,8 @@ def _target(
 
     open_rows = np.ones(rows, bool) if found is None else ~found.solved.reshape(rows)
     flat = _rows(bandit, open_rows)
-    parts = [part.reshape(rows, *part.shape[len(shape) :])[open_rows] for part in _parts(moments)]
-    result = numeric(flat, Moments(*parts))
+    parts = (moments.advantage, moments.deviation, moments.mean)
+    result = numeric(flat, Moments(*(part.reshape(rows, *part.shape[len(shape) :])[open_rows] for part in parts)))
 
     log_ratio = np.full((rows, arms), np.nan) if found is None else found.log_ratio.reshape(rows, arms).copy()
     normalizer = np.full(rows, np.nan) if found is None else found.normalizer.reshape(rows).copy()
@@ -259,9 +263,7 @@ def _solve_induced(bandit: Bandit, advantage: np.ndarray, algorithm: Algorithm) 
         log_ratio[todo] = flow.log_ratio
         kind[todo] = np.where(flow.converged, kind[todo], "not converged")
         if algorithm.beta is not None and bandit.reference is None:
-            polished = _nearest_minima(rest, advantage[todo], flow, algorithm.beta)
-            log_ratio[todo] = polished
-            method[todo], kind[todo] = "fixed point", ""
+            _move_to_minima(log_ratio, method, kind, np.flatnonzero(todo), bandit, advantage, algorithm.beta)
     values = algorithm.coefficient(log_ratio, advantage, **algorithm.weights(bandit.behavior))
     return _Numeric(log_ratio, expectation(bandit.behavior, values), method, kind)
 
@@ -281,22 +283,34 @@ def _is_fixed(point: FixedPoint, bandit: Bandit, advantage: np.ndarray, algorith
     return accepted & np.where(played, off <= 0, True).all(axis=-1)
 
 
-def _nearest_minima(bandit: Bandit, advantage: np.ndarray, flow: Flow, beta: float) -> np.ndarray:
-    """Beyond the principal branch: the local minimum of the regression loss that the flow ran to, exactly."""
-    from .stationary import regression_minima
+def _move_to_minima(
+    log_ratio: np.ndarray,
+    method: np.ndarray,
+    kind: np.ndarray,
+    rows: np.ndarray,
+    bandit: Bandit,
+    advantage: np.ndarray,
+    beta: float,
+) -> None:
+    """Beyond the principal branch: from where the flow of a regression stood to its local minimum, exactly, in place.
 
-    log_ratio = np.empty_like(advantage)
-    for row in range(len(advantage)):
+    Rows whose flow was still far from every minimum (an arm too rare to have moved yet) stay where they are.
+    """
+    for row in rows:
         behavior, scaled = bandit.behavior[row], advantage[row] / beta
         offset = -log_expectation_exp(behavior, scaled)
-        minima = regression_minima(behavior, scaled + offset, float(offset))
-        distances = [np.abs(behavior * np.exp(m.log_ratio) - flow.policy[row]).sum() for m in minima]
-        log_ratio[row] = minima[int(np.argmin(distances))].log_ratio
-    return log_ratio
+        # Only the arm of the largest ratio can sit on the second branch; the flow has singled it out.
+        arm = int(np.argmax(np.where(behavior > 0, log_ratio[row], -np.inf)))
+        minima = regression_minima(behavior, scaled + offset, float(offset), arms=(arm,))
+        reached = behavior * np.exp(log_ratio[row])
+        distances = [np.abs(behavior * np.exp(minimum.log_ratio) - reached).sum() / 2 for minimum in minima]
+        if distances and min(distances) < SAME_BASIN:
+            log_ratio[row] = minima[int(np.argmin(distances))].log_ratio
+            method[row], kind[row] = "fixed point", ""
 
 
 def _solve_nominal(bandit: Bandit, advantage: np.ndarray, on_policy: Coefficient, algorithm: Algorithm) -> _Numeric:
-    """The on-policy flow's limit; for arm-wise coefficients first as the fixed point of rho u, as E_pi[u] = E[rho u]."""
+    """The on-policy flow's limit; for arm-wise coefficients first the fixed point of rho u, as E_pi[u] = E[rho u]."""
     rows = len(advantage)
     method = np.full(rows, "flow", dtype="<U11")
     kind = np.full(rows, "", dtype="<U14")
@@ -370,10 +384,6 @@ def _rows(bandit: Bandit, keep: np.ndarray) -> Bandit:
     arms = bandit.arms
     reference = None if bandit.reference is None else bandit.reference.reshape(-1, arms)[keep]
     return Bandit(bandit.behavior.reshape(-1, arms)[keep], bandit.reward.reshape(-1, arms)[keep], reference)
-
-
-def _parts(moments: Moments) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return moments.advantage, moments.deviation, moments.mean
 
 
 def _plain(values: np.ndarray) -> Any:

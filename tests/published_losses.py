@@ -295,7 +295,7 @@ def centered_regression(group: Group, beta: float) -> Tensor:
     return group.average((beta * log_ratio - advantage) ** 2) / (2 * beta)
 
 
-# --- weighted maximum likelihood --------------------------------------------------------------------------------------
+# --- weighted maximum likelihood ----------------------------------------------------------------------------
 
 
 def awr(group: Group, beta: float, cap: float) -> Tensor:
@@ -307,13 +307,13 @@ def roirl_exponential(group: Group, beta: float) -> Tensor:
 
 
 def tpo(group: Group, eta: float, epsilon: float) -> Tensor:
-    """Cross-entropy of the group's policy to its tilted behavior policy; the group's weights are that behavior policy."""
+    """Cross-entropy of the group's policy to its tilted behavior policy, which is what the group's weights are."""
     wanted = torch.softmax(torch.log(group.weights) + group.advantage / eta, dim=-1)
     logits = torch.log(group.weights) + group.log_ratio
     return -(wanted * torch.log_softmax(logits, dim=-1)).sum()
 
 
-# --- preferences: (y1, y2) drawn independently, then labelled by Bradley-Terry ------------------------------------------
+# --- preferences: (y1, y2) drawn independently, then labelled by Bradley-Terry --------------------------------
 
 
 def _labelled(group: Group, loss: Tensor) -> Tensor:

@@ -260,7 +260,7 @@ def test_errors_come_before_work_and_leave_no_file(folder, run):
 
 
 def test_verify_reports_and_passes(folder, run):
-    status, output, errors = run("verify", "--claim", "lambert.normalizer", "--json")
+    status, output, errors = run("verify", "--claim", "regression.normalizer", "--json")
     (outcome,) = strict_json(output)["claims"]
     assert (status, errors) == (0, "")
     assert outcome["verdict"] == "holds"
@@ -271,7 +271,8 @@ def test_verify_reports_and_passes(folder, run):
 def outcome(name: str, verdict: str, **fields) -> Outcome:
     case = Case("random", ps.Bandit([[0.25, 0.75]], [[0.0, 1.0]]), beta=0.5)
     claim = Claim(name, f"statement of {name}", "derived here", (), lambda case: np.zeros(case.size), tolerance=1e-9)
-    return Outcome(claim, verdict, instances=1234, seconds=0.5, **({"worst": 1e-12, "counterexample": case} | fields))
+    defaults = {"worst": 1e-12, "instances": 1234, "seconds": 0.5, "counterexample": case}
+    return Outcome(claim, verdict, **(defaults | fields))
 
 
 HOLDS = outcome("a.holds", "holds", counterexample=None, proof=True)
@@ -287,6 +288,7 @@ REFUTED = outcome("b.refuted", "refuted", worst=0.5)
         (outcome("c.sick", "FAILS", worst=float("nan")), 1, "worst residual nan"),
         (outcome("c.raises", "FAILS", error="TypeError: no"), 1, "raised TypeError: no"),
         (outcome("c.survives", "NOT REFUTED", counterexample=None), 1, "statement of c.survives"),
+        (outcome("c.untried", "FAILS", worst=float("nan"), instances=0), 1, "tried on no instance"),
         (outcome("c.unproved", "holds", proof=False), 1, "sympy does not confirm the proof"),
     ],
     ids=lambda found: found.claim.id if isinstance(found, Outcome) else None,
@@ -299,7 +301,7 @@ def test_verify_tells_what_failed_and_exits_1(folder, run, monkeypatch, found, s
     assert shown in output
     row = next(line for line in output.splitlines() if line.startswith(f" {found.claim.id}"))
     assert found.verdict in row
-    assert "1,234" in row
+    assert f"{found.instances:,}" in row
     (written,) = strict_json((folder / "outcomes.json").read_text())["claims"]
     assert written["verdict"] == found.verdict
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.optimize import brentq, minimize
+from scipy import optimize
 
 import pessimism as ps
 from pessimism import closed_forms, coefficients
@@ -16,6 +17,12 @@ from pessimism.baselines import Moments
 from pessimism.closed_forms import Solution
 
 seeds = st.integers(0, 10_000)
+
+
+def root(function: Callable[[float], float], low: float, high: float) -> float:
+    """Where an increasing or decreasing function is zero, to rounding."""
+    found = optimize.brentq(function, low, high, xtol=1e-300, rtol=1e-14)  # type: ignore[arg-type]
+    return float(found)  # type: ignore[arg-type]
 
 
 def moments(bandit: ps.Bandit, advantage: np.ndarray) -> Moments:
@@ -51,7 +58,7 @@ def test_constant_coefficients_are_projections(seed: int, shift: float, ties: bo
     assert found.normalizer == pytest.approx(shift)
     policy = policy_of(bandit, found)
     pull = bandit.behavior * advantage / shift
-    level = brentq(lambda tau: np.maximum(pull - tau, 0).sum() - 1, pull.min() - 1, pull.max())
+    level = root(lambda tau: np.maximum(pull - tau, 0).sum() - 1, pull.min() - 1, pull.max())
     np.testing.assert_allclose(policy, np.maximum(pull - level, 0), atol=1e-9)
     assert (policy[:-1] == 0).tolist() == (found.log_ratio[:-1] == -np.inf).tolist()
 
@@ -61,7 +68,7 @@ def test_constant_coefficients_by_slsqp() -> None:
     advantage = base.advantage - base.mean + 0.4
     policy = policy_of(bandit, closed_forms.policy_gradient(bandit, moments(bandit, advantage)))
     pull = bandit.behavior * advantage / 0.4
-    nearest = minimize(
+    nearest = optimize.minimize(
         lambda p: ((p - pull) ** 2).sum(),
         bandit.behavior,
         bounds=[(0, 1)] * bandit.arms,
@@ -139,7 +146,7 @@ def test_logarithmic_smoothing(seed: int, t: float) -> None:
         return float((behavior * np.maximum(price - 1 / pays, 0)).sum() / t) - 1
 
     lowest = 1 / reward[:-1].max()
-    price = brentq(mass, lowest, lowest + t / behavior[reward[:-1].argmax()] + 1, xtol=1e-300, rtol=1e-14)
+    price = root(mass, lowest, lowest + t / behavior[reward[:-1].argmax()] + 1)
     assert found.normalizer == pytest.approx(1 / price, rel=1e-9)
     expected = np.maximum(price - 1 / pays, 0) / t
     np.testing.assert_allclose(np.exp(found.log_ratio[:-1]), expected, rtol=1e-6, atol=1e-9)
@@ -235,3 +242,135 @@ def test_temperatures_too_small_for_the_rewards_are_refused() -> None:
     bandit = ps.Bandit([[0.5, 0.5], [0.5, 0.5]], [[0.0, 0.0], [0.0, 1e10]])
     with pytest.raises(ValueError, match=r"advantage\[1, 0\] / beta overflows; beta = 1e-300 is too small"):
         ps.induced_target(bandit, ps.algorithm("dro", beta=1e-300))
+
+
+# --- the same on batches, through the catalogue --------------------------------------------------------------------
+
+
+def batch() -> ps.Bandit:
+    """(2, 3) bandits, one arm of each never played."""
+    rng = np.random.default_rng(11)
+    behavior = np.concatenate([rng.dirichlet(np.full(4, 2.0), size=(2, 3)), np.zeros((2, 3, 1))], axis=-1)
+    return ps.Bandit(behavior, np.abs(rng.normal(size=(2, 3, 5))) * 0.7)
+
+
+BATCHED = {
+    "red_weight": {"temperature": 0.7},
+    "red_drop": {},
+    "roirl": {},
+    "tpo": {"eta": 0.8},
+    "ipo": {"tau": 0.3},
+    "trpo": {"delta": 0.2},
+    "awr": {"beta": 0.5, "cap": 2.0},
+    "ls": {"t": 0.8},
+    "topr": {},
+    "verl.tis": {"cap": 1.3},
+    "cql": {"alpha": 0.6, "beta": 0.4},
+    "pevi": {},
+    "asymre": {"shift": -0.5},
+    "is_regression": {"beta": 0.5},
+}
+
+
+@pytest.mark.parametrize("name", BATCHED)
+def test_closed_forms_on_batches_satisfy_their_condition(name: str) -> None:
+    """mu c - lambda pi is the same for all arms that keep mass, lambda = E c, and no other arm is pulled harder."""
+    made, bandit = ps.algorithm(name, **BATCHED[name]), batch()
+    target = ps.induced_target(bandit, made)
+    assert set(np.ravel(target.method)) == {"closed form"}
+    advantage = made.baseline.exact(bandit.reward, bandit.behavior).advantage
+    value = made.coefficient(target.log_ratio, advantage, **made.weights(bandit.behavior))
+    weighted = np.where(bandit.behavior > 0, bandit.behavior * value, 0.0)
+    normalizer = weighted.sum(axis=-1)
+    np.testing.assert_allclose(target.normalizer, normalizer, rtol=1e-9, atol=1e-10)
+    velocity = weighted - target.policy * normalizer[..., None]
+    common = (target.policy * velocity).sum(axis=-1, keepdims=True)
+    gap = np.where(bandit.behavior > 0, velocity - common, 0.0)
+    assert (np.abs(np.where(target.support, gap, 0.0)) < 1e-9).all()
+    assert (gap < 1e-9).all()
+    assert np.asarray(target.unique).all()
+    for index in np.ndindex(2, 3):
+        single = ps.induced_target(ps.Bandit(bandit.behavior[index], bandit.reward[index]), made)
+        np.testing.assert_allclose(single.policy, target.policy[index], rtol=1e-9, atol=1e-14)
+        np.testing.assert_array_equal(single.support, target.support[index])
+
+
+@pytest.mark.parametrize("name", ["tpo", "ipo", "trpo", "red_drop", "red_weight"])
+def test_coupled_closed_forms_against_the_flow(name: str) -> None:
+    made = ps.algorithm(name, **BATCHED[name])
+    bandit = ps.Bandit(batch().behavior[0, :2], batch().reward[0, :2])
+    flow = ps.gradient_flow(bandit, made)
+    np.testing.assert_allclose(ps.induced_target(bandit, made).policy, flow.policy, atol=1e-6)
+
+
+def test_trust_region_normalizer_is_the_level() -> None:
+    """c = rho A + nu = tau rho: the normalizer is the level tau, above every advantage."""
+    bandit, base = instance(2)
+    found = closed_forms.trust_region(bandit, base, delta=0.1)
+    ratio = np.exp(found.log_ratio[:-1])
+    assert bandit.behavior[:-1] @ ratio == pytest.approx(1)
+    assert -bandit.behavior[:-1] @ found.log_ratio[:-1] == pytest.approx(0.1, rel=1e-9)
+    product = ratio * (found.normalizer - base.advantage[:-1])
+    np.testing.assert_allclose(product, product[0], rtol=1e-9)
+    assert found.normalizer > base.advantage[:-1].max()
+
+
+def test_overflowing_weights_name_the_arm() -> None:
+    bandit = ps.Bandit([[0.5, 0.5, 0.0]] * 2, [[0.0, 0.0, 9e3], [0.0, 1.0, 0.0]])
+    with pytest.raises(
+        ValueError, match=r"the weight of arm \[1, 1\] overflows; the temperature is too small for these"
+    ):
+        ps.induced_target(bandit, ps.algorithm("red_weight", temperature=6e-4))
+
+
+def test_references_on_batches() -> None:
+    """Rows where uncovered arms get nothing, where two or one share the rest, and where all arms are covered."""
+    behavior = np.array([[0.6, 0.4, 0.0, 0.0]] * 2 + [[0.5, 0.3, 0.2, 0.0], [0.4, 0.3, 0.2, 0.1]])
+    reference = np.array([[0.3, 0.3, 0.3, 0.1]] * 4)
+    reward = np.array([[0.0, 1.0, 5.0, 9.0]] * 4)
+    baseline = np.array([-1.0, 2.0, 6.5, 0.0])
+    made = ps.algorithm("dro", beta=0.5, baseline=lambda r, mu: baseline[: len(r)])
+    target = ps.induced_target(ps.Bandit(behavior, reward, reference), made)
+    assert target.kind.tolist() == ["sparse", "face", "interior", "interior"]
+    assert target.unique.tolist() == [True, False, True, True]
+    assert target.regime.tolist() == ["positive", "boundary", "boundary", "positive"]
+    assert target.support.tolist()[0] == [True, True, False, False]
+    np.testing.assert_allclose(target.policy.sum(axis=-1), 1.0, rtol=1e-12)
+    played = behavior > 0
+    advantage = reward - baseline[:, None]
+    pull = target.normalizer[:, None] * target.policy / np.where(played, behavior, 1.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        balance = 0.5 * np.log(target.policy / reference) + pull - advantage
+    np.testing.assert_allclose(np.where(played, balance, 0.0), 0.0, atol=1e-9)
+    kept = target.policy[1, :2].sum()
+    np.testing.assert_allclose(target.policy[1, 2:], (1 - kept) * np.array([0.75, 0.25]), rtol=1e-12)
+    assert target.policy[2, 3] == pytest.approx(1 - target.policy[2, :3].sum())
+    for row in range(4):
+        alone = ps.algorithm("dro", beta=0.5, baseline=float(baseline[row]))
+        single = ps.induced_target(ps.Bandit(behavior[row], reward[row], reference[row]), alone)
+        np.testing.assert_allclose(single.policy, target.policy[row], rtol=1e-9, atol=1e-15)
+        assert (single.kind, single.unique) == (target.kind[row], target.unique[row])
+
+
+def test_greedy_targets_of_a_batch() -> None:
+    """Each row its own best arm among those that are played, and the value of its advantage."""
+    bandit = batch()
+    target = ps.nominal_target(bandit, ps.algorithm("reinforce"))
+    best = np.where(bandit.behavior > 0, bandit.reward, -np.inf).argmax(axis=-1)
+    np.testing.assert_array_equal(target.policy.argmax(axis=-1), best)
+    np.testing.assert_array_equal(target.policy.max(axis=-1), 1.0)
+    mean = (bandit.behavior * bandit.reward).sum(axis=-1)
+    played_best = np.take_along_axis(bandit.reward, best[..., None], axis=-1)[..., 0]
+    np.testing.assert_allclose(target.normalizer, played_best - mean, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["topr", "ls", "verl.tis"])
+def test_rows_without_signal_beside_rows_with_it(name: str) -> None:
+    bandit = ps.Bandit([[0.25, 0.25, 0.5, 0.0]] * 3, [[0.0, 0.0, 0.0, 5.0], [0.0, 1.0, 2.0, 5.0], [1.0, 0.5, 0.2, 0.0]])
+    target = ps.induced_target(bandit, ps.algorithm(name))
+    assert target.kind.tolist()[0] == "face"
+    np.testing.assert_allclose(target.policy[0], [0.25, 0.25, 0.5, 0.0])
+    for row in (1, 2):
+        single = ps.induced_target(ps.Bandit(bandit.behavior[row], bandit.reward[row]), ps.algorithm(name))
+        np.testing.assert_allclose(target.policy[row], single.policy, rtol=1e-12)
+        assert (single.kind, single.unique) == (target.kind[row], target.unique[row])

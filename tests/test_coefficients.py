@@ -168,7 +168,7 @@ def test_a_coupled_coefficient_takes_equal_weights_by_default(name: str) -> None
     algorithm = ps.algorithm(name)
     log_ratio, advantage, _ = random_group(rng, name, arms=5)
     if name in NEED_PROBABILITIES:
-        with pytest.raises(ValueError, match="behavior is None"):
+        with pytest.raises(ValueError, match="^behavior is None; "):
             algorithm.coefficient(log_ratio, advantage)
         return
     by_default = algorithm.coefficient(log_ratio, advantage)
@@ -198,7 +198,7 @@ def test_an_arm_without_weight_moves_no_other(name: str) -> None:
     behavior = np.exp(log_behavior)
     base = algorithm.coefficient(log_ratio, advantage, behavior=behavior)
     wider = algorithm.coefficient(
-        np.append(log_ratio, 0.3), np.append(advantage, 50.0), behavior=np.append(behavior, 0.0)
+        np.append(log_ratio, 0.3), np.append(advantage, 5000.0), behavior=np.append(behavior, 0.0)
     )
     np.testing.assert_allclose(wider[:4], base, rtol=1e-12, atol=1e-13)
     assert np.isfinite(wider).all()

@@ -168,11 +168,12 @@ def test_a_batch_shows_means_and_shares() -> None:
 
 def test_plot_draws_every_policy() -> None:
     import matplotlib as mpl
+    from matplotlib.patches import Rectangle
 
     mpl.use("Agg")
     figure = ps.compare(BANDIT, ps.algorithm("shifted_mean", beta=0.5)).plot()
     axes = figure.axes[0]
-    heights = {round(float(patch.get_height()), 4) for patch in axes.patches}
+    heights = {round(patch.get_height(), 4) for patch in axes.patches if isinstance(patch, Rectangle)}
     offsets = [np.round(np.asarray(c.get_offsets(), dtype=float), 4) for c in axes.collections]
     lines = [np.round(np.asarray(line.get_ydata(), dtype=float), 4) for line in axes.lines]
     drawn = heights | {float(v) for array in [*offsets, *lines] for v in np.ravel(array)}

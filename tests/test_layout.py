@@ -132,9 +132,7 @@ def test_importing_pessimism_stays_light():
         "import json, sys; before = set(sys.modules); import pessimism; "
         f"print(json.dumps([name for name in {LAZY!r} if name in sys.modules and name not in before]))"
     )
-    answer = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    answer = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert json.loads(answer.stdout) == []
 
 

@@ -112,7 +112,7 @@ def test_a_reference_as_anchor() -> None:
             ]
         )
 
-    normalizer = brentq(lambda value: policy(value).sum() - 1, 1e-6, 10.0, xtol=1e-14)
+    normalizer = float(brentq(lambda value: policy(value).sum() - 1, 1e-6, 10.0, xtol=1e-14))  # type: ignore[arg-type]
     assert target.normalizer == pytest.approx(normalizer, rel=1e-9)
     np.testing.assert_allclose(target.policy, policy(normalizer), rtol=1e-9)
     np.testing.assert_allclose(target.log_ratio, np.log(target.policy / reference), rtol=1e-9)
@@ -285,9 +285,9 @@ def cubic(log_ratio: np.ndarray, advantage: np.ndarray) -> np.ndarray:
 
 OWN = {
     "cubic": ps.Algorithm(cubic),
-    "cubic, constant baseline": ps.Algorithm(cubic, baseline=-0.5),
-    "sinh": ps.Algorithm(lambda log_ratio, advantage: advantage - np.sinh(log_ratio), baseline=lambda r, mu: -1.0),
-    "chi-squared": ps.Algorithm(lambda log_ratio, advantage: advantage - 3 * np.expm1(log_ratio), baseline=-0.5),
+    "cubic, constant baseline": ps.Algorithm(cubic, baseline=-0.5),  # type: ignore[arg-type]
+    "sinh": ps.Algorithm(lambda log_ratio, advantage: advantage - np.sinh(log_ratio), baseline=lambda r, mu: -1.0),  # type: ignore[arg-type]
+    "chi-squared": ps.Algorithm(lambda log_ratio, advantage: advantage - 3 * np.expm1(log_ratio), baseline=-0.5),  # type: ignore[arg-type]
     "weighted": ps.Algorithm(
         lambda log_ratio, advantage: np.exp(log_ratio) * (advantage - 0.5 * log_ratio),
         on_policy=lambda log_ratio, advantage: advantage - 0.5 * log_ratio,

@@ -1,0 +1,11 @@
+"""The claims: every fact about one-step targets that the package rests on, checkable with one call.
+
+>>> from pessimism.claims import CLAIMS
+>>> CLAIMS["regimes.boundary"].statement
+'At V = V* the induced target is exactly the nominal one.'
+"""
+
+from .claim import Case, Claim, Outcome
+from .runner import CLAIMS, verify
+
+__all__ = ["CLAIMS", "Case", "Claim", "Outcome", "verify"]

@@ -1,4 +1,4 @@
-"""What a claim is: a statement with its source, the instances it is tried on, and a violation that says how wrong it is."""
+"""What a claim is: a statement, the instances it is tried on, and a violation that says how wrong it is."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Claim:
         proves: what the proof covers, where that is less than the statement.
         refuted: the statement is false in general; to find a counterexample is what is expected.
         search: for refuted claims: cases in the order of increasing size, to find the smallest counterexample.
-        confirm: for refuted claims: whether a case of one instance violates the statement in exact or 50-digit arithmetic.
+        confirm: for refuted claims: whether a case of one instance violates the statement in 50-digit arithmetic.
         falsify: whether the falsification search makes sense (not for fixed instances).
         effort: share of the usual number of falsification examples, below 1 for slow checks.
     """

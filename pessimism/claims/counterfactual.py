@@ -1,6 +1,8 @@
-"""Claims about where baselines stand, about removing the pessimism, first steps, equivariance and anchors apart from the data."""
+"""Claims about baselines, about removing the pessimism, first steps, equivariance, and anchors apart from the data."""
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import numpy as np
 
@@ -90,7 +92,7 @@ def soft_value_monotone(case: Case) -> Array:
         chosen = regression(case.beta, soft_value(factor * case.beta))
         gains.append(-chosen.baseline.exact(bandit.reward, bandit.behavior).mean)  # V - E r
     scale = size(bandit.reward, seen)[:, 0]
-    falls = [excess(later, earlier, earlier, later) for earlier, later in zip(gains, gains[1:], strict=False)]
+    falls = [excess(later, earlier, earlier, later) for earlier, later in pairwise(gains)]
     top = np.where(seen, bandit.reward - mean(bandit.reward, bandit)[:, None].astype(np.float64), -np.inf).max(axis=-1)
     return combined(*falls, share(np.maximum(gains[0] - top, 0), scale), np.maximum(-gains[-1], 0.0))
 
@@ -337,11 +339,11 @@ CLAIMS = (
     ),
     Claim(
         "mean.expansion",
-        "With a mean baseline lambda/beta = Var(r)/(2 beta^2) (1 + O(range/beta)): pessimism vanishes where rewards agree.",
+        "With a mean baseline lambda/beta = Var(r)/(2 beta^2) (1 + O(range/beta)): it vanishes where rewards agree.",
         HERE,
         MODERATE,
         mean_expansion,
-        # The violation is the relative error in units of range/beta; the next term is at most (1/3 + 1/2 + ...) of that.
+        # The violation is the relative error in units of range/beta, of which the next term of the series is below one.
         2.0,
     ),
     Claim(
@@ -354,7 +356,7 @@ CLAIMS = (
     ),
     Claim(
         "shifted.bound",
-        "With V = E r - delta beta, rho <= 1 + (max r - E r)/(delta beta): linear where the nominal one is exponential.",
+        "With V = E r - delta beta, rho <= 1 + (max r - E r)/(delta beta): linear, where nominal is exponential.",
         HERE,
         PLAIN,
         shifted_bound,
@@ -374,7 +376,7 @@ CLAIMS = (
         HERE,
         PLAIN,
         decoupled_regimes,
-        1e-9,  # against |E A| + beta KL with a floor of 1e-12 of the rewards, where the signs' margin drowns in rounding
+        1e-9,  # against |E A| + beta KL and a floor of 1e-12 of the rewards, where margins drown in rounding
     ),
     Claim(
         "twins.nominal",
@@ -404,7 +406,7 @@ CLAIMS = (
         "equivariance.shift",
         "Adding a constant to all rewards leaves targets unchanged for relative baselines.",
         HERE,
-        PLAIN,
+        MODERATE,
         shift_equivariance,
         SOLVED,
     ),
@@ -412,7 +414,7 @@ CLAIMS = (
         "equivariance.scale",
         "Scaling rewards, temperatures and baseline together leaves the target and scales lambda.",
         HERE,
-        PLAIN,
+        MODERATE,
         scale_equivariance,
         SOLVED,
     ),

@@ -25,8 +25,7 @@ class Family:
         """About ``share * count`` instances, the same for the same seed."""
         # The name enters the seed, so that families do not share their draws.
         generator = np.random.default_rng([seed, *self.name.encode()])
-        for case in self.make(generator, max(1, round(self.share * count))):
-            yield case
+        yield from self.make(generator, max(1, round(self.share * count)))
 
 
 def _behavior(generator: Generator, rows: int, arms: int) -> np.ndarray:

@@ -18,7 +18,7 @@ from .regression import policy_fault
 from .support import Array, advantages, coefficient, induced, mass, mean, nominal, over_arms, share, stationarity
 
 Algorithms = Callable[[], Sequence[Algorithm]]
-EVERY = 5  # a flow across jumps is followed on one case in so many
+EVERY = 8  # a flow is followed on one case in so many, on a larger share of its rows
 FAMILIES = (*SMALL, TIES, ZERO_PROBABILITY)
 
 
@@ -42,20 +42,30 @@ def _over(algorithms: Algorithms, judge: Callable[[Bandit, Algorithm], Array], c
     for number, chosen in enumerate(made):
         # Where the coefficient jumps the target is a flow's limit: costly, compared with itself, and never interior.
         jumps = chosen.kinks is not None
-        if jumps and (
-            judge in (_flow_distance, _fixed_point)
-            or (judge is _policy and len(made) > 1 and (number + case.seed) % EVERY)
-        ):
+        if jumps and judge in (_flow_distance, _fixed_point):
             continue
-        if chosen.coupled and judge is _flow_distance and len(made) > 1 and (number + case.seed) % EVERY:
-            continue  # its Jacobian is dense
-        own_share = np.arange(case.size) % len(made) == number % len(made)
+        if jumps and len(made) > 1 and case.bandit.arms > 4:
+            continue  # sliding along the jumps of many arms takes a flow thousands of steps
+        follows_flow = judge is _flow_distance or (jumps and judge is _policy)
+        turns = min(EVERY, len(made)) if follows_flow else 1
+        if (number + case.seed) % turns:
+            continue
+        part = len(made) // turns
+        own_share = np.arange(case.size) % part == (number // turns) % part
         quick = _in_closed_form(bandit, chosen) & (judge is not _flow_distance)
         rows = np.flatnonzero(quick | own_share)
         if rows.size:
-            part = Bandit(bandit.behavior[rows], bandit.reward[rows])
-            found[rows] = np.maximum(found[rows], judge(part, chosen))  # NaN propagates
+            chosen_rows = Bandit(bandit.behavior[rows], bandit.reward[rows])
+            if chosen.induced is None:
+                chosen_rows = _populated(chosen_rows)
+            found[rows] = np.maximum(found[rows], judge(chosen_rows, chosen))
     return found
+
+
+def _populated(bandit: Bandit) -> Bandit:
+    """With mu kept away from 0 on the arms it plays: these move at rates mu, and a flow cannot wait 1/mu for them."""
+    seen = bandit.behavior > 0
+    return Bandit(0.9 * bandit.behavior + 0.1 * seen / seen.sum(axis=-1, keepdims=True), bandit.reward)
 
 
 def _in_closed_form(bandit: Bandit, chosen: Algorithm) -> Array:
@@ -113,13 +123,8 @@ def _nominal_rest(bandit: Bandit, chosen: Algorithm) -> Array:
 
 
 def _flow_distance(bandit: Bandit, chosen: Algorithm) -> Array:
-    """Total variation to the limit of the flow from mu, less what the flow says it had still to go.
-
-    Arms move at rates proportional to mu, so mu is kept away from 0: a flow cannot wait 1/mu for rarer arms.
-    """
-    seen = bandit.behavior > 0
-    behavior = 0.9 * bandit.behavior + 0.1 * seen / seen.sum(axis=-1, keepdims=True)
-    bandit = Bandit(behavior, bandit.reward)
+    """Total variation to the limit of the flow from mu, less what the flow says it had still to go."""
+    bandit = _populated(bandit)
     target = induced(bandit, chosen)
     own = np.asarray(target.method) == "flow"
     values = np.full(len(bandit.behavior), NOT_APPLICABLE)

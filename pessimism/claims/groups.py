@@ -34,7 +34,7 @@ def group_boundary(case: Case) -> Array:
 
 
 def group_exact(case: Case) -> Array:
-    """A group's advantages are those of the exact rule on its uniform measure, for rules without a sample correction."""
+    """A group's advantages are those of the exact rule on its uniform measure (rules without sample corrections)."""
     if case.bandit.arms < 2:
         return np.full(case.size, NOT_APPLICABLE)
     bandit, found = _group_bandit(case), []
@@ -118,7 +118,7 @@ def leave_one_out_mean(case: Case) -> Array:
 CLAIMS = (
     Claim(
         "groups.boundary",
-        "On a group's empirical measure a log-mean-exp baseline with the regression's own beta is exactly the boundary.",
+        "On a group's empirical measure a log-mean-exp baseline with the regression's beta is exactly the boundary.",
         HERE,
         MODERATE,
         group_boundary,

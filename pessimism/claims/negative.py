@@ -23,8 +23,10 @@ def critical_offset(weights: Array, nominal_log_ratio: Array) -> Array:
     r"""d_c/beta = log E[rho~], rho~ = -W0(-kappa_m e^a)/kappa_m, kappa_m = e^(-1 - max a), scipy's W; (..., 1)."""
     a = np.where(weights > 0, nominal_log_ratio, -np.inf).astype(np.float64)
     top = a.max(axis=-1, keepdims=True)
-    # At the branch point itself (the top arm) rounding may leave the real line: there the ratio is 1.
-    ratio = np.where(a == top, 1.0, -lambertw(np.where(a == top, 0.0, -np.exp(a - top - 1))).real)
+    argument = -np.exp(a - top - 1)
+    # At the branch point (the top arm, and its ties up to rounding) W = -1; rounding may leave the real line there.
+    at_branch = argument <= np.nextafter(-np.exp(-1.0), 0.0)
+    ratio = np.where(at_branch, 1.0, -lambertw(np.where(at_branch, 0.0, argument)).real)
     total = (weights * ratio).sum(axis=-1, keepdims=True) / weights.sum(axis=-1, keepdims=True)
     return np.log(total) + 1 + top
 
@@ -122,7 +124,7 @@ def _faults(weights: Array, a: Array, log_ratios: list[Array], kappas: list[floa
 
 
 def minima_are_minima(case: Case) -> Array:
-    """V = V* - beta: one minimum, on every instance; V = V* + 2 beta, on every twelfth: sorted by loss, all of them minima."""
+    """One minimum at V = V* - beta; at V = V* + 2 beta (every twelfth instance) minima indeed, sorted by loss."""
     found = np.zeros(case.size)
     for row in range(case.size):
         weights, nominal_ratio = _nominal_log_ratio(case.bandit, row, case.beta)
@@ -143,7 +145,7 @@ EXAMPLE_REWARD = np.array([0.914, -0.02, -1.249, -0.314, 0.054])
 def _example_family() -> Family:
     """The example of five minima, its arms permuted and its rewards and temperature moved to other units."""
 
-    def make(generator: np.random.Generator, count: int):  # noqa: ANN202
+    def make(generator: np.random.Generator, count: int):
         for _ in range(4):
             rows = -(-count // 4)
             order = generator.permuted(np.tile(np.arange(5), (rows, 1)), axis=-1)
@@ -237,7 +239,7 @@ CLAIMS = (
     ),
     Claim(
         "negative.aggressive",
-        "For V* < V <= V* + d_c the target is more aggressive than nominal: log(pi/pi*) is non-decreasing in the reward.",
+        "For V* < V <= V* + d_c the target is more aggressive than nominal: log(pi/pi*) rises with the reward.",
         HERE,
         MIDDLING,
         aggressive,
@@ -263,7 +265,7 @@ CLAIMS = (
     ),
     Claim(
         "negative.missing_log_g",
-        "A baseline that lacks - beta1 log G puts every group of G >= 2 samples in the negative regime, whatever beta2.",
+        "A baseline without its - beta1 log G puts every group of G >= 2 samples in the negative regime.",
         HERE,
         MIDDLING,
         missing_log_group,

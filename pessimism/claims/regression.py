@@ -38,7 +38,7 @@ WEIGHED = 1e-9
 
 
 def targets_equation(case: Case) -> Array:
-    """beta log rho + lambda rho = A on every arm, against the size of its terms and the least of beta and the rewards."""
+    """beta log rho + lambda rho = A on every arm, against its terms and the lesser of beta and the rewards."""
     return combined(*(_equation(case, induced(case.bandit, a), advantages(case.bandit, a)) for a in _regressions(case)))
 
 
@@ -113,7 +113,7 @@ def regime_sign(case: Case) -> Array:
     return combined(*found)
 
 
-def _closed_rows(bandit: Bandit, chosen) -> tuple[Bandit, Array]:  # noqa: ANN001
+def _closed_rows(bandit: Bandit, chosen) -> tuple[Bandit, Array]:
     """The rows that the closed form covers (beyond the critical offset there is no principal solution)."""
     moments = chosen.baseline.exact(bandit.reward, bandit.behavior)
     keep = chosen.induced(bandit, moments).solved
@@ -123,7 +123,7 @@ def _closed_rows(bandit: Bandit, chosen) -> tuple[Bandit, Array]:  # noqa: ANN00
     return Bandit(bandit.behavior[rows], bandit.reward[rows]), keep
 
 
-def _sign_fault(solved: tuple[Bandit, Array], chosen, beta: float) -> Array:  # noqa: ANN001
+def _sign_fault(solved: tuple[Bandit, Array], chosen, beta: float) -> Array:
     bandit, keep = solved
     found = np.zeros(len(keep))
     if not keep.any():
@@ -167,7 +167,7 @@ def unique_stationary_point(case: Case) -> Array:
         target = induced(bandit, chosen)
         x, kappa = np.where(seen, target.log_ratio, 0.0), np.asarray(target.normalizer)[:, None] / case.beta
         for factor in (0.0, 0.5, 0.9, 1.1, 2.0, 10.0):
-            # One arm's equation has one root for kappa > 0; a bracketed Newton in x finds it without any omega function.
+            # One arm's equation has one root for kappa > 0; Newton in x finds it without any omega function.
             moved = _root(advantages(bandit, chosen) / case.beta, factor * kappa, x)
             surplus = mass(np.expm1(np.clip(moved, None, 700)), bandit.behavior)
             wrong = surplus if factor > 1 else -surplus
@@ -300,7 +300,7 @@ def dial_limit(case: Case) -> Array:
 
 
 def explicit_gap(case: Case) -> Array:
-    """Duality gap of max E r - beta KL - (lambda/2) chi2 at the target: max over policies of the linearised objective."""
+    """Duality gap of max E r - beta KL - (lambda/2) chi2 at the target: the linearized objective, maximized."""
     bandit, seen, found = case.bandit, case.bandit.behavior > 0, []
     for chosen in pessimistic(case):
         target = induced(bandit, chosen)
@@ -345,7 +345,7 @@ def _penalized(case: Case, log_policy: Array, normalizer: Array) -> tuple[Array,
 
 
 def cql_fixed_point(case: Case) -> Array:
-    """CQL's Q = r - alpha(rho - 1) has pi ~ mu e^(Q/beta), and regression with its V has lambda = alpha and its target."""
+    """CQL's Q = r - alpha(rho - 1) has pi ~ mu e^(Q/beta); regression with its V has lambda = alpha and its target."""
     bandit, seen, beta = case.bandit, case.bandit.behavior > 0, case.beta
     found = []
     for alpha in (0.3 * beta, 3 * beta):
@@ -364,7 +364,7 @@ def cql_fixed_point(case: Case) -> Array:
     return combined(*found)
 
 
-def _level_rule(alpha: float, beta: float):  # noqa: ANN202
+def _level_rule(alpha: float, beta: float):
     """V = r - beta x - alpha rho of CQL's own target, as a baseline rule."""
 
     def rule(reward: Array, behavior: Array) -> Array:

@@ -4,31 +4,33 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..algorithm import Algorithm
 from ..bandit import Bandit
 from ..catalogue import algorithm
-from .claim import Case, Claim
+from .claim import NOT_APPLICABLE, Case, Claim
 from .families import SMALL
 from .regression import HERE, SOLVED
 from .support import Array, advantages, combined, induced, share
 
 VOCABULARY, LENGTH = 3, 3
-"""27 completions of three tokens."""
+SHAPES = {27: (3, 3), 4: (2, 2)}
+"""Number of completions -> (size of the vocabulary, length)."""
 
 
 def token_policies(completions: Array) -> list[Array]:
-    """A policy over completions (n, V^T) as its conditionals: for t = 0..T-1 an array (n, V^t, V) of pi(token | prefix)."""
+    """A policy over completions (n, V^T) as conditionals pi(token | prefix): for t = 0..T-1 an array (n, V^t, V)."""
     rows = len(completions)
+    vocabulary, length = SHAPES[completions.shape[-1]]
     found = []
-    for t in range(LENGTH):
-        mass = (
-            completions.reshape(rows, VOCABULARY ** (t + 1), -1).sum(axis=-1).reshape(rows, VOCABULARY**t, VOCABULARY)
-        )
+    for t in range(length):
+        mass = completions.reshape(rows, vocabulary ** (t + 1), -1).sum(axis=-1)
+        mass = mass.reshape(rows, vocabulary**t, vocabulary)
         found.append(mass / mass.sum(axis=-1, keepdims=True))
     return found
 
 
 def language(case: Case) -> Bandit:
-    """An autoregressive behavior policy, softmax of random logits per prefix, with random rewards of its 27 completions."""
+    """An autoregressive behavior policy (softmax of random logits per prefix) with rewards of its 27 completions."""
     generator = np.random.default_rng(case.seed)
     rows = case.size
     behavior = np.ones((rows, 1))
@@ -52,25 +54,24 @@ def _gradient(behavior: Array, policy: Array, coefficients: list[Array]) -> Arra
     rows = len(behavior)
     found = []
     for t, tokens in enumerate(token_policies(policy)):
-        flow = (behavior * coefficients[t]).reshape(rows, VOCABULARY ** (t + 1), -1).sum(axis=-1)
-        flow = flow.reshape(rows, VOCABULARY**t, VOCABULARY)
+        flow = (behavior * coefficients[t]).reshape(rows, tokens.shape[1] * tokens.shape[2], -1).sum(axis=-1)
+        flow = flow.reshape(tokens.shape)
         residual = flow - tokens * flow.sum(axis=-1, keepdims=True)
         found.append(np.abs(residual).reshape(rows, -1).max(axis=-1))
     size = sum((behavior * np.abs(c)).sum(axis=-1) for c in coefficients)
     return share(np.max(found, axis=0), size)
 
 
-def _setting(case: Case) -> tuple[Bandit, list]:
-    bandit = language(case)
-    beta = float(np.clip(case.beta / max(np.ptp(case.bandit.reward), 1e-12), 0.2, 5.0))
-    return bandit, [algorithm("shifted_mean", beta=beta), algorithm("kimi_k15", tau=beta)]
+def _temperature(case: Case) -> float:
+    """The case's temperature in units of its rewards, within reach of float64 sums over completions."""
+    return float(np.clip(case.beta / max(np.ptp(case.bandit.reward), 1e-12), 0.2, 5.0))
 
 
 def sequence_target(case: Case) -> Array:
     """At the bandit's target over completions the sequence-level update vanishes in the logits of every prefix."""
-    bandit, chosen_ones = _setting(case)
+    bandit, beta = language(case), _temperature(case)
     found = []
-    for chosen in chosen_ones:
+    for chosen in (algorithm("shifted_mean", beta=beta), algorithm("kimi_k15", tau=beta)):
         target = induced(bandit, chosen)
         c = chosen.coefficient(target.log_ratio, advantages(bandit, chosen))
         found.append(_gradient(bandit.behavior, target.policy, [c] * LENGTH))
@@ -80,35 +81,34 @@ def sequence_target(case: Case) -> Array:
 def _token_log_ratios(bandit: Bandit, policy: Array) -> list[Array]:
     """log pi(y_t | y_<t)/mu(y_t | y_<t) of every completion, one array (n, V^T) per t."""
     pairs = zip(token_policies(policy), token_policies(bandit.behavior), strict=True)
-    rows, count = len(policy), VOCABULARY**LENGTH
-    return [
-        np.repeat(np.log(p / m).reshape(rows, -1), count // VOCABULARY ** (t + 1), axis=-1)
-        for t, (p, m) in enumerate(pairs)
-    ]
+    ratios = [np.log(p / m).reshape(len(policy), -1) for p, m in pairs]
+    return [np.repeat(ratio, policy.shape[-1] // ratio.shape[-1], axis=-1) for ratio in ratios]
 
 
 def token_level_target(case: Case) -> Array:
-    """With per-token log-ratios the update stops where each prefix is its own Lambert bandit, on the data's values Q(prefix, token)."""
-    bandit, chosen = _low_baseline(case)
-    policy = _token_target(bandit, chosen)
+    """With per-token log-ratios the update stops where each prefix is its own Lambert bandit.
+
+    Its rewards are what the data's completions of (prefix, token) are worth on average.
+    """
+    bandit, beta = language(case), _temperature(case)
+    chosen = _low_baseline(bandit, beta)
+    policy = token_target(bandit, beta)
     a = advantages(bandit, chosen)
     return _gradient(bandit.behavior, policy, [chosen.coefficient(x, a) for x in _token_log_ratios(bandit, policy)])
 
 
-def _low_baseline(case: Case):  # noqa: ANN202
+def _low_baseline(bandit: Bandit, beta: float) -> Algorithm:
     """A baseline below every reward puts every prefix in the positive regime."""
-    bandit, (chosen, _) = _setting(case)
-    beta = chosen.parameters["beta"]
-    return bandit, algorithm("shifted_mean", beta=beta, delta=1 + float(np.ptp(bandit.reward)) / beta)
+    return algorithm("shifted_mean", beta=beta, delta=1 + float(np.ptp(bandit.reward)) / beta)
 
 
-def _token_target(bandit: Bandit, chosen) -> Array:  # noqa: ANN001
+def token_target(bandit: Bandit, beta: float) -> Array:
+    """The target (n, V^T) of token-level regression."""
     rows = len(bandit.behavior)
-    a = advantages(bandit, chosen)
-    beta = chosen.parameters["beta"]
+    a = advantages(bandit, _low_baseline(bandit, beta))
     policy = np.ones((rows, 1))
-    for t, tokens in enumerate(token_policies(bandit.behavior)):
-        weights = bandit.behavior.reshape(rows, VOCABULARY**t, VOCABULARY, -1)
+    for tokens in token_policies(bandit.behavior):
+        weights = bandit.behavior.reshape(*tokens.shape, -1)
         values = (weights * a.reshape(weights.shape)).sum(axis=-1) / weights.sum(axis=-1)
         local = induced(Bandit(tokens, values), algorithm("dro", beta=beta, baseline=0.0))
         policy = (policy[:, :, None] * local.policy).reshape(rows, -1)
@@ -116,29 +116,26 @@ def _token_target(bandit: Bandit, chosen) -> Array:  # noqa: ANN001
 
 
 def token_equals_sequence(case: Case) -> Array:
-    """Token-level regression has the bandit's target too, which is false."""
-    bandit, chosen = _low_baseline(case)
-    return np.abs(_token_target(bandit, chosen) - induced(bandit, chosen).policy).sum(axis=-1) / 2
+    """Token-level regression has the bandit's target too, which is false; four arms as two binary tokens."""
+    if case.bandit.arms != 4 or (case.bandit.behavior == 0).any():
+        return np.full(case.size, NOT_APPLICABLE)
+    target = induced(case.bandit, _low_baseline(case.bandit, case.beta))
+    return np.abs(token_target(case.bandit, case.beta) - target.policy).sum(axis=-1) / 2
 
 
 def normalized_equals_sequence(case: Case) -> Array:
-    """Dividing the log-ratio by the length leaves the target, which is false: it multiplies the temperature's inverse."""
-    bandit, chosen_ones = _setting(case)
-    beta = chosen_ones[0].parameters["beta"]
-    shift = algorithm("shifted_mean", beta=beta).baseline
-    plain = induced(bandit, algorithm("dro", beta=beta, baseline=shift))
-    normalized = induced(bandit, algorithm("dro", beta=beta / LENGTH, baseline=shift))
-    return np.abs(plain.policy - normalized.policy).sum(axis=-1) / 2
+    """Dividing log-ratios by a length of two leaves the target, which is false: the temperature is halved."""
+    shift = algorithm("shifted_mean", beta=case.beta).baseline
+    plain, halved = (algorithm("dro", beta=beta, baseline=shift) for beta in (case.beta, case.beta / 2))
+    return np.abs(induced(case.bandit, plain).policy - induced(case.bandit, halved).policy).sum(axis=-1) / 2
 
 
 def length_normalized_target(case: Case) -> Array:
     """With log-ratios divided by the (common) length T the target is the bandit's at temperature beta/T."""
-    bandit, chosen_ones = _setting(case)
-    beta = chosen_ones[0].parameters["beta"]
+    bandit, beta = language(case), _temperature(case)
     shift = algorithm("shifted_mean", beta=beta).baseline
-    scaled = algorithm("dro", beta=beta / LENGTH, baseline=shift)
+    own, scaled = (algorithm("dro", beta=b, baseline=shift) for b in (beta, beta / LENGTH))
     target = induced(bandit, scaled)
-    own = algorithm("dro", beta=beta, baseline=shift)
     c = own.coefficient(target.log_ratio / LENGTH, advantages(bandit, own))
     return _gradient(bandit.behavior, target.policy, [c] * LENGTH)
 
@@ -155,7 +152,7 @@ CLAIMS = (
     ),
     Claim(
         "sequences.tokens",
-        "With token-level log-ratios each prefix goes to its own Lambert target, on the data's values of its next tokens.",
+        "With token-level log-ratios each prefix goes to a Lambert target of its own, on the data's values.",
         HERE,
         SMALL,
         token_level_target,

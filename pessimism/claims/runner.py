@@ -1,0 +1,168 @@
+"""Verify claims: instance families, falsification search and symbolic proof, one outcome per claim."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+from ..algorithm import Algorithm
+from ..bandit import Bandit
+from . import counterfactual, generic, groups, negative, others, refuted, regression, sequences, values
+from .claim import FAILS, HOLDS, NOT_REFUTED, REFUTED, Case, Claim, Outcome, Tally
+from .falsify import falsify
+from .families import Family, user_family
+from .proofs import PROOFS
+
+Progress = Callable[[int, int, str], None]
+
+INSTANCES = 1000
+"""Instances that each claim is tried on at least, the search not counted."""
+
+EXAMPLES = 100
+"""Draws of the falsification search per claim, times the claim's effort."""
+
+ROUNDS = 4  # of the families, until enough instances lay within a claim's hypotheses
+
+
+def _all_claims() -> dict[str, Claim]:
+    modules = (regression, counterfactual, negative, groups, others, sequences, values, generic, refuted)
+    claims = [_with_proof(claim) for module in modules for claim in module.CLAIMS]
+    table = {claim.id: claim for claim in claims}
+    if len(table) != len(claims):
+        raise ValueError("two claims share an id")
+    unused = PROOFS.keys() - table.keys()
+    if unused:
+        raise ValueError(f"proofs of unknown claims: {', '.join(sorted(unused))}")
+    return table
+
+
+def _with_proof(claim: Claim) -> Claim:
+    found = PROOFS.get(claim.id)
+    return claim if found is None else replace(claim, proof=found.prove, proves=found.covers)
+
+
+CLAIMS = _all_claims()
+"""Every claim of the package by id."""
+
+
+def verify(
+    claims: Iterable[Claim] | None = None,
+    seed: int = 0,
+    extra_bandits: Sequence[Bandit] = (),
+    algorithm: Algorithm | None = None,
+    progress: Progress | None = None,
+    *,
+    instances: int = INSTANCES,
+    examples: int = EXAMPLES,
+) -> list[Outcome]:
+    """Try claims on their instances, search for counterexamples, and prove what has a proof.
+
+    Args:
+        claims: which; all of :data:`CLAIMS` if None. Any Claim objects will do, a caller's own among them.
+        seed: of instances and search; the same seed gives the same verdicts and residuals.
+        extra_bandits: bandits to try besides, at several temperatures relative to their range of rewards.
+        algorithm: a user's own objective: the generic claims (``objective.*``) are then about it, and only they are
+            tried.
+        progress: called with (claims done, claims in all, id of the next or "").
+        instances: at least so many per claim, where its hypotheses allow.
+        examples: draws of the falsification search per claim.
+
+    Returns:
+        One Outcome per claim, in order. A check that raises is an outcome that fails, with what was raised.
+
+    Raises:
+        ValueError: an algorithm is given and none of the claims is a generic one.
+
+    >>> from pessimism.claims import CLAIMS
+    >>> [outcome] = verify([CLAIMS["regression.normalizer"]], instances=50, examples=5)
+    >>> outcome.verdict, outcome.proof
+    ('holds', True)
+    """
+    chosen = list(CLAIMS.values()) if claims is None else list(claims)
+    if algorithm is not None:
+        chosen = _about(algorithm, chosen)
+    families = [user_family(index, bandit) for index, bandit in enumerate(extra_bandits)]
+    outcomes = []
+    for index, claim in enumerate(chosen):
+        if progress is not None:
+            progress(index, len(chosen), claim.id)
+        outcomes.append(check_claim(claim, seed, families, instances, examples))
+    if progress is not None:
+        progress(len(chosen), len(chosen), "")
+    return outcomes
+
+
+def _about(algorithm: Algorithm, claims: list[Claim]) -> list[Claim]:
+    made = {claim.id: claim for claim in generic.generic_claims(lambda: (algorithm,), f"about {algorithm.name!r}")}
+    chosen = [made[claim.id] for claim in claims if claim.id in made]
+    if not chosen:
+        raise ValueError(f"none of the claims is about a given algorithm; those that are: {', '.join(made)}")
+    return chosen
+
+
+def check_claim(claim: Claim, seed: int, extra: Sequence[Family], instances: int, examples: int) -> Outcome:
+    """The outcome of one claim; see :func:`verify`."""
+    start = time.perf_counter()
+    tally, error, proof = Tally(), "", None
+    counterexample: Case | None = None
+    try:
+        if claim.refuted:
+            counterexample = _smallest(claim, tally)
+        _try(claim, seed, extra, instances, tally)
+        if claim.falsify and not claim.refuted:
+            found = falsify(claim, seed, max(1, round(claim.effort * examples)))
+            _merge(tally, found)
+        proof = None if claim.proof is None else claim.proof()
+    except Exception as raised:  # any failure of a check is that claim's failure, never the end of the run
+        error = f"{type(raised).__name__}: {raised}".splitlines()[0]
+    seconds = time.perf_counter() - start
+    if claim.refuted:
+        verdict = REFUTED if counterexample is not None and not error else NOT_REFUTED
+        worst = math.nan if counterexample is None else float(claim.violations(counterexample)[0])
+        return Outcome(claim, verdict, worst, tally.instances, seconds, counterexample, proof, error)
+    fails = bool(error) or tally.exceeds(claim.tolerance) or tally.instances == 0
+    worst = math.nan if tally.instances == 0 else tally.worst
+    shown = tally.case if tally.exceeds(claim.tolerance) else None
+    return Outcome(claim, FAILS if fails else HOLDS, worst, tally.instances, seconds, shown, proof, error)
+
+
+def _try(claim: Claim, seed: int, extra: Sequence[Family], instances: int, tally: Tally) -> None:
+    wanted = tally.instances + instances
+    for turn in range(ROUNDS):
+        for family in claim.families:
+            for case in family.cases(seed + 1_000_003 * turn, instances):
+                tally.add(claim.violations(case), case)
+        if tally.instances >= wanted:
+            break
+    if claim.falsify or claim.refuted:
+        for family in extra:
+            for case in family.cases(seed, instances):
+                if _fits(claim, case):
+                    tally.add(claim.violations(case), case)
+
+
+def _fits(claim: Claim, case: Case) -> bool:
+    """Whether a user's bandit is of the kind the claim is about: with a reference, or without."""
+    return (case.bandit.reference is not None) == any(f.name.startswith("reference") for f in claim.families)
+
+
+def _merge(tally: Tally, found: Tally) -> None:
+    if not tally.sick and (found.sick or found.worst > tally.worst):
+        tally.worst, tally.case, tally.sick = found.worst, found.case, found.sick
+    tally.instances += found.instances
+
+
+def _smallest(claim: Claim, tally: Tally) -> Case | None:
+    """The first instance of the claim's ordered search that violates it, confirmed in exact arithmetic."""
+    if claim.search is None:
+        raise ValueError(f"claim {claim.id}: a refuted claim needs a search for its counterexample")
+    for case in claim.search():
+        violations = claim.violations(case)
+        tally.add(violations, case)
+        for index in (violations > claim.tolerance).nonzero()[0]:
+            row = case.row(int(index))
+            if claim.confirm is None or claim.confirm(row):
+                return row
+    return None

@@ -1,0 +1,384 @@
+"""The simulation does what its settings say, checked against autodiff, torch's optimizer, loops and exact targets."""
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import bandits.simulate as module
+import pessimism as ps
+from bandits.batches import draw_batch, make_task, minibatches
+from bandits.instances import sparse
+from bandits.noise import GaussianNoise, VerifierNoise, observed
+from bandits.recursion import ideal_recursion
+from bandits.settings import Settings
+from bandits.simulate import logit_gradient, simulate
+
+SMALL = ps.Bandit([0.5, 0.3, 0.2], [0, 0, 1])
+REGRESSION = ps.algorithm("shifted_mean", beta=0.5)
+ONE = Settings()
+
+
+@st.composite
+def small_bandits(draw):
+    arms = draw(st.integers(2, 5))
+    weights = np.array(draw(st.lists(st.floats(0.3, 1.0), min_size=arms, max_size=arms)))
+    reward = draw(st.lists(st.floats(0, 1).map(lambda r: round(r, 2)), min_size=arms, max_size=arms))
+    return ps.Bandit(weights / weights.sum(), reward)
+
+
+def assert_same(first, second, **tolerance):
+    for field in fields(first):
+        a, b = getattr(first, field.name), getattr(second, field.name)
+        if a is None:
+            assert b is None
+        else:
+            np.testing.assert_allclose(a, b, err_msg=field.name, **tolerance)
+
+
+# --- exact gradients --------------------------------------------------------------------------------------------------
+
+
+@given(bandit=small_bandits(), beta=st.floats(0.3, 1.0), name=st.sampled_from(["shifted_mean", "dro", "rebel", "awr"]))
+@settings(max_examples=15)
+def test_one_long_window_with_exact_gradients_ends_at_the_induced_target(bandit, beta, name):
+    algorithm = ps.algorithm("rebel", eta=1 / beta) if name == "rebel" else ps.algorithm(name, beta=beta)
+    run = simulate(bandit, algorithm, Settings(lag=4000, learning_rate=0.5))
+    np.testing.assert_allclose(run.policy[0], ps.induced_target(bandit, algorithm).policy, atol=1e-7)
+    assert run.induced_distance is not None
+    assert run.induced_distance.max() < 1e-7
+
+
+def test_the_induced_target_is_not_the_nominal_one_here():
+    run = simulate(SMALL, REGRESSION, Settings(lag=2000))
+    assert run.nominal_distance is not None
+    assert run.nominal_distance.item() > 0.1
+
+
+def test_a_normalizer_and_regime_at_the_end_are_those_of_the_target():
+    for name, values in {
+        "oapl": {"beta1": 1.0, "beta2": 0.5},
+        "oapl.single_beta": {},
+        "shifted_mean": {"beta": 0.5},
+    }.items():
+        algorithm = ps.algorithm(name, **values)
+        target = ps.induced_target(SMALL, algorithm)
+        run = simulate(SMALL, algorithm, Settings(lag=4000, learning_rate=0.3))
+        assert run.normalizer.item() == pytest.approx(target.normalizer, abs=1e-8)
+        assert getattr(run, target.regime).item() == 1.0
+        assert run.positive.item() + run.boundary.item() + run.negative.item() == 1.0
+
+
+def test_a_baseline_above_the_soft_value_is_the_negative_regime():
+    run = simulate(SMALL, ps.algorithm("oapl", beta1=0.4, beta2=0.5), Settings(lag=2000))
+    assert run.negative.item() == 1.0
+
+
+def test_two_windows_are_one_after_the_other_and_follow_the_recursion():
+    plan = Settings(lag=3000)
+    both = simulate(SMALL, REGRESSION, replace(plan, syncs=2))
+    first = simulate(SMALL, REGRESSION, plan)
+    second = simulate(ps.Bandit(first.policy[0], SMALL.reward), REGRESSION, plan)
+    np.testing.assert_allclose(both.policy, second.policy, rtol=1e-10)
+    ideal = ideal_recursion(SMALL, REGRESSION, 2)
+    np.testing.assert_allclose(both.policy, ideal.policy, atol=1e-8)
+    for name in ("value", "entropy", "kl", "reverse_kl", "chi2", "ess", "max_ratio", "support", "normalizer"):
+        np.testing.assert_allclose(getattr(both, name), getattr(ideal, name), atol=1e-6, err_msg=name)
+
+
+def test_a_reference_anchors_the_log_ratio_while_the_behavior_policy_moves():
+    bandit = ps.Bandit([0.5, 0.3, 0.2], [0, 0.3, 1], reference=[0.2, 0.5, 0.3])
+    algorithm = ps.algorithm("dro", beta=0.5)
+    run = simulate(bandit, algorithm, Settings(syncs=3, lag=4000, learning_rate=0.3))
+    np.testing.assert_allclose(run.policy[0], ideal_recursion(bandit, algorithm, 3).policy[0], atol=1e-7)
+
+
+def test_arms_that_nobody_plays_stay_unplayed():
+    bandit = ps.Bandit([0.6, 0.4, 0.0], [0, 1, 5])
+    for name, plan in {
+        "shifted_mean": Settings(lag=50),
+        "tpo": Settings(lag=50),
+        "dpo": Settings(lag=50, optimizer="adam"),
+        "dro": Settings(syncs=2, lag=50, group_size=6),
+        "ppo": Settings(syncs=2, lag=50, group_size=2, groups=3),
+    }.items():
+        run = simulate(bandit, ps.algorithm(name), plan)
+        assert run.policy[0, 2] == 0
+        assert run.policy[0].sum() == pytest.approx(1)
+        assert np.isfinite(run.kl).all()
+
+
+# --- the update against autodiff, the optimizers against torch --------------------------------------------------------
+
+
+def surrogate_gradient(algorithm, batch, logits):
+    """Autodiff of the groups' average of sum_i w_i c_i log pi(y_i), with c held fixed."""
+    theta = torch.tensor(logits, requires_grad=True)
+    log_policy = torch.log_softmax(theta, dim=-1)
+    rows, arms = logits.shape
+    shape = batch.advantage.shape
+    index = np.broadcast_to(np.arange(arms), shape) if batch.arms is None else batch.arms % arms
+    chosen = log_policy[torch.arange(rows)[:, None, None], torch.tensor(np.array(index))]
+    tensors = {"behavior": torch.tensor(np.array(batch.behavior))} if batch.behavior is not None else {}
+    with torch.no_grad():
+        log_ratio = chosen - torch.tensor(np.array(batch.log_anchor))
+        values = algorithm.coefficient(log_ratio, torch.tensor(np.array(batch.advantage)), **tensors)
+    weights = torch.tensor(np.array(batch.weights))
+    (weights * values * chosen).sum().div(shape[1]).backward()
+    assert theta.grad is not None
+    return theta.grad.numpy()
+
+
+@pytest.mark.parametrize("name", ["shifted_mean", "grpo", "tpo", "pevi", "kimi_k2", "dpo", "trpo", "red_drop"])
+@pytest.mark.parametrize(
+    "plan",
+    [
+        Settings(),
+        Settings(group_size=2, groups=3),
+        Settings(group_size=9, groups=2),
+        Settings(noise=VerifierNoise(0.2, 0.1)),
+        Settings(group_size=12, groups=2, noise=VerifierNoise(0.2, 0.1)),
+        Settings(group_size=4, groups=2, noise=VerifierNoise(0.2, 0.1)),
+        Settings(group_size=9, noise=GaussianNoise(0.3)),
+    ],
+    ids=["exact", "samples", "counts", "exact verdicts", "counted verdicts", "sampled verdicts", "gaussian"],
+)
+def test_the_update_is_the_gradient_of_its_surrogate(name, plan):
+    generator = np.random.default_rng(3)
+    behavior, logits = generator.dirichlet(np.ones(4), size=3), generator.normal(size=(3, 4))
+    bandit = ps.Bandit(behavior, np.array([0, 1, 1, 0]))
+    algorithm = ps.algorithm(name)
+    batch = draw_batch(make_task(bandit, algorithm, plan), behavior, [np.random.default_rng(5)])
+    log_policy = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+    got = logit_gradient(algorithm, batch, log_policy, np.exp(log_policy))
+    np.testing.assert_allclose(got, surrogate_gradient(algorithm, batch, logits), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_optimizers_are_those_of_torch(optimizer):
+    plan = Settings(syncs=3, lag=40, learning_rate=0.05, optimizer=optimizer)
+    theta = torch.tensor(np.log(SMALL.behavior), requires_grad=True)
+    make = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[optimizer]
+    stepper = make([theta], lr=plan.learning_rate)
+    for _ in range(plan.syncs):
+        behavior = torch.softmax(theta, dim=-1).detach()
+        advantage = torch.tensor(REGRESSION.advantage(SMALL.reward, behavior=behavior.numpy()))
+        for _ in range(plan.lag):
+            log_policy = torch.log_softmax(theta, dim=-1)
+            values = REGRESSION.coefficient(log_policy.detach() - torch.log(behavior), advantage)
+            stepper.zero_grad()
+            (-(behavior * values * log_policy).sum()).backward()
+            stepper.step()
+    wanted = torch.softmax(theta, dim=-1).detach().numpy()
+    np.testing.assert_allclose(simulate(SMALL, REGRESSION, plan).policy[0], wanted, rtol=0, atol=1e-10)
+
+
+def test_a_normalized_step_has_its_length_over_all_contexts_of_a_run():
+    bandit = ps.Bandit([[0.5, 0.5], [0.9, 0.1]], [[0, 1], [0, 1]])
+    run = simulate(bandit, ps.algorithm("reinforce"), Settings(optimizer="normalized", learning_rate=0.1))
+    change = np.log(run.policy[0]) - np.log(bandit.behavior)
+    change -= change.mean(axis=-1, keepdims=True)  # logits are known up to a constant; gradients sum to zero
+    assert np.sqrt((change**2).sum()) == pytest.approx(0.1)
+
+
+# --- data: groups, mini-batches, replay, noise ------------------------------------------------------------------------
+
+
+def by_hand(bandit, algorithm, plan, seed, windows):
+    """SGD from the public pieces, one window after the other; ``windows[k]`` says which versions' data are used."""
+    rows = ps.Bandit(bandit.behavior[None], bandit.reward[None])
+    task, generators = make_task(rows, algorithm, plan), [np.random.default_rng(seed)]
+    logits, data = np.log(rows.behavior), []
+    policy = rows.behavior
+    for versions in windows:
+        data.append(draw_batch(task, policy, generators))
+        for step in range(plan.lag):
+            parts = [minibatches([data[v]], plan.minibatches)[step % plan.minibatches] for v in versions]
+            logits = logits + plan.learning_rate * np.mean(
+                [logit_gradient(algorithm, part, np.log(policy), policy) for part in parts], axis=0
+            )
+            policy = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+    return policy
+
+
+@pytest.mark.parametrize("size", [None, 2, 8])
+def test_replay_uses_the_latest_versions_alike(size):
+    plan = Settings(syncs=3, lag=5, group_size=size, replay=2)
+    run = simulate(SMALL, REGRESSION, plan, seeds=[4])
+    np.testing.assert_allclose(run.policy[0], by_hand(SMALL, REGRESSION, plan, 4, [[0], [0, 1], [1, 2]])[0], rtol=1e-10)
+
+
+@pytest.mark.parametrize("size", [2, 8])
+def test_minibatches_take_turns(size):
+    plan = Settings(syncs=2, lag=7, group_size=size, groups=6, minibatches=3)
+    run = simulate(SMALL, REGRESSION, plan, seeds=[4])
+    np.testing.assert_allclose(run.policy[0], by_hand(SMALL, REGRESSION, plan, 4, [[0], [1]])[0], rtol=1e-10)
+    parts = minibatches([draw_batch(make_task(ps.Bandit(SMALL.behavior[None], SMALL.reward[None]), REGRESSION, plan),
+                                    SMALL.behavior[None], [np.random.default_rng(4)])], 3)  # fmt: skip
+    assert [part.weights.shape[1] for part in parts] == [2, 2, 2]
+
+
+@pytest.mark.parametrize("size", [3, 400])
+@pytest.mark.parametrize(
+    "noise", [None, VerifierNoise(0.2, 0.3), GaussianNoise(0.5)], ids=["none", "verifier", "gaussian"]
+)
+def test_draws_follow_the_behavior_policy_and_the_noise(size, noise):
+    behavior, reward = np.array([[0.5, 0.2, 0.2, 0.1]]), np.array([[0.0, 1.0, 0.0, 1.0]])
+    bandit = ps.Bandit(behavior, reward)
+    plain = ps.algorithm("reinforce", baseline=0.0)  # its advantage is the observed reward
+    plan = Settings(group_size=size, groups=40_000 // size, noise=noise)
+    batch = draw_batch(make_task(bandit, plain, plan), behavior, [np.random.default_rng(0)])
+    np.testing.assert_allclose(batch.weights.sum(axis=-1), 1)
+    share, told = np.zeros((1, 4)), np.zeros((1, 4))
+    batch.add_to_arms(share, batch.weights / batch.weights.shape[1])
+    batch.add_to_arms(told, batch.weights * batch.advantage / batch.weights.shape[1])
+    np.testing.assert_allclose(share, behavior, atol=5 * 0.5 / 40_000**0.5)
+    np.testing.assert_allclose(told, behavior * observed(bandit, noise).reward, atol=5 * 0.75 / 40_000**0.5)
+    if noise is None:
+        np.testing.assert_allclose(told, share * reward, atol=1e-12)
+    elif isinstance(noise, VerifierNoise):
+        assert set(np.unique(batch.advantage[batch.weights > 0])) == {0.0, 1.0}
+    else:
+        assert (batch.advantage - batch.of_slots(reward)).std() == pytest.approx(0.5, rel=0.02)
+
+
+def test_exact_gradients_average_over_verdicts():
+    """A log-mean-exp of verdicts is not that of expected rewards: the population is one of verdicts."""
+    noise, algorithm = VerifierNoise(0.1, 0.2), ps.algorithm("oapl", beta1=0.2, beta2=0.5)
+    run = simulate(SMALL, algorithm, Settings(lag=4000, noise=noise, learning_rate=0.3))
+    passes = observed(SMALL, noise).reward
+    soft_value = 0.2 * np.log((SMALL.behavior * (1 - passes + passes * np.exp(1 / 0.2))).sum())
+    wanted = ps.induced_target(
+        ps.Bandit(SMALL.behavior, passes), ps.algorithm("dro", beta=0.5, baseline=float(soft_value))
+    )
+    np.testing.assert_allclose(run.policy[0], wanted.policy, atol=1e-7)
+
+
+def test_value_is_counted_in_true_rewards():
+    run = simulate(SMALL, REGRESSION, Settings(lag=10, noise=VerifierNoise(0.3, 0.3)))
+    assert run.value.item() == pytest.approx(float(run.policy[0] @ SMALL.reward))
+
+
+def test_sampled_regimes_are_those_of_each_groups_own_bandit():
+    bandit, algorithm = sparse(arms=6, rewarded=3), ps.algorithm("oapl", beta1=1.0, beta2=0.5)
+    plan = Settings(group_size=8, groups=50, targets=False)
+    run = simulate(bandit, algorithm, plan, seeds=[2])
+    rows = ps.Bandit(bandit.behavior[None], bandit.reward[None])
+    batch = draw_batch(make_task(rows, algorithm, plan), rows.behavior, [np.random.default_rng(2)])
+    regimes = ps.induced_target(ps.Bandit(batch.weights[0], bandit.reward), algorithm).regime
+    assert run.positive.item() == pytest.approx(np.mean(regimes == "positive"))
+    assert run.boundary.item() == pytest.approx(np.mean(regimes == "boundary"))
+    assert 0 < run.boundary.item() < 1  # groups of equal rewards carry no pessimism
+
+
+# --- vectorisation ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [3, 12])
+def test_seeds_together_are_seeds_one_by_one(size, monkeypatch):
+    bandit = sparse(arms=10, rewarded=3)
+    plan = Settings(syncs=3, lag=6, group_size=size, groups=2, minibatches=2, replay=2, record_every=2)
+    monkeypatch.setattr(module, "BLOCK", 40)  # blocks of four seeds
+    together = simulate(bandit, REGRESSION, plan, seeds=range(9))
+    assert together.sync.tolist() == [2, 3]
+    for seed in range(9):
+        alone = simulate(bandit, REGRESSION, plan, seeds=[seed])
+        np.testing.assert_array_equal(together.policy[seed], alone.policy[0])
+        np.testing.assert_allclose(together.value[:, seed], alone.value[:, 0], rtol=1e-14)
+    assert len({policy.tobytes() for policy in together.policy}) == 9
+    assert_same(together, simulate(bandit, REGRESSION, plan, seeds=range(9)), rtol=0)
+
+
+def test_a_batch_of_bandits_is_its_rows():
+    generator = np.random.default_rng(0)
+    bandit = ps.Bandit(generator.dirichlet(np.ones(4), size=(2, 3)), generator.uniform(size=(2, 3, 4)))
+    plan = Settings(syncs=2, lag=20, optimizer="adam")
+    run = simulate(bandit, REGRESSION, plan, seeds=[0, 1])
+    assert run.value.shape == (2, 2, 2, 3)
+    for index in np.ndindex(2, 3):
+        alone = simulate(ps.Bandit(bandit.behavior[index], bandit.reward[index]), REGRESSION, plan)
+        np.testing.assert_allclose(run.policy[(1, *index)], alone.policy[0], rtol=1e-12)
+
+
+def test_a_linear_policy_with_one_feature_per_context_is_tabular():
+    generator = np.random.default_rng(0)
+    bandit = ps.Bandit(generator.dirichlet(np.ones(4), size=3), generator.uniform(size=(3, 4)))
+    plan = Settings(syncs=2, lag=30, group_size=5, learning_rate=0.1)
+    table = simulate(bandit, REGRESSION, plan, seeds=range(3))
+    average = replace(plan, learning_rate=0.3)  # the linear objective is the mean over three contexts
+    assert_same(table, simulate(bandit, REGRESSION, average, seeds=range(3), features=np.eye(3)), rtol=1e-9, atol=1e-12)
+
+
+def test_a_linear_policy_shares_what_contexts_share():
+    bandit = ps.Bandit(np.full((4, 3), 1 / 3), np.tile([0.0, 0.0, 1.0], (4, 1)))
+    constant = simulate(bandit, REGRESSION, Settings(lag=2000, learning_rate=0.3), features=np.ones((4, 1)))
+    np.testing.assert_allclose(constant.policy[0], ps.induced_target(bandit, REGRESSION).policy, atol=1e-8)
+    np.testing.assert_array_equal(constant.policy[0, 0], constant.policy[0, 3])
+
+
+# --- bad input --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"lag": 0}, "lag is 0; it must be a whole number >= 1"),
+        ({"lag": 2.5}, "lag is 2.5; it must be a whole number >= 1"),
+        ({"syncs": -1}, "syncs is -1; it must be a whole number >= 1"),
+        ({"replay": True}, "replay is True; it must be a whole number >= 1"),
+        ({"group_size": 0}, r"group_size is 0; it must be a whole number >= 1 \(or None for exact gradients\)"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan; it must be a finite number > 0"),
+        ({"optimizer": "lion"}, "optimizer is 'lion'; it must be one of sgd, normalized, adam"),
+        ({"groups": 2}, r"groups is 2, but exact gradients \(group_size None\) have one group only"),
+        ({"groups": 4, "group_size": 2, "minibatches": 3, "lag": 9}, "minibatches is 3; it must divide groups"),
+        ({"groups": 4, "group_size": 2, "minibatches": 4, "lag": 3}, "minibatches is 4, but lag leaves only 3 steps"),
+        ({"noise": GaussianNoise(0.1)}, "noise is Gaussian, but exact gradients"),
+    ],
+)
+def test_impossible_settings_are_refused(values, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        Settings(**values)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: simulate(SMALL, REGRESSION, ONE, seeds=[]), "seeds is empty"),
+        (lambda: simulate(SMALL, REGRESSION, ONE, seeds=[0, -3]), r"seeds\[1\] is -3"),
+        (
+            lambda: simulate(SMALL, REGRESSION, ONE, features=np.ones((2, 2))),
+            r"features has shape \(2, 2\); it must be \(1, d\)",
+        ),
+        (lambda: simulate(SMALL, REGRESSION, ONE, features=[[np.inf]]), r"features\[0, 0\] is inf"),
+        (
+            lambda: simulate(SMALL, ps.algorithm("rloo"), Settings(group_size=1)),
+            "a leave-one-out baseline needs groups",
+        ),
+        (
+            lambda: simulate(ps.Bandit([0.5, 0.5], [0, 1], reference=[0.5, 0.5]), ps.algorithm("ppo"), Settings()),
+            "the bandit has a reference, but 'ppo' measures",
+        ),
+        (
+            lambda: simulate(ps.Bandit([0.5, 0.5], [0, 0.5]), REGRESSION, Settings(noise=VerifierNoise(0.1))),
+            r"reward\[0, 1\] is 0.5; verifier noise needs rewards of 0 or 1",
+        ),
+        (
+            lambda: simulate(SMALL, ps.Algorithm(lambda x, a: a.sum()), Settings()),
+            r"the coefficient of 'custom' returned shape \(\) for arguments of shape \(1, 1, 3\)",
+        ),
+        (
+            lambda: simulate(SMALL, REGRESSION, Settings(lag=5000, learning_rate=1e3), seeds=[7]),
+            "the run of seed 7 left the range of floating point before sync 1; lower learning_rate",
+        ),
+        (lambda: VerifierNoise(false_positive=1.5), "false_positive is 1.5; it must be a probability"),
+        (lambda: GaussianNoise(-1.0), "deviation is -1.0; it must be a finite number >= 0"),
+        (lambda: ideal_recursion(SMALL, REGRESSION, 0), "syncs is 0; it must be a whole number >= 1"),
+    ],
+)
+def test_bad_input_gets_one_clear_line(call, message):
+    with pytest.raises(ValueError, match=f"^{message}") as caught:
+        call()
+    assert "\n" not in str(caught.value)
