@@ -69,11 +69,31 @@ class Algorithm:
     beta: float | None = None
     on_policy: Coefficient | None = None
     anchor: Literal["reference", "behavior"] = "reference"
-    kinks: Callable[[np.ndarray], np.ndarray] | None = None
+    kinks: Callable[..., np.ndarray] | None = None
     induced: ClosedForm | None = None
     nominal: ClosedForm | None = None
     scale: float = 1.0
     parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    if TYPE_CHECKING:  # what the generated __init__ takes; the baseline is converted
+
+        def __init__(
+            self,
+            coefficient: Coefficient,
+            baseline: Baseline | float | Callable[..., Array] = ...,
+            name: str = ...,
+            level: Level = ...,
+            coupled: bool = ...,
+            takes_behavior: bool = ...,
+            beta: float | None = ...,
+            on_policy: Coefficient | None = ...,
+            anchor: Literal["reference", "behavior"] = ...,
+            kinks: Callable[..., np.ndarray] | None = ...,
+            induced: ClosedForm | None = ...,
+            nominal: ClosedForm | None = ...,
+            scale: float = ...,
+            parameters: Mapping[str, object] = ...,
+        ) -> None: ...
 
     def __post_init__(self) -> None:
         if not callable(self.coefficient):

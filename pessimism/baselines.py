@@ -110,8 +110,9 @@ class Baseline:
         step = max(1, 2**13 // rows[-1])  # blocks that fit a cache bound the memory that extended precision takes
         for start in range(0, len(mean), step):
             block = slice(start, start + step)
-            parts = (array[block] for array in flat)
-            advantage[block], deviation[block], mean[block] = self._exact_rows(*parts, temperature)
+            advantage[block], deviation[block], mean[block] = self._exact_rows(
+                flat[0][block], flat[1][block], flat[2][block], temperature
+            )
         of_anchor = reference is None or self.measure == "reference"
         return Moments(
             advantage.reshape(rows),

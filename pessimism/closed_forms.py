@@ -16,7 +16,7 @@ from . import coefficients
 from .bandit import Bandit
 from .baselines import Moments
 from .lambert import LambertSolution, solve_fixed_kappa, solve_lambert
-from .simplex import expectation, first_index, log, log_expectation_exp
+from .simplex import any_arm, expectation, first_index, log, log_expectation_exp
 
 
 @dataclass(frozen=True)
@@ -306,13 +306,13 @@ def truncated(bandit: Bandit, moments: Moments, *, cap: float) -> Solution:
     positive = level > 0
     # First arm whose own level is low enough for it and those above to claim all the mass.
     reached = positive & (through >= level)
-    some = positive.any(axis=-1)
-    index = np.where(reached.any(axis=-1), reached.argmax(axis=-1), positive.sum(axis=-1) - 1).clip(0)[..., None]
+    some = any_arm(positive)
+    index = np.where(any_arm(reached), reached.argmax(axis=-1), positive.sum(axis=-1) - 1).clip(0)[..., None]
     here = np.take_along_axis(level, index, axis=-1)
     strictly_above = np.where(advantage > here, pull, 0.0).sum(axis=-1, keepdims=True) * cap
-    marginal = reached.any(axis=-1)[..., None] & (strictly_above <= here)
+    marginal = any_arm(reached)[..., None] & (strictly_above <= here)
     last = np.take_along_axis(through, index, axis=-1)
-    normalizer = np.where(marginal, here, np.where(reached.any(axis=-1)[..., None], strictly_above, last))
+    normalizer = np.where(marginal, here, np.where(any_arm(reached)[..., None], strictly_above, last))
     safe = np.where(some[..., None], normalizer, 1.0)
     ratio = np.where(advantage > safe, cap * np.maximum(advantage, 0.0) / safe, 0.0)
     tied = marginal & (advantage == here)
@@ -343,9 +343,9 @@ def log_smoothed(bandit: Bandit, moments: Moments, *, t: float) -> Solution:
     weights = np.take_along_axis(np.where(earning, bandit.behavior, 0.0), order, axis=-1)
     mass = np.cumsum(weights, axis=-1)
     cost = np.cumsum(np.where(weights > 0, weights * np.where(weights > 0, ranked, 0.0), 0.0), axis=-1)
-    some = earning.any(axis=-1)
+    some = any_arm(earning)
     level = (t + cost) / np.where(mass > 0, mass, 1.0)  # 1/lambda if the arms up to here were the support
-    active = (earning.any(axis=-1)[..., None] & (level > ranked) & np.isfinite(ranked)).sum(axis=-1) - 1
+    active = (some[..., None] & (level > ranked) & np.isfinite(ranked)).sum(axis=-1) - 1
     inverse = np.take_along_axis(level, active.clip(0)[..., None], axis=-1)
     ratio = np.where(earning, np.maximum(inverse - np.where(earning, price, 0.0), 0.0), 0.0) / t
     return _still_or(bandit, moments, _solution(log(ratio), 1 / inverse[..., 0], solved=some))

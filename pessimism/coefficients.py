@@ -159,7 +159,8 @@ def exponential(log_ratio: Array, advantage: Array, *, beta: float, cap: float) 
 
 def exponential_advantage(log_ratio: Array, advantage: Array, *, temperature: float) -> Array:
     r"""$c = A\,e^{A/T}$: RED-Weight."""
-    return advantage * array_namespace(advantage).exp(advantage / temperature) + array_namespace(log_ratio).zeros_like(log_ratio)
+    xp = array_namespace(log_ratio)
+    return advantage * xp.exp(advantage / temperature) + xp.zeros_like(log_ratio)
 
 
 def balanced(log_ratio: Array, advantage: Array, *, behavior: Array | None = None) -> Array:
@@ -266,18 +267,21 @@ def confidence_width(behavior: Array, *, bonus: float, samples: float) -> Array:
 
 
 def trust_region(log_ratio: Array, advantage: Array, *, delta: float, behavior: Array | None = None) -> Array:
-    r"""$c = \rho A + \nu$: TRPO, max $E_\mu[\rho A]$ s.t. $\mathrm{KL}(\mu\|\pi) \le \delta$, with its multiplier $\nu$. Coupled."""
+    r"""$c = \rho A + \nu$: TRPO. Coupled.
+
+    It maximizes $E_\mu[\rho A]$ under $\mathrm{KL}(\mu\|\pi) \le \delta$, whose multiplier is $\nu$.
+    """
     distance = trust_region_distance(advantage, delta=delta, behavior=behavior)
     multiplier = 1 / _average(1 / distance, behavior)
     return importance_weighted(log_ratio, advantage) + multiplier
 
 
 def trust_region_distance(advantage: Array, *, delta: float, behavior: Array | None = None) -> Array:
-    r"""$\tau - A$ (..., K) at the level $\tau > \max A$ of TRPO's optimum $\rho = \nu/(\tau - A)$, $\nu = 1/E[1/(\tau - A)]$.
+    r"""$\tau - A$ (..., K) at the level $\tau > \max A$ of TRPO's optimum $\rho = \nu/(\tau - A)$.
 
-    Solves $\mathrm{KL}(\mu\|\pi) = E\log(\tau - A) + \log E[1/(\tau - A)] = \delta$ by bisection on
-    $\log(\tau - \max A)$, 100 halvings. Where all advantages are equal any level gives $\rho = 1$. Arms without weight
-    get the distance of the best arm.
+    With $\nu = 1/E[1/(\tau - A)]$ it solves $\mathrm{KL}(\mu\|\pi) = E\log(\tau - A) + \log E[1/(\tau - A)] = \delta$,
+    by bisection on $\log(\tau - \max A)$, 100 halvings. Where all advantages are equal any level gives $\rho = 1$.
+    Arms without weight get the distance of the best arm.
     """
     xp = array_namespace(advantage)
     weights = xp.ones_like(advantage) / advantage.shape[-1] if behavior is None else behavior

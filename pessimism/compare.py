@@ -7,7 +7,6 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.optimize import elementwise
 
 from .algorithm import Algorithm
 from .bandit import Bandit
@@ -192,6 +191,8 @@ def effective_temperature(bandit: Bandit, divergence: np.ndarray) -> np.ndarray:
             return np.log(kl(log_ratio, weights[row]) + 1e-300) - np.log(target[row])
 
         index = np.arange(len(rows), dtype=float)
+        from scipy.optimize import elementwise  # takes longer to import than all the rest
+
         found = elementwise.find_root(excess, (np.full(len(rows), -40.0), np.full(len(rows), 700.0)), args=(index,))
         result[rows] = np.where(found.success, spread[rows] * np.exp(-found.x), result[rows])
     return result.reshape(bandit.batch_shape)

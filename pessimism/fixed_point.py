@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import elementwise
 from scipy.special import lambertw, logsumexp, wrightomega
 
 from .flow_field import check_problem
@@ -115,6 +114,8 @@ def _solve_model(model: _Model, scale: Array, balanced: NDArray[np.bool_]) -> tu
         guess = np.log(scale[open_rows])
         index = open_rows.astype(np.float64)
         # Brackets double: twenty times leave the range of floats far behind, and some rows have no root.
+        from scipy.optimize import elementwise  # takes longer to import than all the rest
+
         bracket = elementwise.bracket_root(gap, guess - 0.5, guess + 0.5, args=(index,), maxiter=20)
         found = elementwise.find_root(gap, bracket.bracket, args=(index,))
         size = np.where(found.success, np.exp(found.x), 0.0)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import elementwise
 
 from pessimism.lambert_functions import excess, inverse_excess, own_solution
 from pessimism.lambert_newton import (
@@ -212,6 +211,8 @@ def bracketed_root(function: Callable[[Array, Index], Array], low: Array, high: 
     """Roots of a monotone function(point, row) by Chandrupatla's method; an end where rounding hides the sign."""
     row = np.arange(low.size)
     at_low, at_high = np.abs(function(low, row)), np.abs(function(high, row))
+    from scipy.optimize import elementwise  # takes longer to import than all the rest
+
     found = elementwise.find_root(function, (low, high), args=(row,))
     return np.where(found.success, found.x, np.where(at_low < at_high, low, high))
 

@@ -90,6 +90,11 @@ def log_expectation_exp(weights: np.ndarray, exponents: np.ndarray) -> np.ndarra
     return np.where(small, centred, shifted)
 
 
+def any_arm(mask: np.ndarray) -> np.ndarray:
+    """Whether any arm of each row is true: (..., K) -> (...)."""
+    return np.asarray(mask.any(axis=-1))
+
+
 def first_index(mask: np.ndarray) -> tuple[int, ...]:
     """Index of the first true element of a mask, as plain integers, for error messages."""
     return tuple(int(i) for i in np.unravel_index(int(np.argmax(mask)), mask.shape))

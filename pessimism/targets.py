@@ -174,8 +174,12 @@ def _target(
 
     open_rows = np.ones(rows, bool) if found is None else ~found.solved.reshape(rows)
     flat = _rows(bandit, open_rows)
-    parts = (moments.advantage, moments.deviation, moments.mean)
-    result = numeric(flat, Moments(*(part.reshape(rows, *part.shape[len(shape) :])[open_rows] for part in parts)))
+    flat_moments = Moments(
+        moments.advantage.reshape(rows, arms)[open_rows],
+        moments.deviation.reshape(rows, arms)[open_rows],
+        moments.mean.reshape(rows)[open_rows],
+    )
+    result = numeric(flat, flat_moments)
 
     log_ratio = np.full((rows, arms), np.nan) if found is None else found.log_ratio.reshape(rows, arms).copy()
     normalizer = np.full(rows, np.nan) if found is None else found.normalizer.reshape(rows).copy()

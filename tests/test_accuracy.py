@@ -62,7 +62,8 @@ def test_targets_agree_with_fifty_digits(rule: str, arms: int, lowest: float) ->
         assert error <= allowed, (beta, error, drift)
         off = abs(target.normalizer / beta - float(kappa))
         well_conditioned = scale <= 100 * abs(float(kappa))
-        assert off <= (1e-12 * abs(float(kappa)) if well_conditioned else 10 * EPSILON * scale), (beta, off, float(kappa))
+        allowed = 1e-12 * abs(float(kappa)) if well_conditioned else 10 * EPSILON * scale
+        assert off <= allowed, (beta, off, float(kappa))
 
 
 def test_a_hundred_thousand_arms() -> None:

@@ -194,7 +194,7 @@ def test_policies_and_groups_given_to_advantage_are_checked() -> None:
 
 @pytest.mark.parametrize("name", ["kimi_k2", "pevi"])
 def test_coefficients_that_need_the_policy_say_so(name: str) -> None:
-    with pytest.raises(ValueError, match="^behavior is None; "):
+    with pytest.raises(ValueError, match=r"^behavior is None; "):
         ps.algorithm(name).coefficient(np.zeros(2), np.ones(2))
 
 

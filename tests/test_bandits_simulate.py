@@ -4,6 +4,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from bandits.noise import GaussianNoise, VerifierNoise, observed
 from bandits.recursion import ideal_recursion
 from bandits.settings import Settings
 from bandits.simulate import logit_gradient, simulate
+from bandits.trajectory import describe
 
 SMALL = ps.Bandit([0.5, 0.3, 0.2], [0, 0, 1])
 REGRESSION = ps.algorithm("shifted_mean", beta=0.5)
@@ -245,6 +247,60 @@ def test_draws_follow_the_behavior_policy_and_the_noise(size, noise):
         assert (batch.advantage - batch.of_slots(reward)).std() == pytest.approx(0.5, rel=0.02)
 
 
+def test_counted_groups_carry_the_advantages_of_their_samples():
+    bandit, algorithm = ps.Bandit([[0.5, 0.3, 0.2]], [[0.0, 0.4, 1.0]]), ps.algorithm("rloo")
+    plan = Settings(group_size=7, groups=20)
+    batch = draw_batch(make_task(bandit, algorithm, plan), bandit.behavior, [np.random.default_rng(1)])
+    for weights, advantage in zip(batch.weights[0], batch.advantage[0], strict=True):
+        samples = np.repeat(np.arange(3), np.rint(7 * weights).astype(int))
+        np.testing.assert_allclose(advantage[samples], algorithm.advantage(bandit.reward[0, samples]), atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [None, 2, 9])
+def test_coefficients_see_group_weights_if_coupled_and_else_the_probability_of_the_arm(size):
+    behavior = np.array([[0.5, 0.3, 0.2]])
+    bandit, plan = ps.Bandit(behavior, [[0.0, 0.4, 1.0]]), Settings(group_size=size)
+
+    def seen(name):
+        task = make_task(bandit, ps.algorithm(name), plan)
+        return draw_batch(task, behavior, [np.random.default_rng(1)])
+
+    coupled, armwise = seen("tpo"), seen("pevi")
+    assert coupled.behavior is not None
+    np.testing.assert_array_equal(coupled.behavior, coupled.weights)
+    assert armwise.behavior is not None
+    np.testing.assert_array_equal(armwise.behavior, np.broadcast_to(armwise.of_slots(behavior), armwise.weights.shape))
+    assert seen("dro").behavior is None
+
+
+def test_distances_are_to_the_targets_of_the_rewards_that_are_observed_on_average():
+    run = simulate(SMALL, REGRESSION, Settings(lag=4000, noise=VerifierNoise(0.2, 0.3)))
+    assert run.induced_distance is not None
+    assert run.induced_distance.item() < 1e-8
+
+
+def test_records_describe_the_policy_as_textbooks_do():
+    generator = np.random.default_rng(0)
+    behavior, policy = generator.dirichlet(np.ones(5), size=(2, 3))
+    bandit = ps.Bandit(behavior, generator.uniform(size=(3, 5)))
+    record, ratio = describe(bandit, policy, np.log(policy)), policy / behavior
+    wanted = {
+        "value": (policy * bandit.reward).sum(axis=-1),
+        "entropy": scipy.stats.entropy(policy, axis=-1),
+        "kl": scipy.stats.entropy(policy, behavior, axis=-1),
+        "reverse_kl": scipy.stats.entropy(behavior, policy, axis=-1),
+        "chi2": ((policy - behavior) ** 2 / behavior).sum(axis=-1),
+        "ess": 1 / (behavior * ratio**2).sum(axis=-1),
+        "max_ratio": ratio.max(axis=-1),
+        "support": [5, 5, 5],
+    }
+    assert record.keys() == wanted.keys()
+    for name, values in wanted.items():
+        np.testing.assert_allclose(record[name], values, rtol=1e-12, err_msg=name)
+    vertex = describe(bandit, np.eye(5)[:3], np.log(np.maximum(np.eye(5)[:3], 1e-300)))
+    assert vertex["support"].tolist() == [1, 1, 1]
+
+
 def test_exact_gradients_average_over_verdicts():
     """A log-mean-exp of verdicts is not that of expected rewards: the population is one of verdicts."""
     noise, algorithm = VerifierNoise(0.1, 0.2), ps.algorithm("oapl", beta1=0.2, beta2=0.5)
@@ -254,6 +310,19 @@ def test_exact_gradients_average_over_verdicts():
     wanted = ps.induced_target(
         ps.Bandit(SMALL.behavior, passes), ps.algorithm("dro", beta=0.5, baseline=float(soft_value))
     )
+    np.testing.assert_allclose(run.policy[0], wanted.policy, atol=1e-7)
+
+
+def test_verdicts_do_not_depend_on_who_plays():
+    """A baseline that averages over the reference policy sees its arms with the same errors."""
+    noise, algorithm = VerifierNoise(0.1, 0.2), ps.algorithm("a_star_po", beta1=0.2, beta2=0.5)
+    bandit = ps.Bandit(SMALL.behavior, SMALL.reward, reference=[0.2, 0.2, 0.6])
+    assert bandit.reference is not None
+    run = simulate(bandit, algorithm, Settings(lag=4000, noise=noise, learning_rate=0.3))
+    passes = observed(SMALL, noise).reward
+    soft_value = 0.2 * np.log((bandit.reference * (1 - passes + passes * np.exp(1 / 0.2))).sum())
+    seen = ps.Bandit(bandit.behavior, passes, bandit.reference)
+    wanted = ps.induced_target(seen, ps.algorithm("dro", beta=0.5, baseline=float(soft_value)))
     np.testing.assert_allclose(run.policy[0], wanted.policy, atol=1e-7)
 
 

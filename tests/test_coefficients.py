@@ -168,7 +168,7 @@ def test_a_coupled_coefficient_takes_equal_weights_by_default(name: str) -> None
     algorithm = ps.algorithm(name)
     log_ratio, advantage, _ = random_group(rng, name, arms=5)
     if name in NEED_PROBABILITIES:
-        with pytest.raises(ValueError, match="^behavior is None; "):
+        with pytest.raises(ValueError, match=r"^behavior is None; "):
             algorithm.coefficient(log_ratio, advantage)
         return
     by_default = algorithm.coefficient(log_ratio, advantage)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-OURS = ("pessimism", "bandits", "llm", "paper_figures", "notebooks", "benchmarks", "tests")
+OURS = ("pessimism", "bandits", "llm", "paper_figures", "notebooks", "benchmarks", "scripts", "tests")
 NEVER = {"benchmarks", "tests"}
 
 # package -> names it may never import. Figures and notebooks read the results of `llm` from files.

@@ -342,3 +342,66 @@ def test_a_coefficient_without_log_ratio_claims_the_best_arm() -> None:
     ratio_free = ps.induced_target(ps.Bandit([0.25, 0.25, 0.5], [1.0, 2.0, 0.0]), made)
     assert ratio_free.method == "flow"
     assert ratio_free.kind == "vertex"
+
+
+def widened(bandit: ps.Bandit) -> ps.Bandit:
+    """The same bandit with an arm that is never played and would be the best."""
+    return ps.Bandit(np.append(bandit.behavior, 0.0), np.append(bandit.reward, 7.0))
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_user_s_objective_does_not_mind_unplayed_arms(name: str) -> None:
+    for function in (ps.induced_target, ps.nominal_target):
+        base, wider = function(TWO, OWN[name]), function(widened(TWO), OWN[name])
+        np.testing.assert_allclose(wider.policy[:5], base.policy, atol=1e-8)
+        assert wider.policy[5] == 0
+        assert (wider.method, wider.kind, wider.regime) == (base.method, base.kind, base.regime)
+
+
+def test_regimes_of_numeric_targets() -> None:
+    """By the sign of the normalizer, here of c = A - sinh l under baselines around its boundary."""
+
+    def regime(baseline: float) -> str:
+        made = ps.Algorithm(lambda x, a: a - np.sinh(x), baseline=baseline)  # type: ignore[arg-type]
+        return ps.induced_target(TWO, made).regime
+
+    def excess(baseline: float) -> float:  # at lambda = 0, sinh l = r - V on every arm
+        return float(TWO.behavior @ np.exp(np.arcsinh(TWO.reward - baseline)) - 1)
+
+    boundary = float(brentq(excess, -2, 2, xtol=1e-15))  # type: ignore[arg-type]
+    assert [regime(boundary - 0.05), regime(boundary), regime(boundary + 0.05)] == ["positive", "boundary", "negative"]
+
+
+def test_beyond_the_boundary_numeric_routes_end_where_the_flow_does() -> None:
+    """The first fixed point that a solver meets may be one that the flow leaves: it must not be reported."""
+    soft = 0.7 * math.log(TWO.behavior @ np.exp(TWO.reward / 0.7))
+    for offset in (0.1, 0.5, 1.0, 3.0):
+        own = ps.Algorithm(lambda x, a: a - 0.7 * x, baseline=soft + offset)  # type: ignore[arg-type]
+        listed = ps.algorithm("dro", beta=0.7, baseline=soft + offset)
+        flow = ps.gradient_flow(TWO, own)
+        for bandit in (TWO, widened(TWO)):
+            for made in (own, listed):
+                target = ps.induced_target(bandit, made)
+                np.testing.assert_allclose(target.policy[:5], flow.policy, atol=1e-5)
+                assert target.regime == "negative"
+
+
+def test_how_nominal_targets_are_found() -> None:
+    assert ps.nominal_target(TWO, OWN["cubic"]).method == "fixed point"
+    assert ps.nominal_target(TWO, OWN["coupled"]).method in ("fixed point", "flow")
+    assert ps.nominal_target(TWO, ps.algorithm("dro")).method == "closed form"
+    sparse = ps.Algorithm(lambda x, a: a - 0.01 * np.expm1(x))  # on its own data a few arms lose everything
+    target = ps.nominal_target(TWO, sparse)
+    assert target.method == "flow"
+    assert target.kind in ("sparse", "vertex")
+    only = ps.nominal_target(TWO, ps.Algorithm(lambda x, a: a - 0.5 * x, on_policy=lambda x, a: a))
+    assert (only.kind, only.policy.argmax()) == ("vertex", 0)
+    assert only.normalizer == pytest.approx(TWO.reward[0] - TWO.behavior @ TWO.reward)
+
+
+def test_what_longer_targets_print() -> None:
+    rng = np.random.default_rng(0)
+    many = ps.Bandit(rng.dirichlet(np.ones(40)), rng.normal(size=40))
+    assert "..." in repr(ps.induced_target(many, ps.algorithm("dro")))
+    batch = ps.induced_target(ps.Bandit(np.full((2, 3, 4), 0.25), rng.normal(size=4)), ps.algorithm("dro"))
+    assert repr(batch) == "Target(batch shape (2, 3), 4 arms)"

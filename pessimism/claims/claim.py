@@ -46,10 +46,16 @@ class Case:
 
     def row(self, index: int) -> Case:
         """The one instance ``index`` as a case of its own."""
+        return self._part(slice(index, index + 1))
+
+    def thinned(self, share: float) -> Case:
+        """Evenly spaced instances, about ``share`` of them (at least one)."""
+        return self._part(slice(None, None, max(1, round(1 / share))))
+
+    def _part(self, rows: slice) -> Case:
         bandit = self.bandit
-        reference = None if bandit.reference is None else bandit.reference[index : index + 1]
-        part = Bandit(bandit.behavior[index : index + 1], bandit.reward[index : index + 1], reference)
-        return replace(self, bandit=part)
+        reference = None if bandit.reference is None else bandit.reference[rows]
+        return replace(self, bandit=Bandit(bandit.behavior[rows], bandit.reward[rows], reference))
 
     def with_reward(self, reward: np.ndarray) -> Case:
         """The same case with other rewards (n, K)."""
@@ -97,7 +103,7 @@ class Claim:
         search: for refuted claims: cases in the order of increasing size, to find the smallest counterexample.
         confirm: for refuted claims: whether a case of one instance violates the statement in 50-digit arithmetic.
         falsify: whether the falsification search makes sense (not for fixed instances).
-        effort: share of the usual number of falsification examples, below 1 for slow checks.
+        effort: below 1 for slow checks: the share of falsification examples, and of a user's own instances, to try.
     """
 
     id: str
@@ -150,8 +156,8 @@ class Outcome:
 
     @property
     def ok(self) -> bool:
-        """Whether this is the expected verdict."""
-        return self.verdict in (HOLDS, REFUTED)
+        """Whether this is the expected verdict, and the proof (if there is one) went through."""
+        return self.verdict in (HOLDS, REFUTED) and self.proof is not False
 
     def to_dict(self) -> dict[str, Any]:
         """Plain Python values, ready for JSON (a non-finite ``worst`` is left to the writer)."""

@@ -252,7 +252,7 @@ CLAIMS = (
         SMALL,
         minima_are_minima,
         1e-9,  # roots are bracketed in logs of the ratio, to about 1e-12 times ratios of up to some hundreds
-        effort=0.3,
+        effort=0.05,
     ),
     Claim(
         "negative.five_minima",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import pairwise, product
+from typing import Any
 
 import numpy as np
 
@@ -131,7 +132,7 @@ def _confirm_negative(case: Case) -> bool:
     normal = mp.fsum(p * mp.exp(v) for p, v in zip(behavior, x, strict=True))
     target = [p * mp.exp(v) / normal for p, v in zip(behavior, x, strict=True)]
 
-    def kl(policy: list) -> object:
+    def kl(policy: list) -> Any:
         return mp.fsum(q * mp.log(q / p) for q, p in zip(policy, behavior, strict=True))
 
     # Dividing by the sum moves V, not the shape: a target of the same family with its own offset below d_c.

@@ -341,7 +341,9 @@ def _penalized(case: Case, log_policy: Array, normalizer: Array) -> tuple[Array,
     cost = case.beta * divergences.kl(x, bandit.behavior)
     with np.errstate(over="ignore"):
         cost = cost + normalizer / 2 * divergences.chi_squared(x, bandit.behavior)
-    return value - cost, size(bandit.reward, bandit.behavior > 0)[:, 0] + np.abs(value) + cost
+    # Divergences are right to 1e-16 absolutely.
+    floor = 1e-16 / SOLVED * case.beta
+    return value - cost, size(bandit.reward, bandit.behavior > 0)[:, 0] + np.abs(value) + cost + floor
 
 
 def cql_fixed_point(case: Case) -> Array:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import fields, replace
+from multiprocessing import get_context
+from typing import Any
 
 from ..algorithm import Algorithm
 from ..bandit import Bandit
@@ -20,7 +23,7 @@ Progress = Callable[[int, int, str], None]
 INSTANCES = 1000
 """Instances that each claim is tried on at least, the search not counted."""
 
-EXAMPLES = 100
+EXAMPLES = 40
 """Draws of the falsification search per claim, times the claim's effort."""
 
 ROUNDS = 4  # of the families, until enough instances lay within a claim's hypotheses
@@ -56,6 +59,7 @@ def verify(
     *,
     instances: int = INSTANCES,
     examples: int = EXAMPLES,
+    workers: int = 1,
 ) -> list[Outcome]:
     """Try claims on their instances, search for counterexamples, and prove what has a proof.
 
@@ -68,6 +72,8 @@ def verify(
         progress: called with (claims done, claims in all, id of the next or "").
         instances: at least so many per claim, where its hypotheses allow.
         examples: draws of the falsification search per claim.
+        workers: processes to share the package's own claims among. More than one starts fresh interpreters, which
+            import the caller's main module: guard a script with ``if __name__ == "__main__"``.
 
     Returns:
         One Outcome per claim, in order. A check that raises is an outcome that fails, with what was raised.
@@ -83,15 +89,44 @@ def verify(
     chosen = list(CLAIMS.values()) if claims is None else list(claims)
     if algorithm is not None:
         chosen = _about(algorithm, chosen)
-    families = [user_family(index, bandit) for index, bandit in enumerate(extra_bandits)]
+    settings = (seed, tuple(extra_bandits), instances, examples)
+    report = progress or (lambda done, total, name: None)
+    if workers > 1 and algorithm is None:
+        return _in_processes(chosen, settings, report, workers)
     outcomes = []
     for index, claim in enumerate(chosen):
-        if progress is not None:
-            progress(index, len(chosen), claim.id)
-        outcomes.append(check_claim(claim, seed, families, instances, examples))
-    if progress is not None:
-        progress(len(chosen), len(chosen), "")
+        report(index, len(chosen), claim.id)
+        outcomes.append(check_claim(claim, *settings))
+    report(len(chosen), len(chosen), "")
     return outcomes
+
+
+Settings = tuple[int, tuple[Bandit, ...], int, int]
+
+
+def _in_processes(claims: list[Claim], settings: Settings, report: Progress, workers: int) -> list[Outcome]:
+    """Outcomes in order; claims travel by id, so that a caller's own are checked in this process."""
+    done = 0
+    outcomes: dict[int, Outcome] = {}
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        ours = [index for index, claim in enumerate(claims) if CLAIMS.get(claim.id) is claim]
+        ours.sort(key=lambda index: claims[index].effort)  # slow checks first: they would be waited for at the end
+        waiting = {pool.submit(_check_by_id, claims[index].id, settings): index for index in ours}
+        for index in set(range(len(claims))) - set(ours):
+            outcomes[index] = check_claim(claims[index], *settings)
+            done += 1
+        for future in as_completed(waiting):
+            index = waiting[future]
+            outcomes[index] = Outcome(claims[index], *future.result())
+            done += 1
+            report(done, len(claims), claims[index].id if done < len(claims) else "")
+    return [outcomes[index] for index in range(len(claims))]
+
+
+def _check_by_id(identifier: str, settings: Settings) -> tuple[Any, ...]:
+    """An outcome's fields but the claim, whose functions do not travel between processes."""
+    outcome = check_claim(CLAIMS[identifier], *settings)
+    return tuple(getattr(outcome, field.name) for field in fields(outcome) if field.name != "claim")
 
 
 def _about(algorithm: Algorithm, claims: list[Claim]) -> list[Claim]:
@@ -102,9 +137,10 @@ def _about(algorithm: Algorithm, claims: list[Claim]) -> list[Claim]:
     return chosen
 
 
-def check_claim(claim: Claim, seed: int, extra: Sequence[Family], instances: int, examples: int) -> Outcome:
+def check_claim(claim: Claim, seed: int, bandits: Sequence[Bandit], instances: int, examples: int) -> Outcome:
     """The outcome of one claim; see :func:`verify`."""
     start = time.perf_counter()
+    extra = [user_family(index, bandit) for index, bandit in enumerate(bandits)]
     tally, error, proof = Tally(), "", None
     counterexample: Case | None = None
     try:
@@ -140,7 +176,8 @@ def _try(claim: Claim, seed: int, extra: Sequence[Family], instances: int, tally
         for family in extra:
             for case in family.cases(seed, instances):
                 if _fits(claim, case):
-                    tally.add(claim.violations(case), case)
+                    part = case.thinned(claim.effort)
+                    tally.add(claim.violations(part), part)
 
 
 def _fits(claim: Claim, case: Case) -> bool:

@@ -83,7 +83,7 @@ def over_arms(values: Array, where: Array) -> Array:
     return np.where(where, values, 0.0).max(axis=-1)
 
 
-def share(difference: Array, *scales: Array) -> Array:
+def share(difference: Array, *scales: Array | float) -> Array:
     """|difference| against the sum of |scales|, elementwise; 0 where both are 0."""
     total = sum(np.abs(np.asarray(scale, dtype=np.longdouble)) for scale in scales)
     difference = np.abs(np.asarray(difference, dtype=np.longdouble))
@@ -91,7 +91,7 @@ def share(difference: Array, *scales: Array) -> Array:
         return np.where(difference == 0, 0.0, difference / total).astype(np.float64)
 
 
-def excess(larger: Array, smaller: Array, *scales: Array) -> Array:
+def excess(larger: Array | float, smaller: Array, *scales: Array | float) -> Array:
     """By how much ``larger <= smaller`` is violated, against the sum of |scales|; equal infinities satisfy it."""
     with np.errstate(invalid="ignore"):
         difference = np.where(np.equal(larger, smaller), 0.0, np.subtract(larger, smaller))

@@ -12,6 +12,7 @@ from ..catalogue import Entry, positive, real
 
 LAMBERT = "beta log rho + lambda rho = A (Lambert-tempered)"
 GIBBS = "pi ~ mu exp(r/beta) (Gibbs, the nominal target), for every baseline"
+BOUNDARY = "boundary: pi ~ mu exp(r/tau)"
 
 
 def regression(baseline: Baseline, beta: float, scale: float = 1.0) -> Algorithm:
@@ -64,7 +65,7 @@ ENTRIES = (
         "opmd",
         "Online policy mirror descent, exact partition function",
         "A - tau l, V = tau log E exp(r/tau)",
-        "boundary: " + GIBBS.split(",")[0],
+        BOUNDARY,
         "regression",
         "sequence",
         "Kimi k1.5, arXiv 2501.12599 (before its mean approximation); arXiv 2509.24203",
@@ -100,7 +101,7 @@ ENTRIES = (
         "pmd_partition",
         "Policy mirror descent, partition-function baseline",
         "A - tau l, V = leave-one-out tau log mean exp(r/tau)",
-        "boundary: " + GIBBS.split(",")[0],
+        BOUNDARY,
         "regression",
         "sequence",
         "arXiv 2602.05933",
