@@ -120,7 +120,14 @@ def verify(
     with _progress() as progress:
         outcomes = _in_code_of(
             algorithm,
-            lambda: run_claims(claims, seed, extra_bandits=bandits, algorithm=objective, progress=progress),
+            lambda: run_claims(
+                claims,
+                seed,
+                extra_bandits=bandits,
+                algorithm=objective,
+                progress=progress,
+                workers=os.cpu_count() or 1,
+            ),
         )
     seconds = time.perf_counter() - start
     from .screens import details, outcome_table, succeeded, summary

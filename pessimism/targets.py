@@ -97,7 +97,8 @@ def nominal_target(bandit: Bandit, algorithm: Algorithm) -> Target:
     r"""The policy that the algorithm claims to drive toward.
 
     That is where the same update would stop on data from $\pi$ itself, $E_\pi[u\,\nabla\log\pi] = 0$, with $u$ its
-    on-policy coefficient; for objectives derived as projections onto a tilted policy (AWR, TPO, RoiRL), that policy.
+    on-policy coefficient; for objectives derived as projections onto a tilted policy (AWR, TPO, RoiRL) that policy, and
+    for IPO, whose win rates are against the behavior policy by definition, its own fixed point.
 
     >>> import pessimism as ps
     >>> bandit = ps.Bandit([0.5, 0.3, 0.2], [0, 0, 1])

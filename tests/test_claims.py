@@ -108,11 +108,12 @@ def test_the_nominal_target_in_place_of_the_lambert_one_is_noticed(monkeypatch):
     assert not {"nominal.gibbs", "conservatism.value", "groups.jensen"} & wrong
 
 
-def test_a_lambert_target_of_the_wrong_sign_is_noticed(monkeypatch):
+def test_a_lambert_target_that_turns_rewards_round_is_noticed():
     right = closed_forms.lambert
 
     def turned(bandit, moments, **options):
-        moved = replace(moments, advantage=-moments.advantage, deviation=-moments.deviation, mean=-moments.mean)
+        level = moments.mean[..., None]
+        moved = replace(moments, advantage=level - moments.deviation, deviation=-moments.deviation)
         return right(bandit, moved, **options)
 
     chosen = replace(ps.algorithm("shifted_mean", beta=1.0), induced=lambda b, m: turned(b, m, beta=1.0))

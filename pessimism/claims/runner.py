@@ -23,7 +23,7 @@ Progress = Callable[[int, int, str], None]
 INSTANCES = 1000
 """Instances that each claim is tried on at least, the search not counted."""
 
-EXAMPLES = 40
+EXAMPLES = 30
 """Draws of the falsification search per claim, times the claim's effort."""
 
 ROUNDS = 4  # of the families, until enough instances lay within a claim's hypotheses
@@ -91,7 +91,7 @@ def verify(
         chosen = _about(algorithm, chosen)
     settings = (seed, tuple(extra_bandits), instances, examples)
     report = progress or (lambda done, total, name: None)
-    if workers > 1 and algorithm is None:
+    if workers > 1 and len(chosen) > 1 and algorithm is None:
         return _in_processes(chosen, settings, report, workers)
     outcomes = []
     for index, claim in enumerate(chosen):

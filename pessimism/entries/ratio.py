@@ -210,12 +210,12 @@ ENTRIES = (
     ),
     Entry(
         "vespo",
-        "VESPO",
+        "Variational sequence-level soft policy optimization",
         "rho^k exp(lambda (1 - rho)) A, (k, lambda) by the sign of A",
         "rho^(k-1) exp(lambda (1 - rho)) A constant on the support",
         "ratio",
         "sequence",
-        "VESPO, as in TRL",
+        "VESPO, arXiv 2602.10693",
         lambda k_positive, lambda_positive, k_negative, lambda_negative, epsilon: ratio_weighted(
             partial(
                 coefficients.gamma_weighted,

@@ -74,6 +74,7 @@ ENTRIES = (
             "eta": positive(1.0, "temperature, in standard deviations of reward"),
             "epsilon": positive(1e-6, "added to the standard deviation"),
         },
+        "On sampled groups the source weighs samples by p_old once more: pass its probabilities as behavior=.",
     ),
 )
 
