@@ -211,8 +211,8 @@ def _leave_one_out_rule(statistics: Statistics) -> tuple[float, float]:
 
 def _log_mean_exp_rule(statistics: Statistics, *, beta: float) -> tuple[Array, float]:
     temperature = statistics.temperature
-    # Rounding an exponential moves V by eps * beta, and V / temperature by no more than 100 eps.
-    narrow = statistics.group_size is None and temperature is not None and beta <= 100 * temperature
+    # Rounding an exponential moves V by eps * beta, and V / temperature by no more than 1000 eps.
+    narrow = statistics.group_size is None and temperature is not None and beta <= 1000 * temperature
     return beta * _log_mean_exp(statistics, statistics.deviation / beta, narrow), 1.0
 
 

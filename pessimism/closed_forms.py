@@ -52,9 +52,13 @@ def _solution(
 ) -> Solution:
     shape = log_ratio.shape[:-1]
     solved = np.broadcast_to(solved, shape)
+    normalizer = np.broadcast_to(normalizer, shape)
+    if not solved.all():
+        log_ratio = np.where(solved[..., None], log_ratio, np.nan)
+        normalizer = np.where(solved, normalizer, np.nan)
     return Solution(
-        np.where(solved[..., None], log_ratio, np.nan),
-        np.where(solved, np.broadcast_to(normalizer, shape), np.nan),
+        log_ratio,
+        normalizer,
         np.broadcast_to(unique, shape),
         np.broadcast_to(face, shape),
         solved,

@@ -210,11 +210,10 @@ def _target(
 def _assemble(
     bandit: Bandit, found: Solution, method: np.ndarray | None = None, kind: np.ndarray | None = None
 ) -> Target:
-    log_policy = log(bandit.anchor) + found.log_ratio
+    log_policy = (bandit.log_behavior if bandit.reference is None else log(bandit.anchor)) + found.log_ratio
     policy = np.exp(log_policy)
-    support = policy > 0
-    # A closed form may underflow without being zero; only a ratio of exactly zero loses an arm.
-    support |= (bandit.anchor > 0) & np.isfinite(found.log_ratio)
+    # A policy may underflow without being zero: only a log-ratio of -inf loses an arm.
+    support = log_policy > -np.inf
     if method is not None:
         support = np.where((method == "flow")[..., None], policy > FLOW_SUPPORT, support)
     else:

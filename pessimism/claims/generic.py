@@ -19,6 +19,7 @@ from .support import Array, advantages, coefficient, induced, mass, mean, nomina
 
 Algorithms = Callable[[], Sequence[Algorithm]]
 EVERY = 16  # a flow is followed on one case in so many, on a larger share of its rows
+JUMP_ROWS = 8  # and across jumps on so many rows: the slowest row's steps are all rows' steps
 FAMILIES = (*SMALL, TIES, ZERO_PROBABILITY)
 
 
@@ -44,7 +45,7 @@ def _over(algorithms: Algorithms, judge: Callable[[Bandit, Algorithm], Array], c
         jumps = chosen.kinks is not None
         if jumps and judge in (_flow_distance, _fixed_point):
             continue
-        if jumps and len(made) > 1 and case.bandit.arms > 4:
+        if jumps and len(made) > 1 and case.bandit.arms > 3:
             continue  # sliding along the jumps of many arms takes a flow thousands of steps
         follows_flow = judge is _flow_distance or (chosen.induced is None and judge in (_policy, _fixed_point))
         turns = min(EVERY, len(made)) if follows_flow else 1
@@ -54,6 +55,8 @@ def _over(algorithms: Algorithms, judge: Callable[[Bandit, Algorithm], Array], c
         own_share = np.arange(case.size) % part == (number // turns) % part
         quick = _in_closed_form(bandit, chosen) & (judge is not _flow_distance)
         rows = np.flatnonzero(quick | own_share)
+        if jumps and judge is _policy and len(made) > 1:
+            rows = rows[:JUMP_ROWS]
         if rows.size:
             chosen_rows = Bandit(bandit.behavior[rows], bandit.reward[rows])
             if chosen.induced is None:

@@ -172,7 +172,7 @@ def _try(claim: Claim, seed: int, extra: Sequence[Family], instances: int, tally
                 tally.add(claim.violations(case), case)
         if tally.instances >= wanted:
             break
-    if claim.falsify or claim.refuted:
+    if claim.families and (claim.falsify or claim.refuted):
         for family in extra:
             for case in family.cases(seed, instances):
                 if _fits(claim, case):
