@@ -143,7 +143,7 @@ def length_normalized_target(case: Case) -> Array:
 CLAIMS = (
     Claim(
         "sequences.target",
-        "With sequence-level log-ratios an autoregressive policy's target over completions is exactly the bandit's.",
+        "With sequence-level log-ratios an autoregressive policy's regression target over completions is the bandit's.",
         HERE,
         SMALL,
         sequence_target,
