@@ -98,6 +98,53 @@ def test_a_nominal_target_at_a_vertex_comes_from_the_on_policy_flow() -> None:
     np.testing.assert_allclose(target.normalizer, saturating(best, advantage), rtol=1e-5)
 
 
+def test_a_nominal_vertex_is_the_best_arm_although_the_update_itself_goes_elsewhere() -> None:
+    bandit = ps.Bandit([0.3, 0.6, 0.1], [0.0, 0.8, 1.0])  # mu A is greatest on arm 1, the reward on arm 2
+    algorithm = ps.Algorithm(saturating)
+    assert int(ps.induced_target(bandit, algorithm).policy.argmax()) == 1
+    assert int(ps.nominal_target(bandit, algorithm).policy.argmax()) == 2
+
+
+@pytest.mark.parametrize("name", ["sapo", "vespo"])
+def test_an_arm_that_runs_to_zero_is_not_taken_for_a_fixed_point(name: str) -> None:
+    target = ps.induced_target(ps.Bandit([0.5, 0.3, 0.2], [0.0, 0.0, 1.0]), ps.algorithm(name))
+    assert (target.method, target.kind) == ("flow", "vertex")
+    np.testing.assert_array_equal(target.support, [False, False, True])
+
+
+def test_an_unstable_fixed_point_is_not_a_target() -> None:
+    # Here c rises faster with l than the ratio does: next to the behavior policy lies a point that repels the flow.
+    repelled = ps.Algorithm(lambda log_ratio, advantage: advantage + np.tanh(2 * log_ratio))
+    target = ps.induced_target(ps.Bandit([0.5, 0.5], [0.0, 0.1]), repelled)
+    assert target.method == "flow"
+    assert target.policy.max() > 0.99
+
+
+def test_kinks_that_depend_on_the_behavior_policy_reach_the_flow() -> None:
+    bandit, algorithm = ps.Bandit([0.5, 0.3, 0.2], [0.0, 0.0, 1.0]), ps.algorithm("kimi_k2")
+    np.testing.assert_allclose(
+        ps.gradient_flow(bandit, algorithm).policy, ps.induced_target(bandit, algorithm).policy, atol=1e-9
+    )
+    np.testing.assert_allclose(ps.induced_target(bandit, algorithm).policy, [0.3, 0.1, 0.6], atol=1e-3)
+
+
+@pytest.mark.parametrize("function", [ps.induced_target, ps.nominal_target])
+def test_a_flow_that_still_moves_is_reported(function, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pessimism.targets as targets
+
+    full = targets.softmax_flow
+
+    def short(*arguments, **options):
+        return full(*arguments, **options, t_max=1.0)
+
+    monkeypatch.setattr(targets, "softmax_flow", short)
+    target = function(ps.Bandit([0.3, 0.6, 0.1], [0.0, 0.8, 1.0]), ps.Algorithm(saturating))
+    assert (target.kind, target.method) == ("not converged", "flow")
+    assert ps.compare(ps.Bandit([0.3, 0.6, 0.1], [0.0, 0.8, 1.0]), ps.Algorithm(saturating)).verdict.startswith(
+        "not converged"
+    )
+
+
 def centered(log_ratio: np.ndarray, advantage: np.ndarray, behavior: np.ndarray | None = None) -> np.ndarray:
     assert behavior is not None
     error = advantage - 0.5 * log_ratio
