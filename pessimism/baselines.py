@@ -67,6 +67,7 @@ class Baseline:
         measure: "behavior", or "reference": the policy whose samples the rule averages over (A*-PO).
         transform: optional map applied to rewards before the rule: (rewards, weights or None) -> rewards.
         soft_temperature: the beta of a rule that is the soft value at beta, else None.
+        value: the V of a constant rule, else None: r - V is then taken directly, which keeps rewards near V accurate.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Baseline:
     measure: str = "behavior"
     transform: Callable[[Array, Array | None], Array] | None = None
     soft_temperature: float | None = None
+    value: float | None = None
 
     def exact(
         self,
@@ -130,6 +132,8 @@ class Baseline:
         offset, scale = self.rule(statistics)
         offset = offset + (statistics.mean - own.mean)  # as seen from the mean under the behavior policy
         advantage = scale * (own.deviation - offset)
+        if self.value is not None:
+            advantage = reward.astype(np.longdouble) - self.value
         mean = own.expectation(advantage) if np.ndim(offset) and np.shape(offset)[-1] > 1 else -offset * scale
         mean = np.broadcast_to(np.asarray(mean), (len(reward), 1))
         return (
@@ -164,6 +168,8 @@ class Baseline:
 
         mean = average(rewards)
         deviation = rewards - mean
+        if self.value is not None:
+            return rewards - self.value
         offset, scale = self.rule(Statistics(mean, deviation, average, maximum, size))
         return scale * (deviation - offset)
 
@@ -303,7 +309,7 @@ def _quantile(reward: Array, weights: Array | None) -> Array:
 
 def none() -> Baseline:
     """No baseline: A = r."""
-    return Baseline("none", "V = 0", partial(_constant_rule, value=0.0))
+    return Baseline("none", "V = 0", partial(_constant_rule, value=0.0), value=0.0)
 
 
 def constant(value: float) -> Baseline:
@@ -313,7 +319,8 @@ def constant(value: float) -> Baseline:
     >>> constant(0.5).group(np.array([0.0, 1.0]))
     array([-0.5,  0.5])
     """
-    return Baseline("constant", f"V = {value:g}", partial(_constant_rule, value=_finite("value", value)))
+    value = _finite("value", value)
+    return Baseline("constant", f"V = {value:g}", partial(_constant_rule, value=value), value=value)
 
 
 def mean() -> Baseline:

@@ -341,18 +341,25 @@ def log_smoothed(bandit: Bandit, moments: Moments, *, t: float) -> Solution:
             f"reward[{', '.join(map(str, index))}] is {reward[index]:g}; logarithmic smoothing needs rewards >= 0"
         )
     earning = reward > 0
-    price = np.where(earning, 1 / np.where(earning, reward, 1.0), np.inf)
+    with np.errstate(over="ignore"):
+        price = np.where(earning, 1 / np.where(earning, reward, 1.0), np.inf)
     order = np.argsort(price, axis=-1)
     ranked = np.take_along_axis(price, order, axis=-1)
-    weights = np.take_along_axis(np.where(earning, bandit.behavior, 0.0), order, axis=-1)
-    mass = np.cumsum(weights, axis=-1)
-    cost = np.cumsum(np.where(weights > 0, weights * np.where(weights > 0, ranked, 0.0), 0.0), axis=-1)
-    some = any_arm(earning)
-    level = (t + cost) / np.where(mass > 0, mass, 1.0)  # 1/lambda if the arms up to here were the support
-    active = (some[..., None] & (level > ranked) & np.isfinite(ranked)).sum(axis=-1) - 1
-    inverse = np.take_along_axis(level, active.clip(0)[..., None], axis=-1)
-    ratio = np.where(earning, np.maximum(inverse - np.where(earning, price, 0.0), 0.0), 0.0) / t
-    return _still_or(bandit, moments, _solution(log(ratio), 1 / inverse[..., 0], solved=some))
+    bought = np.isfinite(ranked)
+    mass = np.cumsum(np.take_along_axis(np.where(earning, bandit.behavior, 0.0), order, axis=-1), axis=-1)
+    # What it takes to lift all cheaper arms to this arm's price: a sum of nonnegative terms, nothing cancels.
+    rise = np.diff(np.where(bought, ranked, 0.0), axis=-1, prepend=0.0)
+    rise[..., 0] = 0.0
+    below = np.concatenate([np.zeros_like(mass[..., :1]), mass[..., :-1]], axis=-1)
+    drop = np.cumsum(np.where(bought, below * rise, 0.0), axis=-1)
+    some = any_arm(bought)
+    last = ((bought & (drop < t)).sum(axis=-1) - 1).clip(0)[..., None]
+    highest, spent, share = (np.take_along_axis(array, last, axis=-1) for array in (ranked, drop, mass))
+    highest = np.where(some[..., None], highest, 1.0)
+    surplus = (t - spent) / np.where(share > 0, share, 1.0)
+    kept = earning & (price <= highest)
+    ratio = np.where(kept, highest - np.where(kept, price, 0.0) + surplus, 0.0) / t
+    return _still_or(bandit, moments, _solution(log(ratio), 1 / (highest + surplus)[..., 0], solved=some))
 
 
 def trust_region(bandit: Bandit, moments: Moments, *, delta: float) -> Solution:

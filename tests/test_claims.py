@@ -29,7 +29,9 @@ def failed(claims: list[Claim], **options) -> set[str]:
 @pytest.mark.parametrize("name", CLAIMS)
 def test_every_claim_comes_out_as_stated(name):
     claim = CLAIMS[name]
-    options: dict[str, Any] = {"instances": 20, "examples": 1} if name in SLOW else QUICK
+    # One example: the search draws constants that hypothesis finds in whatever modules are loaded, so longer searches
+    # differ between test orders. They belong to `make verify`, where the modules are always the same.
+    options: dict[str, Any] = {"instances": 20 if name in SLOW else 60, "examples": 1}
     (outcome,) = verify([replace(claim, proof=None)], **options)
     assert outcome.error == ""
     assert outcome.ok, f"{outcome.verdict}: {outcome.worst:.2e} > {claim.tolerance:.0e} at {outcome.counterexample}"
