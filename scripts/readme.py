@@ -115,7 +115,7 @@ def quoted(command: str, text: str) -> str:
 
 def excerpt(command: list[str], head: int = 14, tail: int = 24) -> str:
     """A long command's first and last lines, as a Markdown block."""
-    lines = run(command, ROOT).rstrip().splitlines()
+    lines = run(command, ROOT).replace(str(ROOT), ".").rstrip().splitlines()
     shown = lines if len(lines) <= head + tail else [*lines[:head], "...", *lines[-tail:]]
     return block("\n".join([f"$ {' '.join(command)}", *shown]))
 
