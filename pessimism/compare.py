@@ -11,7 +11,7 @@ import numpy as np
 from .algorithm import Algorithm
 from .bandit import Bandit
 from .divergences import chi_squared, entropy, kl, reverse_kl
-from .simplex import expectation, log_expectation_exp
+from .simplex import expectation, log_expectation_exp, plain
 from .targets import Target, induced_target, nominal_target
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def compare(bandit: Bandit, algorithm: Algorithm) -> Comparison:
     """
     induced = induced_target(bandit, algorithm)
     nominal = nominal_target(bandit, algorithm)
-    distance = _plain(np.abs(induced.policy - nominal.policy).sum(axis=-1) / 2)
+    distance = plain(np.abs(induced.policy - nominal.policy).sum(axis=-1) / 2)
     comparison = Comparison(
         bandit,
         algorithm,
@@ -158,7 +158,7 @@ def measure(bandit: Bandit, policy: np.ndarray, log_policy: np.ndarray) -> Metri
             "max_ratio": np.exp(log_ratio.max(axis=-1)) + outside,
             "effective_temperature": effective_temperature(bandit, distance),
         }
-    return Metrics(**{name: _plain(value) for name, value in values.items()})
+    return Metrics(**{name: plain(value) for name, value in values.items()})
 
 
 def effective_temperature(bandit: Bandit, divergence: np.ndarray) -> np.ndarray:
@@ -200,8 +200,4 @@ def effective_temperature(bandit: Bandit, divergence: np.ndarray) -> np.ndarray:
 
 def _difference(nominal: Any, induced: Any) -> Any:
     with np.errstate(invalid="ignore"):
-        return _plain(np.where(np.equal(nominal, induced), 0.0, np.subtract(nominal, induced)))
-
-
-def _plain(values: Any) -> Any:
-    return values.item() if np.ndim(values) == 0 and hasattr(values, "item") else values
+        return plain(np.where(np.equal(nominal, induced), 0.0, np.subtract(nominal, induced)))

@@ -93,6 +93,11 @@ def log_expectation_exp(weights: np.ndarray, exponents: np.ndarray) -> np.ndarra
     return np.where(small, centred, shifted)
 
 
+def plain(values: Any) -> Any:
+    """A 0-d array or numpy scalar as a Python value; anything else as it is."""
+    return values.item() if np.ndim(values) == 0 and hasattr(values, "item") else values
+
+
 def any_arm(mask: np.ndarray) -> np.ndarray:
     """Whether any arm of each row is true: (..., K) -> (...)."""
     return np.asarray(mask.any(axis=-1))

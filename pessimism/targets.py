@@ -15,7 +15,7 @@ from .baselines import Moments
 from .closed_forms import Solution, greedy
 from .fixed_point import FixedPoint, solve_fixed_point
 from .flow import Flow, softmax_flow
-from .simplex import expectation, log, log_expectation_exp
+from .simplex import expectation, log, log_expectation_exp, plain
 from .stationary import regression_minima
 
 SAME_BASIN = 0.05
@@ -230,12 +230,12 @@ def _assemble(
         policy=policy,
         log_policy=log_policy,
         log_ratio=found.log_ratio,
-        normalizer=_plain(found.normalizer),
-        regime=None if found.regime is None else _plain(found.regime),
-        unique=_plain(found.unique),
+        normalizer=plain(found.normalizer),
+        regime=None if found.regime is None else plain(found.regime),
+        unique=plain(found.unique),
         support=support,
-        method=_plain(method),
-        kind=_plain(kind),
+        method=plain(method),
+        kind=plain(kind),
     )
 
 
@@ -388,8 +388,3 @@ def _rows(bandit: Bandit, keep: np.ndarray) -> Bandit:
     arms = bandit.arms
     reference = None if bandit.reference is None else bandit.reference.reshape(-1, arms)[keep]
     return Bandit(bandit.behavior.reshape(-1, arms)[keep], bandit.reward.reshape(-1, arms)[keep], reference)
-
-
-def _plain(values: np.ndarray) -> Any:
-    """A 0-d array as a Python value; any other array as it is."""
-    return values.item() if np.ndim(values) == 0 else values

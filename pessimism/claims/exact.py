@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from .claim import Case
 
 DIGITS = 50
@@ -92,8 +90,3 @@ def margin() -> Any:
     import mpmath as mp
 
     return mp.mpf(10) ** -30
-
-
-def is_one_instance(case: Case) -> bool:
-    """Whether a case holds one instance with a behavior policy positive everywhere."""
-    return case.size == 1 and bool(np.all(case.bandit.behavior > 0))
