@@ -98,6 +98,10 @@ def verify(
         list[str] | None,
         typer.Option(metavar="ID", help="Only this claim; a pattern such as 'regimes.*' takes several. Repeatable."),
     ] = None,
+    claims: Annotated[
+        list[str] | None,
+        typer.Option(metavar="MODULE:NAME", help="Check these claims too: a tuple of Claim objects. Repeatable."),
+    ] = None,
     algorithm: Annotated[
         str | None,
         typer.Option(metavar="MODULE:NAME", help="Check an objective of your own instead of the catalogue's."),
@@ -115,18 +119,20 @@ def verify(
     objective = None if algorithm is None else load_object(algorithm, Algorithm)
     from .claims import verify as run_claims
 
-    claims = _chosen_claims(claim)
+    places = claims or []
+    chosen = _chosen_claims(claim, places)
     start = time.perf_counter()
     with _progress() as progress:
         outcomes = _in_code_of(
             algorithm,
             lambda: run_claims(
-                claims,
+                chosen,
                 seed,
                 extra_bandits=bandits,
                 algorithm=objective,
                 progress=progress,
                 workers=os.cpu_count() or 1,
+                places=places,
             ),
         )
     seconds = time.perf_counter() - start
@@ -245,15 +251,14 @@ def _complain(message: str) -> int:
 # --- what the options name ------------------------------------------------------------------------------------------
 
 
-def _chosen_claims(patterns: list[str] | None) -> list[Claim] | None:
-    from .claims import CLAIMS
+def _chosen_claims(patterns: list[str] | None, places: list[str]) -> list[Claim]:
+    from .claims import known_claims
 
-    if not patterns:
-        return None
-    for pattern in patterns:
-        if not fnmatch.filter(CLAIMS, pattern):
-            raise ValueError(f"unknown claim {pattern!r}; known claims: {', '.join(CLAIMS)}")
-    return [claim for name, claim in CLAIMS.items() if any(fnmatch.fnmatchcase(name, p) for p in patterns)]
+    known = known_claims(places)
+    for pattern in patterns or ():
+        if not fnmatch.filter(known, pattern):
+            raise ValueError(f"unknown claim {pattern!r}; known claims: {', '.join(known)}")
+    return [claim for name, claim in known.items() if any(fnmatch.fnmatchcase(name, p) for p in patterns or ["*"])]
 
 
 def _chosen_algorithm(name: str, settings: list[str]) -> Algorithm:

@@ -1,6 +1,7 @@
 """The claims hold at small size, and the verifier itself is tested: it fails where the package is made wrong."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 import pessimism as ps
 from pessimism import baselines, closed_forms, targets
-from pessimism.claims import CLAIMS, Case, Claim, verify
+from pessimism.claims import CLAIMS, Case, Claim, known_claims, verify
 from pessimism.claims import families as instance_families
 from pessimism.claims.claim import NOT_APPLICABLE
 from pessimism.claims.falsify import falsify
@@ -202,6 +203,17 @@ def test_a_check_that_raises_fails_and_the_rest_goes_on():
     assert second.ok
 
 
+def test_a_refuted_claim_whose_check_raises_is_not_refuted():
+    def check(case: Case) -> np.ndarray:
+        if case.size == 1:  # the counterexample alone
+            raise ZeroDivisionError("on purpose")
+        return np.ones(case.size)
+
+    search = partial(iter, [Case("two", ps.Bandit([[0.5, 0.5]] * 2, [[0.0, 1.0]] * 2), 1.0)])
+    (outcome,) = verify([claim_of(check, refuted=True, search=search)], instances=20)
+    assert (outcome.verdict, outcome.error) == ("NOT REFUTED", "ZeroDivisionError: on purpose")
+
+
 def test_a_claim_tried_on_nothing_fails():
     (outcome,) = verify([claim_of(lambda case: np.full(case.size, NOT_APPLICABLE))], instances=20, examples=2)
     assert (outcome.verdict, outcome.instances) == ("FAILS", 0)
@@ -276,6 +288,57 @@ def test_processes_give_the_same_outcomes():
     ]
     assert str(many[2].counterexample) == str(one[2].counterexample)
     assert seen[-1] == (3, 3, "")
+
+
+MORE = """
+from dataclasses import replace
+from pessimism.claims import CLAIMS
+
+mine = (replace(CLAIMS["awr.target"], id="my.claim"),)
+same = (CLAIMS["awr.target"],)
+other = ("my.claim",)
+single = CLAIMS["awr.target"]
+
+def made():
+    return [replace(CLAIMS["awr.target"], id="my.claim")]
+"""
+
+
+@pytest.fixture
+def more(tmp_path, monkeypatch):
+    """A module of claims, of a name that no other test has: what was loaded from a place is kept."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    name = f"more_{tmp_path.name}"
+    (tmp_path / f"{name}.py").write_text(MORE)
+    return name
+
+
+@pytest.mark.parametrize("attribute", ["mine", "made"])
+def test_claims_of_other_places_join_in_worker_processes_too(more, attribute):
+    place = f"{more}:{attribute}"
+    known = known_claims([place])
+    assert known.keys() - CLAIMS.keys() == {"my.claim"}
+    assert known_claims([place])["my.claim"] is known["my.claim"]
+    outcomes = verify([known["my.claim"], known["awr.target"]], workers=2, places=[place], **QUICK)
+    assert [(outcome.claim.id, outcome.verdict) for outcome in outcomes] == [
+        ("my.claim", "holds"),
+        ("awr.target", "holds"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("attribute", "message"),
+    [
+        ("same", "there is a claim 'awr.target' already"),
+        ("other", r"other\[0\] is of type str; it must be of type Claim"),
+        ("single", "is of type Claim; it must be of type Sequence"),
+        ("none", "has no 'none'"),
+    ],
+)
+def test_places_without_claims_are_told_of(more, attribute, message):
+    with pytest.raises(ValueError, match=f"{more}:{attribute}.*{message}|{more}:{message}"):
+        known_claims([f"{more}:{attribute}"])
 
 
 def test_progress_counts_to_the_end():

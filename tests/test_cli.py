@@ -25,7 +25,11 @@ BANDIT = ps.Bandit([0.5, 0.3, 0.2], [0, 0, 1])
 
 MODULE = """
 import time
+from dataclasses import replace
 import pessimism as ps
+from pessimism.claims import CLAIMS
+
+claims = [replace(CLAIMS["awr.target"], id="my.claim")]
 
 def cubic(power=3.0, baseline=0.0):
     return ps.Algorithm(lambda l, a: a - 0.5 * l**power, baseline=baseline, name="cubic")
@@ -227,13 +231,16 @@ BAD = {
     ("compare", "oapl", "--bandit", "mine:cubic"): "returns an object of type Algorithm; it must be of type Bandit",
     ("compare", "mine:world", *INLINE): "is of type Bandit; it must be of type Algorithm",
     ("compare", "mine:finished", "power=1", *INLINE): "finished Algorithm; it takes no power",
-    ("compare", "mine:broken", *INLINE): "NameError: name 'undefined_name' is not defined (mine.py, line 10)",
+    ("compare", "mine:broken", *INLINE): "NameError: name 'undefined_name' is not defined (mine.py, line 14)",
     ("compare", "mine:none", *INLINE): "module 'mine' has no 'none'",
     ("compare", "oapl", *INLINE, "--plot", "x.bmp"): "the suffix is '.bmp'; it must be one of .png, .pdf, .svg",
     ("compare", "oapl", *INLINE, "--plot", "none/x.png"): "there is no folder 'none'",
     ("compare", "oapl", *INLINE, "--json", "none/x.json"): "there is no folder 'none'",
     ("compare", "awr", *INLINE, "--reference", "1,0,0"): "reference[1] is 0 where behavior is positive",
     ("verify", "--claim", "none"): "unknown claim 'none'; known claims: ",
+    ("verify", "--claims", "none.claims:CLAIMS"): "none.claims:CLAIMS: no module 'none' in the current directory",
+    ("verify", "--claims", "mine:world"): "mine:world is of type Bandit; it must be of type Sequence",
+    ("verify", "--claims", "mine"): "'mine' is not of the form module:name",
     ("verify", "--seed", "-1"): "--seed",
     ("verify", "--seed", "one"): "--seed",
     ("verify", "--bandit", "x.npz"): "x.npz: No such file",
@@ -315,13 +322,15 @@ def test_verify_hands_on_what_it_was_given(folder, run, monkeypatch):
 
     monkeypatch.setattr("pessimism.claims.verify", record)
     given = ["--seed", "7", "--bandit", "mine:world", "--algorithm", "mine:cubic", "--claim", "regimes.*"]
-    run("verify", *given, "--claim", "cql.fixed_point")
+    given += ["--claims", "mine:claims"]
+    run("verify", *given, "--claim", "cql.fixed_point", "--claim", "my.*")
     ((claims, seed, options),) = calls
-    chosen = {name for name in CLAIMS if name.startswith("regimes.")} | {"cql.fixed_point"}
+    chosen = {name for name in CLAIMS if name.startswith("regimes.")} | {"cql.fixed_point", "my.claim"}
     assert {claim.id for claim in claims} == chosen
     assert seed == 7
     assert [bandit.reward.tolist() for bandit in options["extra_bandits"]] == [[0, 0, 1]]
     assert options["algorithm"].name == "cubic"
+    assert options["places"] == ["mine:claims"]
 
 
 # --- parts ----------------------------------------------------------------------------------------------------------

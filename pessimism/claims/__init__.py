@@ -6,6 +6,6 @@
 """
 
 from .claim import Case, Claim, Outcome
-from .runner import CLAIMS, verify
+from .runner import CLAIMS, known_claims, verify
 
-__all__ = ["CLAIMS", "Case", "Claim", "Outcome", "verify"]
+__all__ = ["CLAIMS", "Case", "Claim", "Outcome", "known_claims", "verify"]

@@ -7,11 +7,13 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import fields, replace
+from functools import cache
 from multiprocessing import get_context
 from typing import Any
 
 from ..algorithm import Algorithm
 from ..bandit import Bandit
+from ..objects import load_object
 from . import counterfactual, generic, groups, negative, others, refuted, regression, sequences, values
 from .claim import FAILS, HOLDS, NOT_REFUTED, REFUTED, Case, Claim, Outcome, Tally
 from .falsify import falsify
@@ -50,6 +52,38 @@ CLAIMS = _all_claims()
 """Every claim of the package by id."""
 
 
+def known_claims(places: Sequence[str] = ()) -> dict[str, Claim]:
+    """The package's claims by id, and those at each ``module:name``: a tuple or list of Claim objects.
+
+    Raises:
+        ValueError: no such module or name, something there that is no claim, or an id that is taken.
+
+    >>> len(known_claims()) == len(CLAIMS)
+    True
+    >>> known_claims(["math:pi"])
+    Traceback (most recent call last):
+    ...
+    ValueError: math:pi is of type float; it must be of type Sequence, or a function that returns one
+    """
+    table = dict(CLAIMS)
+    for place in places:
+        for claim in _claims_at(place):
+            if claim.id in table:
+                raise ValueError(f"{place}: there is a claim {claim.id!r} already")
+            table[claim.id] = claim
+    return table
+
+
+@cache
+def _claims_at(place: str) -> tuple[Claim, ...]:
+    """Loaded once, so that a function that returns claims is known by the same ones every time."""
+    found = tuple(load_object(place, Sequence))
+    for index, claim in enumerate(found):
+        if not isinstance(claim, Claim):
+            raise ValueError(f"{place}[{index}] is of type {type(claim).__name__}; it must be of type Claim")
+    return found
+
+
 def verify(
     claims: Iterable[Claim] | None = None,
     seed: int = 0,
@@ -60,11 +94,12 @@ def verify(
     instances: int = INSTANCES,
     examples: int = EXAMPLES,
     workers: int = 1,
+    places: Sequence[str] = (),
 ) -> list[Outcome]:
     """Try claims on their instances, search for counterexamples, and prove what has a proof.
 
     Args:
-        claims: which; all of :data:`CLAIMS` if None. Any Claim objects will do, a caller's own among them.
+        claims: which; all known ones if None. Any Claim objects will do, a caller's own among them.
         seed: of instances and search; the same seed gives the same verdicts and residuals.
         extra_bandits: bandits to try besides, at several temperatures relative to their range of rewards.
         algorithm: a user's own objective: the generic claims (``objective.*``) are then about it, and only they are
@@ -72,27 +107,29 @@ def verify(
         progress: called with (claims done, claims in all, id of the next or "").
         instances: at least so many per claim, where its hypotheses allow.
         examples: draws of the falsification search per claim.
-        workers: processes to share the package's own claims among. More than one starts fresh interpreters, which
-            import the caller's main module: guard a script with ``if __name__ == "__main__"``.
+        workers: processes to share the known claims among; others are tried in this one. More than one starts fresh
+            interpreters, which import the caller's main module: guard a script with ``if __name__ == "__main__"``.
+        places: where there are more claims than the package's own, see :func:`known_claims`.
 
     Returns:
         One Outcome per claim, in order. A check that raises is an outcome that fails, with what was raised.
 
     Raises:
-        ValueError: an algorithm is given and none of the claims is a generic one.
+        ValueError: an algorithm is given and none of the claims is a generic one; see also :func:`known_claims`.
 
     >>> from pessimism.claims import CLAIMS
     >>> [outcome] = verify([CLAIMS["regression.normalizer"]], instances=50, examples=5)
     >>> outcome.verdict, outcome.proof
     ('holds', True)
     """
-    chosen = list(CLAIMS.values()) if claims is None else list(claims)
+    known = known_claims(places)
+    chosen = list(known.values()) if claims is None else list(claims)
     if algorithm is not None:
         chosen = _about(algorithm, chosen)
     settings = (seed, tuple(extra_bandits), instances, examples)
     report = progress or (lambda done, total, name: None)
     if workers > 1 and len(chosen) > 1 and algorithm is None:
-        return _in_processes(chosen, settings, report, workers)
+        return _in_processes(chosen, known, tuple(places), settings, report, workers)
     outcomes = []
     for index, claim in enumerate(chosen):
         report(index, len(chosen), claim.id)
@@ -104,14 +141,21 @@ def verify(
 Settings = tuple[int, tuple[Bandit, ...], int, int]
 
 
-def _in_processes(claims: list[Claim], settings: Settings, report: Progress, workers: int) -> list[Outcome]:
-    """Outcomes in order; claims travel by id, so that a caller's own are checked in this process."""
+def _in_processes(
+    claims: list[Claim],
+    known: dict[str, Claim],
+    places: tuple[str, ...],
+    settings: Settings,
+    report: Progress,
+    workers: int,
+) -> list[Outcome]:
+    """Outcomes in order; claims travel by id, so that those of no known place are checked in this process."""
     done = 0
     outcomes: dict[int, Outcome] = {}
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        ours = [index for index, claim in enumerate(claims) if CLAIMS.get(claim.id) is claim]
+        ours = [index for index, claim in enumerate(claims) if known.get(claim.id) is claim]
         ours.sort(key=lambda index: claims[index].effort)  # slow checks first: they would be waited for at the end
-        waiting = {pool.submit(_check_by_id, claims[index].id, settings): index for index in ours}
+        waiting = {pool.submit(_check_by_id, claims[index].id, places, settings): index for index in ours}
         for index in set(range(len(claims))) - set(ours):
             outcomes[index] = check_claim(claims[index], *settings)
             done += 1
@@ -123,9 +167,9 @@ def _in_processes(claims: list[Claim], settings: Settings, report: Progress, wor
     return [outcomes[index] for index in range(len(claims))]
 
 
-def _check_by_id(identifier: str, settings: Settings) -> tuple[Any, ...]:
+def _check_by_id(identifier: str, places: tuple[str, ...], settings: Settings) -> tuple[Any, ...]:
     """An outcome's fields but the claim, whose functions do not travel between processes."""
-    outcome = check_claim(CLAIMS[identifier], *settings)
+    outcome = check_claim(known_claims(places)[identifier], *settings)
     return tuple(getattr(outcome, field.name) for field in fields(outcome) if field.name != "claim")
 
 
@@ -143,9 +187,11 @@ def check_claim(claim: Claim, seed: int, bandits: Sequence[Bandit], instances: i
     extra = [user_family(index, bandit) for index, bandit in enumerate(bandits)]
     tally, error, proof = Tally(), "", None
     counterexample: Case | None = None
+    violation = math.nan
     try:
         if claim.refuted:
             counterexample = _smallest(claim, tally)
+            violation = math.nan if counterexample is None else float(claim.violations(counterexample)[0])
         _try(claim, seed, extra, instances, tally)
         if claim.falsify and not claim.refuted:
             found = falsify(claim, seed, max(1, round(claim.effort * examples)))
@@ -156,8 +202,7 @@ def check_claim(claim: Claim, seed: int, bandits: Sequence[Bandit], instances: i
     seconds = time.perf_counter() - start
     if claim.refuted:
         verdict = REFUTED if counterexample is not None and not error else NOT_REFUTED
-        worst = math.nan if counterexample is None else float(claim.violations(counterexample)[0])
-        return Outcome(claim, verdict, worst, tally.instances, seconds, counterexample, proof, error)
+        return Outcome(claim, verdict, violation, tally.instances, seconds, counterexample, proof, error)
     fails = bool(error) or tally.exceeds(claim.tolerance) or tally.instances == 0
     worst = math.nan if tally.instances == 0 else tally.worst
     shown = tally.case if tally.exceeds(claim.tolerance) else None

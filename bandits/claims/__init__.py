@@ -1,0 +1,16 @@
+"""Claims about learning dynamics, for ``pessimism verify --claims bandits.claims:CLAIMS``."""
+
+from pessimism.claims import Claim
+
+from . import collapse, completions, groups, lagged, leakage, recursion, refuted
+
+CLAIMS: tuple[Claim, ...] = (
+    *groups.CLAIMS,
+    *lagged.CLAIMS,
+    *recursion.CLAIMS,
+    *collapse.CLAIMS,
+    *completions.CLAIMS,
+    *leakage.CLAIMS,
+    *refuted.CLAIMS,
+)
+"""What `pessimism verify` checks besides the package's own claims."""

@@ -1,0 +1,206 @@
+"""Claims about sampled groups: what an update does on average over every group that can be drawn, by enumeration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import combinations_with_replacement
+
+import numpy as np
+from scipy.special import gammaln, xlogy
+
+import pessimism as ps
+from pessimism import baselines
+from pessimism.baselines import Baseline
+from pessimism.claims.claim import Case, Claim
+from pessimism.claims.families import SMALL
+from pessimism.claims.regression import HERE
+from pessimism.claims.support import combined, over_arms, regression, share, size
+
+from ..groups import count_advantage, works_by_weights
+from ..simulate import logit_gradient
+from . import proofs
+from .support import Array, finite_log, group_batch, log_of, playable, population_update, some_policy
+
+# Averages over at most a few hundred groups of updates that are sums of correctly rounded terms.
+AVERAGED = 1e-12
+SIZES = (2, 3)
+
+
+def all_groups(arms: int, samples: int) -> Array:
+    """Every outcome of ``samples`` draws as counts (M, K)."""
+    drawn = np.array(list(combinations_with_replacement(range(arms), samples)))
+    return (drawn[:, :, None] == np.arange(arms)).sum(axis=1)
+
+
+def group_probability(behavior: Array, counts: Array) -> Array:
+    """Multinomial probability of each group (M, K) under each behavior policy (n, K): (n, M)."""
+    orders = gammaln(counts.sum(axis=-1) + 1) - gammaln(counts + 1).sum(axis=-1)
+    return np.exp(orders + xlogy(counts, behavior[:, None, :]).sum(axis=-1))
+
+
+def expected_update(bandit: ps.Bandit, algorithm: ps.Algorithm, policy: Array, samples: int) -> Array:
+    """The update on a group of ``samples`` in the logits (n, K), averaged over all groups."""
+    counts = all_groups(bandit.arms, samples)
+    shape = (len(bandit.behavior), *counts.shape)
+
+    def rows(array: Array) -> Array:
+        return np.broadcast_to(array, shape).reshape(-1, bandit.arms)
+
+    by_weights = works_by_weights(algorithm.baseline)
+    advantage = count_advantage(algorithm.baseline, bandit.reward[:, None], np.broadcast_to(counts, shape), by_weights)
+    anchor, behavior = rows(finite_log(bandit.behavior)[:, None]), rows(bandit.behavior[:, None])
+    batch = group_batch(algorithm, rows(counts / samples), advantage.reshape(-1, bandit.arms), anchor, behavior)
+    updates = logit_gradient(algorithm, batch, rows(log_of(policy)[:, None]), rows(policy[:, None]))
+    return (group_probability(bandit.behavior, counts)[..., None] * updates.reshape(shape)).sum(axis=1)
+
+
+def _apart(
+    case: Case,
+    sampled: ps.Algorithm,
+    exact: ps.Algorithm | Callable[[int], ps.Algorithm],
+    factor: Callable[[int], float],
+) -> Array:
+    """How far averages over groups of G are from ``factor(G)`` times the update of the population, in rewards."""
+    policy, found = some_policy(case), []
+    log_ratio = finite_log(policy) - finite_log(case.bandit.behavior)
+    scale = 1 + case.beta * (1 + size(log_ratio, case.bandit.behavior > 0))
+    for samples in SIZES:
+        expected = expected_update(case.bandit, sampled, policy, samples)
+        chosen = exact if isinstance(exact, ps.Algorithm) else exact(samples)
+        wanted = factor(samples) * population_update(case.bandit, chosen, policy)
+        found.append(over_arms(share(expected - wanted, scale), case.bandit.behavior > 0))
+    return combined(*found)
+
+
+def _shrunk(samples: int) -> float:
+    return 1 - 1 / samples
+
+
+def independent_baseline(case: Case) -> Array:
+    """With a baseline that does not look at the group, groups average to the population's update, at any policy."""
+    case = playable(case)
+    made = [ps.algorithm(name, baseline=-0.4) for name in ("reinforce", "topr", "cispo")]
+    made += [ps.algorithm(name, beta=case.beta, baseline=-0.4) for name in ("dro", "is_regression", "awr")]
+    return combined(*(_apart(case, chosen, chosen, lambda samples: 1.0) for chosen in made))
+
+
+def group_mean(case: Case) -> Array:
+    """The group mean gives (1 - 1/G) times REINFORCE's update; of a regression, the one at temperature beta G/(G-1)."""
+    case = playable(case)
+    reinforce = ps.algorithm("reinforce")
+    found = [_apart(case, reinforce, reinforce, _shrunk)]
+    for baseline in (lambda beta: baselines.mean(), lambda beta: baselines.shifted_mean(-beta)):
+        found.append(_apart(case, *_cold_and_warm(case.beta, baseline), _shrunk))
+    return combined(*found)
+
+
+def _cold_and_warm(
+    beta: float, baseline: Callable[[float], Baseline]
+) -> tuple[ps.Algorithm, Callable[[int], ps.Algorithm]]:
+    """A regression with a baseline that depends on its temperature, and the same at beta G/(G - 1) by G."""
+
+    def at(temperature: float) -> ps.Algorithm:
+        return regression(temperature, baseline(temperature))
+
+    return at(beta), lambda samples: at(beta / _shrunk(samples))
+
+
+def leave_one_out(case: Case) -> Array:
+    """A leave-one-out mean is unbiased: groups average to the update with the mean E r, at any policy."""
+    case = playable(case)
+    made = (ps.algorithm("rloo"), ps.algorithm("pmd_mean", tau=case.beta))
+    return combined(*(_apart(case, chosen, chosen, lambda samples: 1.0) for chosen in made))
+
+
+def centered_twins(case: Case) -> Array:
+    """Pairwise and centered regression on groups: (1 - 1/G) times the population's update, the temperature as it is."""
+    case = playable(case)
+    made = [ps.algorithm(name, beta=case.beta) for name in ("pairwise_regression", "centered_regression")]
+    return combined(*(_apart(case, chosen, chosen, _shrunk) for chosen in made))
+
+
+def soft_value_exponential(case: Case) -> Array:
+    """E exp((V-hat - V*)/beta) = 1 over groups, so that where rewards differ V* is above some V-hat, below others."""
+    bandit, seen, found = case.bandit, case.bandit.behavior > 0, []
+    rule = baselines.log_mean_exp(case.beta)
+    exact = ps.algorithm("dro", beta=case.beta, baseline=rule).advantage(bandit.reward, bandit.behavior)
+    for samples in SIZES:
+        counts = all_groups(bandit.arms, samples)
+        shape = (case.size, *counts.shape)
+        groups = np.broadcast_to(counts, shape)
+        advantage = count_advantage(rule, bandit.reward[:, None], groups, works_by_weights(rule))
+        # Any arm of the group tells V-hat - V*: the difference of its two advantages.
+        gap = np.where(groups > 0, exact[:, None] - advantage, -np.inf).max(axis=-1) / case.beta
+        weights = group_probability(bandit.behavior, counts)
+        scale = 1 + size(bandit.reward, seen)[:, 0] / case.beta
+        raised = np.where(weights > 0, weights * np.exp(np.where(weights > 0, gap, 0.0)), 0.0)
+        found.append(share(raised.sum(axis=-1) - 1, scale))
+        both = (np.where(weights > 0, gap, -np.inf).max(axis=-1) > 0) & (
+            np.where(weights > 0, gap, np.inf).min(axis=-1) < 0
+        )
+        spread = size(exact, seen)[:, 0] / case.beta
+        found.append(np.where(both | (spread < 1e-9 * scale), 0.0, 1.0))
+    return combined(*found)
+
+
+def soft_value_target(case: Case) -> Array:
+    """With V-hat from groups of two the average update vanishes at the population's target, which is false."""
+    chosen = ps.algorithm("oapl.single_beta", beta=case.beta)
+    target = ps.induced_target(case.bandit, chosen).policy
+    moving = expected_update(case.bandit, chosen, target / target.sum(axis=-1, keepdims=True), 2)
+    return np.abs(moving).max(axis=-1) / case.beta
+
+
+CLAIMS = (
+    Claim(
+        "updates.independent_baseline",
+        "With a baseline that does not look at the group, groups average to the population's update, at any policy.",
+        HERE,
+        SMALL,
+        independent_baseline,
+        AVERAGED,
+        effort=0.05,
+    ),
+    Claim(
+        "updates.group_mean",
+        "A group mean gives on average (1 - 1/G) times the population's update at temperature beta G/(G - 1).",
+        HERE,
+        SMALL,
+        group_mean,
+        AVERAGED,
+        proof=proofs.group_mean,
+        proves="two arms, any G",
+        effort=0.05,
+    ),
+    Claim(
+        "updates.leave_one_out",
+        "A leave-one-out mean gives on average the population's update with the mean E r, at any policy.",
+        HERE,
+        SMALL,
+        leave_one_out,
+        AVERAGED,
+        proof=proofs.leave_one_out,
+        proves="two arms",
+        effort=0.05,
+    ),
+    Claim(
+        "updates.centered_twins",
+        "Pairwise and centered regression keep their temperature on groups: (1 - 1/G) times the population's update.",
+        HERE,
+        SMALL,
+        centered_twins,
+        AVERAGED,
+        effort=0.05,
+    ),
+    Claim(
+        "updates.soft_value",
+        "E exp((V-hat - V*)/beta) = 1 over groups: with the exact V* as baseline groups fall into both regimes.",
+        HERE,
+        SMALL,
+        soft_value_exponential,
+        AVERAGED,
+        proof=proofs.soft_value_exponential,
+        proves="the identity, for two arms and groups of three",
+        effort=0.2,
+    ),
+)

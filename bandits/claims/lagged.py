@@ -1,0 +1,268 @@
+"""Claims about simulated lagged learning with exact gradients: first steps, where windows end, what lag does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+import pessimism as ps
+from pessimism.claims.claim import NOT_APPLICABLE, Case, Claim
+from pessimism.claims.families import SMALL, Family
+from pessimism.claims.negative import critical_offset
+from pessimism.claims.regression import HERE
+from pessimism.claims.support import combined, pessimistic, regression, soft_value
+from pessimism.simplex import expectation
+
+from ..instances import rec_counterexample
+from ..recursion import ideal_recursion
+from . import proofs
+from .support import Array, distance, exact_window, finite_log, playable, tilted
+
+STEPS = 1e-12
+"""What is the same step by step: rounding of a softmax, some tens of times."""
+DECAYS = 20.0
+"""Steps are as many as shrink the slowest arm's error by e^-20, about 2e-9."""
+ENDED = 1e-7
+
+
+def _steps(rate: float) -> int:
+    return int(np.ceil(DECAYS / rate))
+
+
+def _slowest(*policies: Array) -> float:
+    """The smallest positive probability: at its rate the slowest arm moves."""
+    return min(float(np.where(policy > 0, policy, 1.0).min()) for policy in policies)
+
+
+# --- the first step, and lag one ------------------------------------------------------------------------------------
+
+
+def _ratio_free(case: Case) -> list[ps.Algorithm]:
+    beta = case.beta
+    return [
+        ps.algorithm("reinforce"),
+        *pessimistic(case),
+        regression(beta, soft_value(beta, 0.5 * beta)),
+        ps.algorithm("is_regression", beta=beta),
+        ps.algorithm("pairwise_regression", beta=beta),
+        ps.algorithm("centered_regression", beta=beta),
+    ]
+
+
+def first_step(case: Case) -> Array:
+    """One simulated step from mu: all regressions, their twins and REINFORCE arrive at the same policy."""
+    case = playable(case)
+    ends = [exact_window(case.bandit, chosen, 1, 0.7) for chosen in _ratio_free(case)]
+    return combined(*(distance(end, ends[0]) for end in ends[1:]))
+
+
+def lag_one(case: Case) -> Array:
+    """Synced at every step they all take REINFORCE's whole path, at any temperature and with any baseline."""
+    case = playable(case)
+    ends = [exact_window(case.bandit, chosen, 1, 0.7, windows=20) for chosen in _ratio_free(case)]
+    return combined(*(distance(end, ends[0]) for end in ends[1:]))
+
+
+def frozen_reinforce(case: Case) -> Array:
+    """n exact steps of rate h on frozen data take mean-baseline REINFORCE to mu exp(n h mu (r - E r))/Z."""
+    bandit, found = playable(case).bandit, []
+    centered = bandit.reward - expectation(bandit.behavior, bandit.reward)[:, None]
+    for steps, rate in ((1, 0.5), (7, 30.0), (40, 300.0)):
+        exact = tilted(bandit, steps * rate * bandit.behavior * centered)
+        end = exact_window(bandit, ps.algorithm("reinforce"), steps, rate)
+        found.append(distance(end, exact) / (1 + steps * rate))
+    return combined(*found)
+
+
+# --- where windows end ----------------------------------------------------------------------------------------------
+
+
+def windows_reach(case: Case) -> Array:
+    """Two long windows of exact steps end where two syncs of the ideal recursion do, for V <= V*."""
+    case = playable(case, low=1.0)
+    found = []
+    for chosen in pessimistic(case)[:3]:
+        ideal = ideal_recursion(case.bandit, chosen, 2)
+        first = ideal_recursion(case.bandit, chosen, 1).policy[0]
+        steps = _steps(_slowest(case.bandit.behavior, first))
+        found.append(distance(exact_window(case.bandit, chosen, steps, 1 / case.beta, windows=2), ideal.policy[0]))
+    return combined(*found)
+
+
+def twins_reach(case: Case) -> Array:
+    """Exact steps of the twins and of AWR end at mu exp(r/beta)/Z, with baselines below and above V*."""
+    case = playable(case, low=1.0)
+    beta, target = case.beta, tilted(case.bandit, case.bandit.reward / case.beta)
+    slowest, found = _slowest(case.bandit.behavior, target), []
+    for offset in (-1.0, 0.5):
+        baseline = soft_value(beta, offset * beta)
+        for name in ("is_regression", "pairwise_regression", "centered_regression"):
+            chosen = ps.algorithm(name, beta=beta, baseline=baseline)
+            found.append(distance(exact_window(case.bandit, chosen, _steps(slowest), 1 / beta), target))
+        # AWR's coefficient exp(A/beta) averages e^-offset: that is its rate.
+        awr = ps.algorithm("awr", beta=beta, cap=float("inf"), baseline=baseline)
+        found.append(distance(exact_window(case.bandit, awr, _steps(slowest), float(np.exp(offset))), target))
+    return combined(*found)
+
+
+def negative_within(case: Case) -> Array:
+    """From mu, exact steps end at the principal solution while V* < V < V* + d_c."""
+    case = playable(case, low=1.0)
+    at_boundary = regression(case.beta, soft_value(case.beta))
+    nominal = at_boundary.advantage(case.bandit.reward, case.bandit.behavior) / case.beta
+    nearest = float(critical_offset(case.bandit.behavior, nominal).min())  # of all instances, in units of beta
+    found = []
+    for fraction in (0.3, 0.8):
+        chosen = regression(case.beta, soft_value(case.beta, fraction * nearest * case.beta))
+        target = ps.induced_target(case.bandit, chosen)
+        # Next to d_c the solution loses its stability: rates shrink with 1 - |kappa| rho.
+        slack = 1 + (np.asarray(target.normalizer)[:, None] / case.beta * np.exp(target.log_ratio)).min()
+        steps = _steps(_slowest(case.bandit.behavior) * float(slack))
+        found.append(distance(exact_window(case.bandit, chosen, steps, 1 / case.beta), target.policy))
+    return combined(*found)
+
+
+def _beyond(case: Case, offset: float) -> tuple[ps.Algorithm, Array]:
+    """Regression with V = V* + offset beta, and where exact steps from mu end."""
+    chosen = regression(case.beta, soft_value(case.beta, offset * case.beta))
+    steps = _steps(_slowest(case.bandit.behavior) / 2)
+    return chosen, exact_window(case.bandit, chosen, steps, 0.5 / case.beta)
+
+
+def negative_ends(case: Case) -> Array:
+    """Far beyond V* exact steps from mu end at a listed local minimum, with one arm on the second branch."""
+    case = playable(case)
+    found = np.zeros(case.size)
+    for offset in (2.5, 5.0):
+        chosen, end = _beyond(case, offset)
+        bandit, seen = case.bandit, case.bandit.behavior > 0
+        x = np.where(seen, finite_log(end) - finite_log(bandit.behavior), 0.0)
+        kappa = expectation(bandit.behavior, chosen.advantage(bandit.reward, bandit.behavior) / case.beta - x)[:, None]
+        one = ((-kappa * np.exp(x) > 1) & seen).sum(axis=-1) == 1
+        varied = np.ptp(np.where(seen, bandit.reward, 0.0), axis=-1) > 0
+        found = np.maximum(found, np.where(one | ~varied, 0.0, 1.0))
+        for row in range(0, case.size, max(1, case.size // 12)):
+            if varied[row]:
+                points = ps.stationary_points(ps.Bandit(bandit.behavior[row], bandit.reward[row]), chosen)
+                nearest = min(float(distance(point.policy, end[row])) for point in points)
+                found[row] = max(found[row], nearest)
+    return np.where((case.bandit.behavior > 0).sum(axis=-1) > 1, found, NOT_APPLICABLE)
+
+
+def negative_best_arm(case: Case) -> Array:
+    """Beyond V* exact steps from mu end with most mass on an arm of highest reward, which is false."""
+    bandit = case.bandit
+    _, end = _beyond(case, 4.0)
+    best = bandit.reward == bandit.reward.max(axis=-1, keepdims=True)
+    return np.where(best, 0.0, end).max(axis=-1) - np.where(best, end, 0.0).sum(axis=-1)
+
+
+def negative_global(case: Case) -> Array:
+    """Beyond V* exact steps from mu end at the minimum of lowest loss, which is false; the first rows of a case."""
+    found = np.full(case.size, NOT_APPLICABLE)
+    chosen, end = _beyond(case, 4.0)
+    for row in range(min(case.size, 12)):
+        best = ps.stationary_points(ps.Bandit(case.bandit.behavior[row], case.bandit.reward[row]), chosen)[0]
+        found[row] = distance(best.policy, end[row])
+    return found
+
+
+# --- REC's three arms -----------------------------------------------------------------------------------------------
+
+
+def _rec(generator: np.random.Generator, count: int) -> Iterator[Case]:
+    """REC's bandit with its arms permuted and its rewards moved and scaled a little."""
+    made = rec_counterexample()
+    order = generator.permuted(np.tile(np.arange(3), (count, 1)), axis=-1)
+    unit, shift = generator.uniform(0.5, 2, size=(count, 1)), generator.uniform(-1, 1, size=(count, 1))
+    reward = unit * (made.reward[order] + shift)
+    yield Case("REC's arms, in other units and orders", ps.Bandit(made.behavior[order], reward), 1.0)
+
+
+def rec_lag(case: Case) -> Array:
+    """On REC's three arms REINFORCE ends on the arm of 0.8 with frozen data, on the best one if synced every step."""
+    bandit, chosen = case.bandit, ps.algorithm("reinforce")
+    ranks = bandit.reward.argsort(axis=-1)
+    frozen = exact_window(bandit, chosen, 400, 5.0)
+    synced = exact_window(bandit, chosen, 1, 5.0, windows=400)
+    lost = [1 - np.take_along_axis(p, ranks[:, [r]], axis=-1)[:, 0] for p, r in ((frozen, 1), (synced, 2))]
+    return combined(*lost)
+
+
+CLAIMS = (
+    Claim(
+        "lag.first_step",
+        "One simulated step from mu is the same for REINFORCE, all log-ratio regressions and their twins.",
+        HERE,
+        SMALL,
+        first_step,
+        STEPS,
+        effort=0.1,
+    ),
+    Claim(
+        "lag.one",
+        "Synced at every step, all of them take REINFORCE's path: temperature and baseline act through lag alone.",
+        HERE,
+        SMALL,
+        lag_one,
+        STEPS,
+        effort=0.1,
+    ),
+    Claim(
+        "lag.frozen_reinforce",
+        "n steps of rate h on frozen data take mean-baseline REINFORCE to mu exp(n h mu (r - E r))/Z: to argmax mu A.",
+        HERE,
+        SMALL,
+        frozen_reinforce,
+        STEPS,
+        proof=proofs.frozen_reinforce,
+        proves="E A = 0 leaves the step mu A, which does not depend on pi; two arms",
+        effort=0.1,
+    ),
+    Claim(
+        "lag.windows",
+        "Long windows of exact steps end where the ideal recursion does, sync after sync, for V <= V*.",
+        HERE,
+        SMALL,
+        windows_reach,
+        ENDED,
+        falsify=False,
+    ),
+    Claim(
+        "lag.twins",
+        "Exact steps of importance-weighted, pairwise and centered regression and AWR end at the nominal target.",
+        HERE,
+        SMALL,
+        twins_reach,
+        ENDED,
+        falsify=False,
+    ),
+    Claim(
+        "lag.negative_within",
+        "From mu, exact steps end at the principal solution while V* < V < V* + d_c.",
+        HERE,
+        SMALL,
+        negative_within,
+        ENDED,
+        falsify=False,
+    ),
+    Claim(
+        "lag.negative_beyond",
+        "Well beyond V* + d_c exact steps from mu end at one of the listed local minima, one arm on the branch W_-1.",
+        HERE,
+        SMALL,
+        negative_ends,
+        ENDED,
+        falsify=False,
+    ),
+    Claim(
+        "lag.rec",
+        "On REC's three arms REINFORCE ends on the arm of 0.8 with frozen data, on the best one if synced every step.",
+        "bandit of arXiv 2509.24203; lag derived here",
+        (Family("REC", _rec),),
+        rec_lag,
+        0.01,  # of probability: synced steps approach a vertex like 1/t
+        falsify=False,
+    ),
+)

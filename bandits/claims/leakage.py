@@ -1,0 +1,142 @@
+"""Claims about arms that no sample of a group shows: the simplex does not bind those seen, and mass leaks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+import pessimism as ps
+from pessimism.claims.claim import Case, Claim
+from pessimism.claims.families import SMALL
+from pessimism.claims.regression import HERE
+from pessimism.claims.support import combined, over_arms, share
+
+from ..batches import Batch
+from ..settings import Settings
+from ..simulate import logit_gradient, simulate
+from . import proofs
+from .support import Array, finite_log, group_batch, log_of, playable
+
+UNSEEN = 5
+SHARE = 0.3  # of the behavior policy's mass, on the arms of the group
+ENDED = 1e-7
+EXACTLY = 1e-12
+
+
+@dataclass(frozen=True)
+class _Group:
+    """One group in a larger world: ``sampled`` (K,), its weights (n, K), 0 on the rest; rewards are relative to V."""
+
+    bandit: ps.Bandit
+    weights: Array
+    sampled: Array
+    beta: float
+
+    def batch(self, algorithm: ps.Algorithm) -> Batch:
+        """What an update on the group sees; rewards are advantages already."""
+        advantage = np.where(self.sampled, self.bandit.reward, 0.0)
+        behavior = self.bandit.behavior
+        return group_batch(algorithm, self.weights, advantage, finite_log(behavior), behavior)
+
+
+def _group(case: Case, claimed: float) -> _Group:
+    """The case's arms as sampled ones, five unsampled, V such that sum mu e^(A/beta) is ``claimed`` over the group."""
+    case = playable(case, low=1.0)
+    generator = np.random.default_rng(case.seed)
+    played = case.bandit.behavior > 0
+    counts = np.where(played, generator.integers(1, 3, size=played.shape), 0)
+    rest = generator.dirichlet(np.ones(UNSEEN), size=case.size)
+    reward = np.where(played, case.bandit.reward, 0.0) / case.beta
+    total = SHARE * (case.bandit.behavior * np.exp(reward)).sum(axis=-1, keepdims=True)
+    advantage = case.beta * (reward - np.log(total / claimed))
+    none = np.zeros((case.size, UNSEEN))
+    behavior = np.concatenate([SHARE * case.bandit.behavior, (1 - SHARE) * rest], axis=-1)
+    return _Group(
+        ps.Bandit(behavior / behavior.sum(axis=-1, keepdims=True), np.concatenate([advantage, none], axis=-1)),
+        np.concatenate([counts / counts.sum(axis=-1, keepdims=True), none], axis=-1),
+        np.concatenate([played, none > 0], axis=-1),
+        case.beta,
+    )
+
+
+def _frozen(group: _Group, algorithm: ps.Algorithm, steps: int, rate: float = 1.0) -> Array:
+    """Where steps of ``rate``/beta on the one group end, (n, K)."""
+    settings = Settings(lag=steps, learning_rate=rate / group.beta, targets=False)
+    return simulate(group.bandit, algorithm, settings, draw=lambda *_: group.batch(algorithm)).policy[0]
+
+
+def free_targets(case: Case) -> Array:
+    """While sum mu e^(A/beta) < 1 over the group, every sampled arm goes to rho = e^(A/beta), with any weights."""
+    found = []
+    for claimed in (0.2, 0.45):
+        group = _group(case, claimed)
+        # The curvature w beta of an arm is multiplied by its ratio, 1/4 to 4, where there is an importance weight.
+        for name, rate, steps in (("dro", 1.0, 400), ("is_regression", 0.4, 3000)):
+            end = _frozen(group, ps.algorithm(name, beta=group.beta, baseline=0.0), steps, rate)
+            wanted = group.bandit.behavior * np.exp(group.bandit.reward / group.beta)
+            found.append(over_arms(np.abs(end - wanted), group.sampled))
+            rest = np.where(group.weights > 0, 0.0, end).sum(axis=-1)
+            found.append(np.abs(rest - (1 - claimed)))
+    return combined(*found)
+
+
+def bound_targets(case: Case) -> Array:
+    """With sum mu e^(A/beta) > 1 the sampled arms take all: beta log(pi/mu) + lambda pi/w = A with lambda > 0."""
+    group = _group(case, 2.0)
+    chosen = ps.algorithm("dro", beta=group.beta, baseline=0.0)
+    anchored = ps.Bandit(group.weights, group.bandit.reward, group.bandit.behavior)
+    target = ps.induced_target(anchored, chosen)
+    update = logit_gradient(chosen, group.batch(chosen), log_of(target.policy), target.policy)
+    outside = np.where(group.weights > 0, 0.0, target.policy).sum(axis=-1)
+    positive = np.where(np.asarray(target.normalizer) > 0, 0.0, 1.0)
+    return combined(outside, positive, over_arms(share(update, group.beta), group.sampled))
+
+
+def centered_stays(case: Case) -> Array:
+    """Centered and pairwise regression leave unsampled arms' logits, and the sum of sampled ones, as they were."""
+    group, found = _group(case, 0.5), []
+    sampled, kept = group.weights > 0, (group.weights == 0) & (group.bandit.behavior > 0)
+    for name in ("centered_regression", "pairwise_regression"):
+        end = _frozen(group, ps.algorithm(name, beta=group.beta, baseline=0.0), 400)
+        x = finite_log(end) - finite_log(group.bandit.behavior)
+        level = np.where(kept, x, 0.0).sum(axis=-1, keepdims=True) / kept.sum(axis=-1, keepdims=True)
+        found.append(over_arms(np.abs(x - level), kept))
+        mean = np.where(sampled, group.bandit.reward, 0.0).sum(axis=-1, keepdims=True) / sampled.sum(
+            axis=-1, keepdims=True
+        )
+        found.append(over_arms(np.abs(x - level - (group.bandit.reward - mean) / group.beta), sampled))
+    return combined(*found)
+
+
+CLAIMS = (
+    Claim(
+        "leakage.free",
+        "While sum mu e^(A/beta) < 1 over a group, its arms go to rho = e^(A/beta); unsampled arms get the rest.",
+        HERE,
+        SMALL,
+        free_targets,
+        ENDED,
+        proof=proofs.leakage,
+        proves="unsampled arms stand still only if lambda = 0 or they have nothing",
+        falsify=False,
+    ),
+    Claim(
+        "leakage.bound",
+        "Where that sum exceeds 1 unsampled arms lose all: beta log(pi/mu) + lambda pi/w = A, w the group's shares.",
+        HERE,
+        SMALL,
+        bound_targets,
+        EXACTLY,
+        effort=0.2,
+    ),
+    Claim(
+        "leakage.centered",
+        "Pairwise and centered regression give sampled arms odds of e^((r - average r)/beta) against unsampled ones.",
+        HERE,
+        SMALL,
+        centered_stays,
+        ENDED,
+        falsify=False,
+    ),
+)
