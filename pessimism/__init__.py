@@ -15,7 +15,7 @@ from .baselines import Baseline
 from .catalogue import Entry, Parameter, algorithm, catalogue
 from .compare import Comparison, Metrics, compare
 from .minima import StationaryPoint, stationary_points
-from .targets import Target, gradient_flow, induced_target, nominal_target
+from .targets import Target, gradient_flow, group_target, induced_target, nominal_target, regression_regime
 
 __version__ = "0.1.0"
 
@@ -33,7 +33,9 @@ __all__ = [
     "catalogue",
     "compare",
     "gradient_flow",
+    "group_target",
     "induced_target",
     "nominal_target",
+    "regression_regime",
     "stationary_points",
 ]

@@ -96,6 +96,8 @@ def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
         try:
             with temporary.open("xb") as file:
                 file.write(content)
+                file.flush()
+                os.fsync(file.fileno())  # else a crash of the machine could leave the new name on an empty file
             os.replace(temporary, target)
         finally:
             temporary.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .algorithm import Algorithm, ClosedForm, Coefficient
 from .bandit import Bandit
@@ -17,6 +18,12 @@ from .fixed_point import FixedPoint, solve_fixed_point
 from .flow import Flow, softmax_flow
 from .simplex import expectation, log, log_expectation_exp, plain
 from .stationary import regression_minima
+
+ROUNDING = 1e-13
+"""Largest log E exp(A/beta) that is rounding, where a baseline should be the soft value of its group."""
+
+SAME_HEIGHT = 1e-9
+"""Distance of a baseline from the soft value, over the temperature, that counts as none."""
 
 SAME_BASIN = 0.05
 """Total variation within which a local minimum is taken for the one that a flow was running to."""
@@ -84,13 +91,64 @@ def induced_target(bandit: Bandit, algorithm: Algorithm) -> Target:
     (array([0.39316 , 0.235896, 0.370944]), 0.534383, 'positive')
     """
     _check_anchor(bandit, algorithm)
-    moments = _moments(bandit, algorithm)
+    return _induced(bandit, _moments(bandit, algorithm), algorithm)
 
+
+def _induced(bandit: Bandit, moments: Moments, algorithm: Algorithm) -> Target:
     def numeric(rows: Bandit, rows_moments: Moments) -> _Numeric:
         return _solve_induced(rows, rows_moments.advantage, algorithm)
 
     ratio_free = not algorithm.carries_ratio and not algorithm.coupled
     return _target(bandit, moments, algorithm.induced, numeric, with_regime=ratio_free)
+
+
+def group_target(reward: ArrayLike, algorithm: Algorithm) -> Target:
+    r"""The induced target of sampled groups: where the update on these samples alone would stop.
+
+    Every sample is an arm of probability 1/G, and its advantage is the one that a trainer gives it: baselines that
+    treat a sample differently from an arm (leave-one-out, unbiased deviations, a missing log G) do so here.
+
+    Args:
+        reward: (..., G) of the samples of each group.
+        algorithm: any.
+
+    Raises:
+        ValueError: rewards that are not finite, or groups too small for the baseline.
+
+    >>> import pessimism as ps
+    >>> target = group_target([[0, 0, 0, 1], [0, 0, 0, 0]], ps.algorithm("oapl", beta1=1, beta2=0.5))
+    >>> target.regime.tolist(), target.log_ratio[0].round(4)
+    (['positive', 'boundary'], array([-0.7721, -0.7721, -0.7721,  0.9608]))
+    """
+    rewards = np.asarray(reward, dtype=np.float64)
+    if rewards.size == 0:
+        raise ValueError(f"reward has shape {rewards.shape}; a group needs at least one sample")
+    groups = Bandit(np.full(rewards.shape, 1 / rewards.shape[-1]), rewards)
+    advantage = algorithm.advantage(rewards)
+    mean = advantage.mean(axis=-1)
+    soft = algorithm.baseline.soft_temperature
+    if soft is not None and (np.abs(log_expectation_exp(groups.behavior, advantage / soft)) > ROUNDING).any():
+        soft = None  # the soft value of the other samples only, say, is not the group's
+    return _induced(groups, Moments(advantage, advantage - mean[..., None], mean, soft), algorithm)
+
+
+def regression_regime(advantage: ArrayLike, weights: ArrayLike, beta: float) -> np.ndarray:
+    r"""Sign of the normalizer at the target of the log-ratio regression $A - \beta\ell$, without solving for either.
+
+    The target is pessimistic where the baseline is below the soft value, that is where $\log E\,e^{A/\beta} > 0$.
+
+    Args:
+        advantage, weights: (..., K).
+        beta: in units of the advantage.
+
+    Returns:
+        (...) 1 (positive regime), 0 (boundary: within 1e-9) or -1 (negative).
+
+    >>> regression_regime([[0.5, -0.5], [0.0, -1.0], [1.0, 1.0]], [0.5, 0.5], beta=1.0)
+    array([ 1., -1.,  1.])
+    """
+    height = log_expectation_exp(np.asarray(weights), np.asarray(advantage) / beta)
+    return np.where(np.abs(height) <= SAME_HEIGHT, 0.0, np.sign(height))
 
 
 def nominal_target(bandit: Bandit, algorithm: Algorithm) -> Target:
