@@ -1,0 +1,1 @@
+"""Numbered marimo notebooks; run from a checkout (``marimo run notebooks``), never part of the wheel."""
