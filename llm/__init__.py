@@ -1,0 +1,1 @@
+"""Language models trained with the objectives of `pessimism`; run from a checkout, never part of the wheel."""

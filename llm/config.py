@@ -1,0 +1,203 @@
+"""The configuration of a run: a TOML file, checked in full before anything starts.
+
+Unknown keys are errors. What a file leaves out has the default that stands here.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+import pessimism as ps
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Part(BaseModel):
+    """A table of the file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Lora(Part):
+    """Low-rank adapters instead of all weights (peft)."""
+
+    rank: Count = 16
+    alpha: Positive = 32.0
+    dropout: Share = 0.0
+    targets: str | tuple[str, ...] = "all-linear"
+
+
+class Model(Part):
+    """What is trained. Its policy is softmax(logits / rollout.temperature)."""
+
+    path: str = Field(description="folder or hub name, as from_pretrained takes it")
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    lora: Lora | None = None
+    compile: bool = False
+    gradient_checkpointing: bool = False
+
+
+class Task(Part):
+    """What is asked, and how answers are judged."""
+
+    name: str = Field(description="a name of llm.tasks, such as 'countdown24', 'reasoning_gym' or 'math'")
+    options: dict[str, Any] = Field(default_factory=dict, description="as that task takes them")
+
+
+class Objective(Part):
+    """A catalogue entry with its parameters; the coefficient, baseline and level are the catalogue's."""
+
+    algorithm: str
+    parameters: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _exists(self) -> Objective:
+        self.make()
+        return self
+
+    def make(self) -> ps.Algorithm:
+        """The algorithm.
+
+        Raises:
+            ValueError: no such entry, or parameters it does not take.
+        """
+        return ps.algorithm(self.algorithm, **self.parameters)
+
+
+class Rollout(Part):
+    """How data are sampled. There is no top-p, top-k or min-p: cutting the distribution biases every log-ratio."""
+
+    engine: Literal["vllm", "transformers"] = "vllm"
+    place: Literal["process", "colocated"] = Field(
+        default="process", description="process: generation goes on beside training, in a process of its own"
+    )
+    prompts: Count = Field(default=32, description="prompts in a batch (one optimizer step)")
+    group_size: Count = Field(default=8, description="completions of each prompt")
+    temperature: Positive = 1.0
+    max_tokens: Count = 64
+    probe_tolerance: Positive = Field(
+        default=1e-3, description="largest gap, in nats per token, between engine and trainer on the probe after a sync"
+    )
+    timeout: Positive = Field(default=600.0, description="seconds after which a silent engine is restarted")
+    restarts: Annotated[int, Field(ge=0)] = Field(default=3, description="restarts in a row before giving up")
+    options: dict[str, Any] = Field(default_factory=dict, description="passed to the engine (vLLM's LLM(...))")
+
+
+class Lag(Part):
+    """How old the data get."""
+
+    sync_every: Count = Field(default=1, description="L: optimizer steps between weight syncs; 1 is on-policy")
+    epochs: Count = Field(default=1, description="passes over a window's batches between two syncs")
+    max_staleness: Count | None = Field(
+        default=None, description="largest allowed age of a sample in optimizer steps; a schedule beyond it is refused"
+    )
+
+    @model_validator(mode="after")
+    def _possible(self) -> Lag:
+        if self.epochs > self.sync_every:
+            raise ValueError(f"epochs is {self.epochs}, but sync_every leaves only {self.sync_every} steps for them")
+        if self.max_staleness is not None and self.sync_every - 1 > self.max_staleness:
+            raise ValueError(
+                f"sync_every = {self.sync_every} makes samples up to {self.sync_every - 1} steps old, "
+                f"beyond max_staleness = {self.max_staleness}"
+            )
+        return self
+
+    @property
+    def batches(self) -> int:
+        """Different batches drawn per window."""
+        return -(-self.sync_every // self.epochs)
+
+
+class Optimizer(Part):
+    """AdamW with a linear warm-up."""
+
+    learning_rate: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1e-6
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    epsilon: Positive = 1e-8
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    clip_norm: Positive | None = Field(default=1.0, description="largest gradient norm; left out of TOML as false")
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    tokens_per_pass: Count = Field(default=16384, description="padded tokens of one forward pass; sets memory")
+
+
+class Evaluation(Part):
+    """Held-out evaluation; 0 for never."""
+
+    every: Annotated[int, Field(ge=0)] = 100
+    prompts: Count = 128
+    samples: Count = Field(default=8, description="completions per prompt; pass@k for k = 1, 2, 4, ... up to this")
+
+
+class Watch(Part):
+    """Where metrics go besides metrics.jsonl."""
+
+    tensorboard: bool = False
+    wandb: str | None = Field(default=None, description="project name")
+    trackio: str | None = Field(default=None, description="project name")
+
+
+class Config(Part):
+    """A whole run."""
+
+    name: str
+    seed: Annotated[int, Field(ge=0)] = 0
+    steps: Count = Field(description="optimizer steps")
+    checkpoint_every: Count = 50
+    deterministic: bool = Field(default=False, description="bit-for-bit repeatable, resumed runs included; slower")
+    model: Model
+    task: Task
+    objective: Objective
+    rollout: Rollout = Rollout()
+    lag: Lag = Lag()
+    optimizer: Optimizer = Optimizer()
+    evaluation: Evaluation = Evaluation()
+    watch: Watch = Watch()
+
+
+def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """The configuration in a TOML file, with "key.subkey=value" overrides, whose values are TOML too.
+
+    Raises:
+        ValueError: no such file, broken TOML, an unknown key, or a value that is not allowed.
+    """
+    try:
+        text = Path(path).read_text("utf-8")
+        table = tomllib.loads(text)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ValueError(f"{path}: {error}") from None
+    for override in overrides:
+        _set(table, override)
+    try:
+        return Config.model_validate(table)
+    except ValidationError as error:
+        raise ValueError(f"{path}: {'; '.join(_told(problem) for problem in error.errors())}") from None
+
+
+def _set(table: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise ValueError(f"{override!r} is no override; write key.subkey=value")
+    *outer, last = key.split(".")
+    for name in outer:
+        table = table.setdefault(name, {})
+        if not isinstance(table, dict):
+            raise ValueError(f"{override!r}: {name!r} is a value, not a table")
+    try:
+        table[last] = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        table[last] = value  # a bare word is a string, as the shell strips quotes
+
+
+def _told(problem: Any) -> str:
+    place = ".".join(str(part) for part in problem["loc"]) or "the file"
+    if problem["type"] == "extra_forbidden":
+        return f"{place}: no such key"
+    return f"{place}: {problem['msg'].removeprefix('Value error, ')}"

@@ -1,0 +1,125 @@
+"""What a training step tells: rewards, distance from the behavior policy, regimes, and theory against practice.
+
+No targets are computed here: a group of samples is a bandit with uniform weights, and its targets are `pessimism`'s.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+import pessimism as ps
+
+from .loss import Step
+
+PASSES = 1.0
+"""Reward from which on an answer passes."""
+
+
+def describe(step: Step, algorithm: ps.Algorithm) -> dict[str, float]:
+    r"""Numbers of a step by name; log-ratios in nats, from the behavior policy.
+
+    ``kl/*`` estimate $KL(\mu\|\pi)$: k1 is the mean of $-\ell$, k3 that of $\rho - 1 - \ell$. ``ratio/*`` are of the
+    ratios $\rho$: effective sample size as a share of the samples, $\chi^2 = E_\mu(\rho-1)^2$, and the largest one.
+    ``target/*`` and ``theory/*``: see :func:`compare_with_targets`; left out where an objective has no closed form.
+    """
+    batch = step.batch
+    reward = batch.reward.reshape(batch.groups, -1)
+    numbers = {
+        "reward/mean": float(reward.mean()),
+        "reward/pass_rate": float((reward >= PASSES).mean()),
+        "reward/groups_without_signal": float((np.ptp(reward, axis=1) == 0).mean()),
+        "policy/entropy": float(step.token_entropy.mean()),
+        "completion/length": float(batch.length.mean()),
+        "coefficient/mean": float(step.coefficient.mean()),
+    }
+    for level, log_ratio in (("sequence", step.log_ratio), ("token", step.token_log_ratio)):
+        numbers |= {f"{name}_{level}": value for name, value in ratio_numbers(log_ratio).items()}
+    return numbers | compare_with_targets(step, algorithm)
+
+
+def ratio_numbers(log_ratio: np.ndarray) -> dict[str, float]:
+    """Numbers of the log-ratios (n,) of samples from the behavior policy; infinite where they overflow.
+
+    >>> {name: round(value, 4) for name, value in ratio_numbers(np.log([0.5, 1.5])).items()}
+    {'kl/k1': 0.1438, 'kl/k3': 0.1438, 'ratio/ess': 0.8, 'ratio/chi2': 0.25, 'ratio/max': 1.5}
+    """
+    count = math.log(len(log_ratio))
+    first, second = np.logaddexp.reduce(log_ratio) - count, np.logaddexp.reduce(2 * log_ratio) - count
+    with np.errstate(over="ignore"):
+        ratio = np.exp(log_ratio)
+        return {
+            "kl/k1": float(-log_ratio.mean()),
+            "kl/k3": float((ratio - 1 - log_ratio).mean()),
+            "ratio/ess": float(np.exp(2 * first - second)),
+            "ratio/chi2": float(((ratio - 1) ** 2).mean()),
+            "ratio/max": float(ratio.max()),
+        }
+
+
+def compare_with_targets(step: Step, algorithm: ps.Algorithm) -> dict[str, float]:
+    r"""Where the groups are headed, and how far the policy has followed.
+
+    Every group is a bandit whose arms are its samples. ``target/<regime>`` is the share of groups in each regime and
+    ``target/normalizer`` the mean $\lambda$ at the induced target. ``theory/slope`` and ``theory/r2`` are of the line
+    through the realised log-ratios over those that the induced target predicts, both taken from their group's mean:
+    a policy may take mass from completions that nobody sampled, which shifts a whole group. For log-ratio regressions,
+    whose target solves $\beta\ell + \lambda\rho = A$, ``theory/identity_r2`` is the share of the advantages' variance
+    that the left side explains, with $\lambda$ = E[c] of each group at the policy as it is, and
+    ``theory/identity_r2_without`` the same without the term $\lambda\rho$.
+
+    Groups in the negative regime have several targets, which take longer to find than a step takes: they count in the
+    shares of regimes only.
+
+    Returns:
+        Nothing where the objective has no closed form, or is not taken on whole completions.
+    """
+    if algorithm.induced is None or algorithm.level != "sequence":
+        return {}
+    batch, beta = step.batch, algorithm.beta
+    shape = (batch.groups, len(batch.reward) // batch.groups)
+    reward, advantage, log_ratio, weight, coefficient = (
+        values.reshape(shape)
+        for values in (batch.reward, batch.advantage, step.log_ratio, batch.weight, step.coefficient)
+    )
+    numbers: dict[str, float] = {}
+    solvable = np.ones(batch.groups, bool)
+    if beta is not None:
+        sign = ps.regression_regime(advantage, weight, beta)
+        regimes = (("positive", 1), ("boundary", 0), ("negative", -1))
+        numbers |= {f"target/{name}": float((sign == value).mean()) for name, value in regimes}
+        solvable = sign >= 0
+        normalizer = (weight * coefficient).sum(axis=1, keepdims=True)
+        with np.errstate(over="ignore"):
+            extra = normalizer * np.exp(log_ratio)
+        numbers["theory/identity_r2"] = _explained(advantage, beta * log_ratio + extra)
+        numbers["theory/identity_r2_without"] = _explained(advantage, beta * log_ratio)
+    if solvable.any():
+        target = ps.group_target(reward[solvable], algorithm)
+        numbers["target/normalizer"] = float(np.mean(target.normalizer))
+        predicted = np.where(np.isfinite(target.log_ratio), target.log_ratio, np.nan)
+        numbers |= _line(_centered(predicted), _centered(log_ratio[solvable]))
+    return numbers
+
+
+def _centered(values: np.ndarray) -> np.ndarray:
+    return values - values.mean(axis=1, keepdims=True)
+
+
+def _line(predicted: np.ndarray, realised: np.ndarray) -> dict[str, float]:
+    """Slope and R^2 of the line through the origin; NaN where predictions do not differ."""
+    usable = np.isfinite(predicted)
+    x, y = predicted[usable], realised[usable]
+    total = float(x @ x)
+    if total == 0:
+        return {"theory/slope": math.nan, "theory/r2": math.nan}
+    slope = float(x @ y) / total
+    return {"theory/slope": slope, "theory/r2": _explained(y, slope * x)}
+
+
+def _explained(values: np.ndarray, explanation: np.ndarray) -> float:
+    """Share of the values' variance that an explanation leaves nothing of; NaN where they do not differ."""
+    variance = float(((values - values.mean()) ** 2).sum())
+    with np.errstate(over="ignore", invalid="ignore"):
+        return math.nan if variance == 0 else 1 - float(((values - explanation) ** 2).sum()) / variance

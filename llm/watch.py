@@ -1,0 +1,179 @@
+"""Where the numbers of a run go: metrics.jsonl always, the terminal, and TensorBoard, W&B or trackio where asked for.
+
+metrics.jsonl holds what the run computed, timing.jsonl what clocks said, so that the first is the same, byte for byte,
+however often a deterministic run was stopped and resumed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from pessimism.files import write_whole
+
+from .config import Config
+
+Numbers = Mapping[str, float]
+"""Name -> value; "/" groups names."""
+
+METRICS, TIMING = "metrics.jsonl", "timing.jsonl"
+
+
+class Tracker(Protocol):
+    """What else takes numbers."""
+
+    def __call__(self, step: int, numbers: Numbers) -> None:
+        """Take the numbers of a step."""
+        ...
+
+
+class Screen(Protocol):
+    """What shows a run while it goes on."""
+
+    def update(self, step: int, numbers: Numbers, timing: Numbers) -> None:
+        """Show a step's numbers."""
+        ...
+
+    def say(self, line: str) -> None:
+        """Show a line that stays."""
+        ...
+
+
+class Watcher:
+    """Takes the numbers of every step. A context manager: leaving it closes files and trackers."""
+
+    def __init__(self, folder: Path, screen: Screen, trackers: Mapping[str, Tracker] | None = None) -> None:
+        self.folder = folder
+        self.screen = screen
+        self._trackers = dict(trackers or {})
+        self._files = {name: (folder / name).open("a", encoding="utf-8") for name in (METRICS, TIMING)}
+
+    def record(self, step: int, numbers: Numbers, timing: Numbers) -> None:
+        """Write a step's numbers down at once.
+
+        Args:
+            step: optimizer steps done.
+            numbers: what was computed; a number that is not finite is written as null.
+            timing: what was measured by clocks.
+        """
+        for name, values in ((METRICS, numbers), (TIMING, timing)):
+            self._files[name].write(_line(step, values))
+            self._files[name].flush()
+        for tracker in self._trackers.values():
+            tracker(step, {**numbers, **timing})
+        self.screen.update(step, numbers, timing)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for file in self._files.values():
+            file.close()
+        for tracker in self._trackers.values():
+            close: Callable[[], Any] | None = getattr(tracker, "close", None)
+            if close is not None:
+                close()
+
+
+def cut_back(folder: Path, step: int) -> None:
+    """Drop what was written after a step: a run that goes on from a checkpoint writes it again.
+
+    A last line that was only half written is dropped too.
+
+    Raises:
+        ValueError: a line in the middle is damaged.
+    """
+    for name in (METRICS, TIMING):
+        path = folder / name
+        if not path.exists():
+            continue
+        kept = [line for record, line in _lines(path) if record["step"] <= step]
+        write_whole(path, "".join(kept).encode())
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The records of a metrics file, a half-written last line left out.
+
+    Raises:
+        ValueError: a line in the middle is damaged.
+    """
+    return [record for record, _ in _lines(path)]
+
+
+def _lines(path: Path) -> list[tuple[dict[str, Any], str]]:
+    found = []
+    lines = path.read_text("utf-8").splitlines(keepends=True)
+    for number, line in enumerate(lines, start=1):
+        if number == len(lines) and not line.endswith("\n"):
+            break
+        try:
+            record = json.loads(line)
+            record["step"]
+        except (json.JSONDecodeError, KeyError, TypeError):
+            raise ValueError(f"{path}: line {number} is damaged") from None
+        found.append((record, line))
+    return found
+
+
+def _line(step: int, values: Numbers) -> str:
+    numbers = {name: float(value) if math.isfinite(value) else None for name, value in values.items()}
+    return json.dumps({"step": step} | numbers) + "\n"
+
+
+def trackers(config: Config, folder: Path) -> dict[str, Tracker]:
+    """The trackers that a configuration asks for.
+
+    Raises:
+        ValueError: one is not installed.
+    """
+    watch = config.watch
+    found: dict[str, Tracker] = {}
+    if watch.tensorboard:
+        found["tensorboard"] = _TensorBoard(folder / "tensorboard")
+    for name in ("wandb", "trackio"):
+        project = getattr(watch, name)
+        if project is not None:
+            found[name] = _Logged(name, project, config, folder)
+    return found
+
+
+class _TensorBoard:
+    def __init__(self, folder: Path) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(str(folder))
+
+    def __call__(self, step: int, numbers: Numbers) -> None:
+        for name, value in numbers.items():
+            self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class _Logged:
+    """Weights & Biases, or trackio, which has the same interface."""
+
+    def __init__(self, module: str, project: str, config: Config, folder: Path) -> None:
+        import importlib
+
+        try:
+            self._library = importlib.import_module(module)
+        except ImportError:
+            raise ValueError(f"watch.{module}: the package {module!r} is not installed") from None
+        options = {"dir": str(folder)} if module == "wandb" else {}
+        self._run = self._library.init(
+            project=project, name=config.name, config=config.model_dump(mode="json"), **options
+        )
+
+    def __call__(self, step: int, numbers: Numbers) -> None:
+        self._run.log({name: value for name, value in numbers.items() if math.isfinite(value)}, step=step)
+
+    def close(self) -> None:
+        self._run.finish()

@@ -1,0 +1,158 @@
+"""Whole runs: however a run is stopped and wherever it samples, a deterministic one writes the same numbers."""
+
+import json
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import polars
+import pytest
+
+from llm import tasks
+from llm.config import Config
+from llm.models import build_model, build_tokenizer
+from llm.train import RunError, prepare_folder, train
+from llm.watch import METRICS, Watcher, read
+
+ROOT = Path(__file__).resolve().parent.parent
+STEPS = 8
+
+
+class Silent:
+    def update(self, step, numbers, timing):
+        pass
+
+    def say(self, line):
+        pass
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    symbols = tasks.load("countdown24", {}).symbols
+    assert symbols is not None
+    tokenizer = build_tokenizer(symbols)
+    build_model(tokenizer, width=32, layers=1, heads=1).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def config(model, **changes):
+    described = {
+        "name": "test",
+        "steps": STEPS,
+        "checkpoint_every": 3,
+        "deterministic": True,
+        "model": {"path": str(model)},
+        "task": {"name": "countdown24"},
+        "objective": {"algorithm": "shifted_mean", "parameters": {"beta": 0.1}},
+        "rollout": {
+            "engine": "transformers", "place": "colocated", "prompts": 3, "group_size": 4, "max_tokens": 17
+        },
+        "lag": {"sync_every": 4, "epochs": 2},
+        "optimizer": {"learning_rate": 3e-3},
+        "evaluation": {"every": 5, "prompts": 3, "samples": 2},
+    }  # fmt: skip
+    return Config.model_validate({**described, **changes})
+
+
+def run(described, folder):
+    prepare_folder(folder)
+    with Watcher(folder, Silent()) as watcher:
+        return train(described, folder, watcher)
+
+
+@pytest.fixture(scope="module")
+def reference(model, tmp_path_factory):
+    """What an uninterrupted run writes."""
+    folder = tmp_path_factory.mktemp("reference")
+    assert run(config(model), folder) == STEPS
+    return (folder / METRICS).read_bytes()
+
+
+def started(described, folder):
+    """The run in a process of its own, with a line of output for every step."""
+    script = """
+        import sys
+        from pathlib import Path
+        from llm.config import Config
+        from llm.train import prepare_folder, train
+        from llm.watch import Watcher
+
+        class Screen:
+            def update(self, step, numbers, timing):
+                print(step, flush=True)
+
+        folder = Path(sys.argv[2])
+        prepare_folder(folder)
+        with Watcher(folder, Screen()) as watcher:
+            print("done", train(Config.model_validate_json(sys.argv[1]), folder, watcher), flush=True)
+    """
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script), described.model_dump_json(), str(folder)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+
+
+@pytest.mark.parametrize(
+    ("number", "after", "place"), [(signal.SIGKILL, 5, "process"), (signal.SIGTERM, 2, "colocated")]
+)
+def test_a_stopped_run_goes_on_as_if_it_had_not_been(model, reference, tmp_path, number, after, place):
+    described = config(model)
+    described = described.model_copy(update={"rollout": described.rollout.model_copy(update={"place": place})})
+    with started(described, tmp_path) as process:
+        assert process.stdout is not None
+        for _ in range(after):
+            process.stdout.readline()
+        process.send_signal(number)
+        rest = process.stdout.read().split()
+        errors = process.stderr.read() if process.stderr else ""
+    if number == signal.SIGTERM:
+        assert process.returncode == 0, errors
+        done = int(rest[-1])
+        assert after <= done < STEPS
+        assert (tmp_path / "checkpoints" / f"step-{done:06d}").is_dir()
+    prepare_folder(tmp_path)
+    with Watcher(tmp_path, Silent()) as watcher:
+        assert train(config(model), tmp_path, watcher) == STEPS
+    assert (tmp_path / METRICS).read_bytes() == reference
+
+
+def test_what_a_run_keeps_says_how_old_its_data_were(model, reference, tmp_path):
+    run(config(model), tmp_path)
+    assert (tmp_path / METRICS).read_bytes() == reference
+    records = read(tmp_path / METRICS)
+    assert [record["step"] for record in records] == list(range(1, STEPS + 1))
+    assert [record["lag/steps"] for record in records] == [0, 1, 2, 3] * 2
+    assert [record["lag/version"] for record in records] == [0] * 4 + [4] * 4
+    assert records[0]["ratio/max_token"] == pytest.approx(1, abs=1e-4)  # on-policy
+    assert records[3]["ratio/max_token"] > 1.01
+    assert all("evaluation/pass@1" in record for record in (records[4], records[-1]))
+    table = polars.read_parquet(tmp_path / "buffer" / "*.parquet")
+    assert table["version"].unique().sort().to_list() == [0, 4]
+    assert table.height == 4 * 3 * 4  # two batches a window, each of three groups of four
+
+
+def test_the_seed_changes_the_run(model, reference, tmp_path):
+    run(config(model, seed=1), tmp_path)
+    ours, theirs = ([json.loads(line)["policy/entropy"] for line in text.splitlines()]
+                    for text in ((tmp_path / METRICS).read_text(), reference.decode()))  # fmt: skip
+    assert not np.isclose(ours, theirs, rtol=1e-6).any()
+
+
+def test_divergence_stops_the_run_and_leaves_its_last_checkpoint(model, tmp_path):
+    described = config(model)
+    run(described.model_copy(update={"steps": 3}), tmp_path)
+    wild = described.optimizer.model_copy(update={"learning_rate": 1e30})
+    with pytest.raises(ValueError, match=r"another optimizer\.learning_rate;"):
+        run(described.model_copy(update={"optimizer": wild}), tmp_path)
+    with pytest.raises(RunError, match=r"step 2: the gradient is nan .*; the weights were left as they were"):
+        run(config(model, optimizer=wild.model_dump(), checkpoint_every=1), tmp_path / "wild")
+    assert [path.name for path in (tmp_path / "wild" / "checkpoints").iterdir()] == ["step-000001"]
+    assert run(described.model_copy(update={"steps": 4}), tmp_path) == 4
