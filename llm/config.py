@@ -5,18 +5,24 @@ Unknown keys are errors. What a file leaves out has the default that stands here
 
 from __future__ import annotations
 
+import json
+import math
+import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 import pessimism as ps
 
+from .engines.base import check_options
+
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
+Checked = TypeVar("Checked", bound=BaseModel)
 
 
 class Part(BaseModel):
@@ -49,6 +55,8 @@ class Task(Part):
 
     name: str = Field(description="a name of llm.tasks, such as 'countdown24', 'reasoning_gym' or 'math'")
     options: dict[str, Any] = Field(default_factory=dict, description="as that task takes them")
+    false_positive: Share = Field(default=0.0, description="share of failing answers that training takes for passing")
+    false_negative: Share = Field(default=0.0, description="share of passing answers that training takes for failing")
 
 
 class Objective(Part):
@@ -89,6 +97,11 @@ class Rollout(Part):
     restarts: Annotated[int, Field(ge=0)] = Field(default=3, description="restarts in a row before giving up")
     options: dict[str, Any] = Field(default_factory=dict, description="passed to the engine (vLLM's LLM(...))")
 
+    @model_validator(mode="after")
+    def _unbiased(self) -> Rollout:
+        check_options(self.options)
+        return self
+
 
 class Lag(Part):
     """How old the data get."""
@@ -123,7 +136,7 @@ class Optimizer(Part):
     betas: tuple[Share, Share] = (0.9, 0.999)
     epsilon: Positive = 1e-8
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    clip_norm: Positive | None = Field(default=1.0, description="largest gradient norm; left out of TOML as false")
+    clip_norm: Annotated[float, Field(gt=0)] = Field(default=1.0, description="largest gradient norm; inf: no limit")
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     tokens_per_pass: Count = Field(default=16384, description="padded tokens of one forward pass; sets memory")
 
@@ -160,6 +173,11 @@ class Config(Part):
     optimizer: Optimizer = Optimizer()
     evaluation: Evaluation = Evaluation()
     watch: Watch = Watch()
+    warmup: dict[str, Any] | None = Field(
+        default=None,
+        description="how to make the model of model.path where it is not there yet: as llm.warmup.WarmUp takes it, "
+        "on this task unless it names another",
+    )
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -175,10 +193,61 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         raise ValueError(f"{path}: {error}") from None
     for override in overrides:
         _set(table, override)
+    return checked(Config, table, str(path))
+
+
+def checked(kind: type[Checked], table: Mapping[str, Any], where: str) -> Checked:
+    """A table as a part of a configuration.
+
+    Raises:
+        ValueError: an unknown key, or a value that is not allowed; one line that begins with ``where``.
+    """
     try:
-        return Config.model_validate(table)
+        return kind.model_validate(table)
     except ValidationError as error:
-        raise ValueError(f"{path}: {'; '.join(_told(problem) for problem in error.errors())}") from None
+        raise ValueError(f"{where}: {told(error)}") from None
+
+
+def to_toml(config: Config) -> str:
+    """The whole configuration, defaults included, as a file that :func:`load` reads: one line per value.
+
+    >>> described = {"name": "a", "steps": 2, "model": {"path": "m"}, "task": {"name": "math"}}
+    >>> text = to_toml(Config.model_validate(described | {"objective": {"algorithm": "grpo"}}))
+    >>> print("".join(text.splitlines(keepends=True)[:6]))
+    name = "a"
+    seed = 0
+    steps = 2
+    checkpoint_every = 50
+    deterministic = false
+    model.path = "m"
+    """
+    return "".join(f"{name} = {_toml(value)}\n" for name, value in flat(config.model_dump()) if value is not None)
+
+
+def flat(table: Mapping[str, Any], outer: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted names and values of nested tables; an empty table is a value.
+
+    >>> list(flat({"lag": {"epochs": 2}, "options": {}}))
+    [('lag.epochs', 2), ('options', {})]
+    """
+    for key, value in table.items():
+        name = outer + (key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _toml(key))
+        if isinstance(value, Mapping) and value:
+            yield from flat(value, f"{name}.")
+        else:
+            yield name, value
+
+
+def _toml(value: Any) -> str:
+    """A value as TOML writes it; where JSON writes it otherwise, it is not JSON."""
+    match value:
+        case float() if not math.isfinite(value):
+            return str(value)
+        case list() | tuple():
+            return f"[{', '.join(map(_toml, value))}]"
+        case dict():
+            return "{" + ", ".join(f"{_toml(key)} = {_toml(one)}" for key, one in value.items()) + "}"
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _set(table: dict[str, Any], override: str) -> None:
@@ -194,6 +263,11 @@ def _set(table: dict[str, Any], override: str) -> None:
         table[last] = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         table[last] = value  # a bare word is a string, as the shell strips quotes
+
+
+def told(error: ValidationError) -> str:
+    """What is wrong with a configuration, in one line."""
+    return "; ".join(_told(problem) for problem in error.errors())
 
 
 def _told(problem: Any) -> str:

@@ -30,7 +30,7 @@ from .checkpoint import Checkpoint
 from .config import Config
 from .engines.base import Engine, check_probe, probe
 from .loss import Step, accumulate, check_objective
-from .metrics import describe
+from .metrics import describe, log_ratio_pairs
 from .models import engine_weights, load_model
 from .policy import check_model, token_values
 from .rollout import Rollouts, check_group_size, engine_settings, start_engine, stop_tokens, tokenize
@@ -38,6 +38,7 @@ from .samples import Group, Prompt, Request
 from .schedule import learning_rate, place
 from .source import Source
 from .tasks import Task
+from .tasks.noise import erring
 from .watch import Watcher, cut_back
 
 CHECKPOINTS, BUFFER = "checkpoints", "buffer"
@@ -93,8 +94,8 @@ def train(config: Config, folder: Path, watcher: Watcher) -> int:
         EngineError: sampling failed for good, or engine and trainer disagree after a sync.
         RunError: the gradient is not finite.
     """
-    task = tasks.load(config.task.name, config.task.options)
     learner = make_learner(config)
+    task = tasks.load(config.task.name, config.task.options, learner.tokenizer)
     found = checkpoint.load(folder / CHECKPOINTS)
     behavior, step = (None, 0) if found is None else restore(learner, found)
     buffer = Buffer(folder / BUFFER)
@@ -103,10 +104,11 @@ def train(config: Config, folder: Path, watcher: Watcher) -> int:
     prompts = [*task.train, *held_out]
     tokens = tokenize(learner.tokenizer, prompts)
     questions, unseen = tokens[: len(task.train)], tokens[len(task.train) :]
-    with closing(_start(learner, prompts, tokens)) as engine, asked_to_stop() as stop:
+    with closing(start(learner, prompts, tokens)) as engine, asked_to_stop() as stop:
         size = config.rollout
+        reward = erring(task.reward, config.task.false_positive, config.task.false_negative)
         rollouts = Rollouts(
-            engine, task.train, questions, task.reward, learner.decode, size.prompts, size.group_size, config.seed
+            engine, task.train, questions, reward, learner.decode, size.prompts, size.group_size, config.seed
         )
         source = Source(rollouts.draw, buffer, config.lag, config.steps)
         request = probe(questions, size.max_tokens)
@@ -134,6 +136,8 @@ def train(config: Config, folder: Path, watcher: Watcher) -> int:
                 if behavior is not None and not place(step, config.lag).syncs:
                     with swapped(learner, behavior):
                         engine.sync(engine_weights(learner.model), here.version)
+            if here.lag > 0 and place(step, config.lag).syncs:
+                watcher.keep_pairs(step, log_ratio_pairs(result, learner.algorithm))
             watcher.record(step, numbers, _timing(clock, int(result.batch.length.sum())))
             if stop() or _due(step, config.checkpoint_every, config.steps):
                 checkpoint.save(folder / CHECKPOINTS, state(learner, step, behavior))
@@ -209,7 +213,7 @@ def update(learner: Learner, groups: Sequence[Group], step: int) -> tuple[Step, 
         config.rollout.temperature,
         learner.precision,
     )
-    norm = torch.nn.utils.clip_grad_norm_(learner.trained.values(), config.optimizer.clip_norm or math.inf)
+    norm = torch.nn.utils.clip_grad_norm_(learner.trained.values(), config.optimizer.clip_norm)
     if not math.isfinite(norm):
         raise RunError(
             f"step {step + 1}: the gradient is {norm:g} (largest log-ratio {np.abs(result.log_ratio).max():.3g}); "
@@ -312,7 +316,13 @@ def asked_to_stop() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def _start(learner: Learner, prompts: Sequence[Prompt], tokens: Sequence[tuple[int, ...]]) -> Engine:
+def start(learner: Learner, prompts: Sequence[Prompt], tokens: Sequence[tuple[int, ...]]) -> Engine:
+    """The engine of a run, for prompts with these tokens. Close it when done.
+
+    Raises:
+        ValueError: a prompt that is too long for the model, or an option that would bias the log-ratios.
+        EngineError: it does not start.
+    """
     config, model = learner.config, learner.model
     stop = stop_tokens(model.generation_config, learner.tokenizer)
     positions = model.config.max_position_embeddings

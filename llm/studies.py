@@ -1,0 +1,82 @@
+"""The studies that ship: which runs, as data. :mod:`llm.sweep` runs them and knows none of them."""
+
+from __future__ import annotations
+
+from .sweep import Schedule, Study, Variant
+
+BETA = 0.1
+
+LAG_VARIANTS = (
+    Variant("grpo.no_ratio", "grpo.no_ratio"),
+    Variant("grpo", "grpo"),
+    Variant("oapl.missing_log_g", "oapl.missing_log_g", {"beta1": 1.0, "beta2": BETA}),
+    Variant("oapl.single_beta", "oapl.single_beta", {"beta": BETA}),
+    Variant("pmd_mean", "pmd_mean", {"tau": BETA}),
+    Variant("oapl", "oapl", {"beta1": 1.0, "beta2": BETA}),
+    Variant("shifted_mean", "shifted_mean", {"beta": BETA}),
+    Variant("asymre", "asymre", {"shift": -0.1}),
+    Variant("rec_oneside_nois", "rec_oneside_nois"),
+    Variant("is_regression", "is_regression", {"beta": BETA, "cap": 10.0}),
+)
+
+# Up to 50 batches a window: the longest windows pass over theirs eight times, and need twice the steps to get as far.
+LAGS = (Schedule(1, 1, 400), Schedule(20, 1, 400), Schedule(100, 2, 400), Schedule(400, 8, 800))
+
+BASE = {
+    "name": "lag",
+    "steps": 400,
+    "checkpoint_every": 100,
+    "model": {"path": "runs/warm/countdown24"},
+    "task": {"name": "countdown24"},
+    "objective": {"algorithm": "shifted_mean"},
+    "rollout": {
+        "engine": "transformers",
+        "place": "colocated",
+        "prompts": 32,
+        "group_size": 8,
+        "max_tokens": 17,
+        "options": {"batch_size": 256},
+    },
+    "optimizer": {"learning_rate": 3e-4, "clip_norm": 1.0},
+    "evaluation": {"every": 100, "prompts": 256, "samples": 8},
+}
+
+STUDIES = {
+    study.name: study
+    for study in (
+        Study("lag", "what survives stale data", BASE, LAG_VARIANTS, LAGS),
+        Study(
+            "cap",
+            "the importance-weighted twin under other caps of its ratio",
+            BASE,
+            tuple(
+                Variant(f"is_regression, cap {cap:g}", "is_regression", {"beta": BETA, "cap": cap})
+                for cap in (1.0, 3.0, 100.0)
+            ),
+            LAGS[2:],
+        ),
+        Study(
+            "temperature",
+            "whether beta moves the picture",
+            BASE,
+            tuple(
+                Variant(f"{name}, beta {beta:g}", name, parameters(beta))
+                for beta in (0.03, 0.3)
+                for name, parameters in (
+                    ("oapl", lambda beta: {"beta1": 10 * beta, "beta2": beta}),
+                    ("shifted_mean", lambda beta: {"beta": beta}),
+                    ("is_regression", lambda beta: {"beta": beta, "cap": 10.0}),
+                )
+            ),
+            LAGS[2:3],
+        ),
+        Study(
+            "noise",
+            "a verifier that errs: one in ten right answers fails, one in fifty wrong ones passes",
+            BASE | {"task": {"name": "countdown24", "false_negative": 0.1, "false_positive": 0.02}},
+            tuple(variant for variant in LAG_VARIANTS if variant.algorithm != "oapl.missing_log_g"),
+            LAGS[2:3],
+        ),
+    )
+}
+"""Studies by name."""
