@@ -1,0 +1,110 @@
+"""What a step tells, against what must be true of policies whose place is known."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+import pessimism as ps
+from llm.batch import Batch
+from llm.loss import Step
+from llm.metrics import describe, ratio_numbers
+
+POSITIVE = [
+    ("oapl", {"beta1": 1.0, "beta2": 0.2}),
+    ("pmd_mean", {"tau": 0.2}),
+    ("shifted_mean", {"beta": 0.2}),
+]
+RATIOS = arrays(np.float64, st.integers(1, 50), elements=st.floats(-5, 5))
+
+
+def step_at(log_ratio, reward, algorithm):
+    """A step whose samples, one token each, have these log-ratios (B, G)."""
+    groups, size = reward.shape
+    advantage = algorithm.advantage(reward)
+    weight = np.full(reward.shape, 1 / size)
+    tokens = tuple(np.array([1, 2], dtype=np.int32) for _ in range(reward.size))
+    behavior = tuple(np.array([-1.0], dtype=np.float32) for _ in range(reward.size))
+    batch = Batch(
+        tokens, behavior, np.ones(reward.size, int), np.repeat(np.arange(groups), size),
+        reward.ravel(), advantage.ravel(), weight.ravel(),
+    )  # fmt: skip
+    taken = {"behavior": weight} if algorithm.coupled else {}
+    coefficient = algorithm.coefficient(log_ratio, advantage, **taken)
+    flat = log_ratio.ravel()
+    return Step(batch, flat, coefficient.ravel(), flat, np.ones(flat.size), passes=1, padded_tokens=flat.size)
+
+
+def rewards(seed, groups=40, size=8):
+    return np.random.default_rng(seed).integers(0, 2, (groups, size)).astype(float)
+
+
+@pytest.mark.parametrize(("name", "parameters"), POSITIVE)
+def test_a_policy_at_its_target_follows_the_theory_exactly(name, parameters):
+    algorithm = ps.algorithm(name, **parameters)
+    reward = rewards(0)
+    numbers = describe(step_at(ps.group_target(reward, algorithm).log_ratio, reward, algorithm), algorithm)
+    for key in ("theory/slope", "theory/r2", "theory/identity_r2"):
+        assert numbers[key] == pytest.approx(1, abs=1e-9)
+    assert numbers["theory/identity_r2_without"] < 0.999
+    assert numbers["target/negative"] == 0
+
+
+def test_half_way_to_the_target_is_half_the_slope():
+    algorithm = ps.algorithm("shifted_mean", beta=0.2)
+    reward = rewards(1)
+    half = ps.group_target(reward, algorithm).log_ratio / 2
+    numbers = describe(step_at(half, reward, algorithm), algorithm)
+    assert numbers["theory/slope"] == pytest.approx(0.5)
+    assert numbers["theory/r2"] == pytest.approx(1)
+    shifted = describe(step_at(half - 3.0, reward, algorithm), algorithm)  # mass went to what nobody sampled
+    assert shifted["theory/slope"] == pytest.approx(0.5)
+
+
+def test_on_policy_nothing_is_off():
+    algorithm = ps.algorithm("shifted_mean", beta=0.2)
+    reward = rewards(2)
+    numbers = describe(step_at(np.zeros_like(reward), reward, algorithm), algorithm)
+    for level in ("sequence", "token"):
+        assert numbers[f"kl/k1_{level}"] == numbers[f"kl/k3_{level}"] == numbers[f"ratio/chi2_{level}"] == 0
+        assert numbers[f"ratio/ess_{level}"] == pytest.approx(1)
+    assert numbers["reward/mean"] == reward.mean() == numbers["reward/pass_rate"]
+    assert numbers["target/positive"] == 1
+
+
+def test_regimes_are_counted_group_by_group():
+    reward = np.array([[0.0] * 4, [1.0] * 4, [0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.0, 1.0]])
+    for name, parameters, shares in (
+        ("pmd_mean", {"tau": 0.2}, (0.5, 0.5, 0)),
+        ("oapl.single_beta", {"beta": 0.2}, (0, 1, 0)),
+        ("oapl.missing_log_g", {"beta1": 1.0, "beta2": 0.2}, (0, 0, 1)),
+    ):
+        algorithm = ps.algorithm(name, **parameters)
+        numbers = describe(step_at(np.zeros_like(reward), reward, algorithm), algorithm)
+        found = tuple(numbers[f"target/{regime}"] for regime in ("positive", "boundary", "negative"))
+        assert found == pytest.approx(shares)
+        assert numbers["reward/groups_without_signal"] == 0.5
+
+
+def test_objectives_without_closed_form_say_nothing_of_targets():
+    algorithm = ps.algorithm("grpo")
+    reward = rewards(3)
+    numbers = describe(step_at(np.zeros_like(reward), reward, algorithm), algorithm)
+    assert not any(key.startswith(("target/", "theory/")) for key in numbers)
+
+
+@given(RATIOS)
+def test_ratio_numbers_are_in_range(log_ratio):
+    numbers = ratio_numbers(log_ratio)
+    assert 1 / len(log_ratio) - 1e-9 <= numbers["ratio/ess"] <= 1 + 1e-9
+    assert numbers["kl/k3"] >= -1e-12
+    ratio = np.exp(log_ratio)
+    assert numbers["ratio/ess"] == pytest.approx(ratio.sum() ** 2 / (len(ratio) * (ratio**2).sum()), rel=1e-9)
+
+
+def test_overflow_is_infinite_and_no_error():
+    numbers = ratio_numbers(np.array([0.0, 2000.0]))
+    assert numbers["ratio/max"] == np.inf
+    assert numbers["ratio/ess"] == pytest.approx(0.5)
+    assert numbers["kl/k1"] == -1000
