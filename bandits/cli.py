@@ -1,0 +1,247 @@
+"""The command ``python -m bandits``: run sweeps, list them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from pessimism.cli import BAD_INPUT, FAILED, INTERRUPTED, USAGE_ERROR
+from pessimism.objects import is_object_name, load_object
+
+from .sweeps.backends import Backend, BackendLostError, on_cores, on_ray
+from .sweeps.estimate import estimate
+from .sweeps.grid import Sweep, near
+from .sweeps.grids import SWEEPS
+from .sweeps.plan import Plan, execute, make_plan
+from .sweeps.results import Manifest
+
+TERMINATED = 143
+
+app = typer.Typer(
+    name="bandits",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class BackendName(StrEnum):
+    """Where cells are computed."""
+
+    local = "local"
+    ray = "ray"
+
+
+@app.callback(invoke_without_command=True)
+def start(context: typer.Context) -> None:
+    """Tabular worlds: lagged off-policy learning, swept over algorithms and settings."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@app.command(short_help="Compute a sweep, or what is missing of it.")
+def sweep(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A sweep that ships, or module:name for your own.")],
+    out: Annotated[str, typer.Option(metavar="DIR", help="Where results go and are found again.")] = "results",
+    backend: Annotated[BackendName, typer.Option(help="This machine's cores, or a Ray cluster.")] = BackendName.local,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Cells at a time; default: as many as there are cores.")
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Of the Ray cluster; default: $RAY_ADDRESS, or one of its own here."),
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Runs per cell, instead of the grid's number.")
+    ] = None,
+    restart: Annotated[bool, typer.Option("--restart", help="Discard what is there of this sweep.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show the cells and how long they will take.")
+    ] = False,
+) -> None:
+    """Compute a sweep and file its results. Interrupted at any moment, the same command resumes it.
+
+    Exit status 1 if a cell failed (the others are kept), 2 for bad input.
+    """
+    if address is not None and backend is not BackendName.ray:
+        raise ValueError("--address is that of a Ray cluster; add --backend ray")
+    if restart and dry_run:
+        raise ValueError("--restart discards results, --dry-run touches nothing: give one of them")
+    workers = on_cores(jobs) if backend is BackendName.local else on_ray(address, jobs)
+    chosen = _chosen(name)
+    if seeds is not None:
+        chosen = chosen.with_seeds(seeds)
+    plan = make_plan(chosen, out, restart)
+    for message in plan.damaged.values():
+        print(f"warning: {message}; it will be written anew", file=sys.stderr)
+    if dry_run:
+        local = None if backend is BackendName.ray else os.cpu_count()
+        common, table, summary = _dry_run(plan, jobs or local)
+        print(common)
+        _show(table)
+        print(summary)
+        return
+    begin = time.perf_counter()
+    manifest = _computed(plan, workers)
+    print(_summary(plan, manifest, time.perf_counter() - begin), flush=True)
+    if manifest.failures:
+        raise typer.Exit(FAILED)
+
+
+@app.command(short_help="List the sweeps that ship.")
+def sweeps() -> None:
+    """List the sweeps that ship: how many cells, seeds in each, and what they show."""
+    table = _table("sweep", ">cells", ">seeds", "shows")
+    for entry in SWEEPS.values():
+        table.add_row(entry.name, f"{len(entry.cells()):,}", f"{entry.seeds:,}", entry.shows)
+    _show(table)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command with these arguments (default: the process's) and return its exit status.
+
+    0: done. 1: a cell failed, or the workers were lost. 2: bad input, told in one line on the error stream. 130:
+    interrupted. 143: terminated.
+    """
+    command = typer.main.get_command(app)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    previous = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        return int(command.main(given, prog_name="python -m bandits", standalone_mode=False) or 0)
+    except _Terminated:
+        return TERMINATED
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except USAGE_ERROR as error:
+        return _complain(error.format_message(), BAD_INPUT)  # type: ignore[attr-defined]
+    except BackendLostError as error:
+        return _complain(str(error), FAILED)
+    except (ValueError, OSError) as error:
+        return _complain(str(error), BAD_INPUT)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+class _Terminated(BaseException):
+    """SIGTERM, raised where SIGINT would be. (Not a KeyboardInterrupt, which typer turns into its own Abort.)"""
+
+
+def _terminate(number: int, frame: object) -> NoReturn:
+    raise _Terminated
+
+
+def _complain(message: str, status: int) -> int:
+    print("error:", " ".join(message.split("\n")), file=sys.stderr)
+    return status
+
+
+def _chosen(name: str) -> Sweep:
+    if is_object_name(name):
+        return load_object(name, Sweep)
+    if name not in SWEEPS:
+        raise ValueError(f"unknown sweep {name!r}; {near(name, SWEEPS)}, or module:name for one of yours")
+    return SWEEPS[name]
+
+
+def _computed(plan: Plan, workers: Backend) -> Manifest:
+    cells = len(plan.jobs)
+    try:
+        with _progress(len(plan.files), cells) as progress:
+            return execute(plan, workers, progress)
+    except (KeyboardInterrupt, _Terminated):
+        done = len(plan.store.read_cells(plan.jobs)[0])
+        kept = f"interrupted: {done} of {cells} cells are done and kept in {plan.store.folder}"
+        print(f"{kept}; the same command computes the others", file=sys.stderr)
+        raise
+
+
+# --- output ---------------------------------------------------------------------------------------------------------
+
+
+def _dry_run(plan: Plan, workers: int | None) -> tuple[str, Table, str]:
+    """What the cells have in common, the cells, and how long they take."""
+    changed = dict.fromkeys(name for job in plan.jobs.values() for name in job.cell.described())
+    rows = {
+        key: {name: job.cell.described().get(name) or str(getattr(job.cell.settings, name)) for name in changed}
+        for key, job in plan.jobs.items()
+    }
+    shared = {name: values.pop() for name in changed if len(values := {row[name] for row in rows.values()}) == 1}
+    table = _table("key", *(name for name in changed if name not in shared), ">seconds")
+    total = 0.0
+    for key, job in plan.jobs.items():
+        told = "done"
+        if key not in plan.files:
+            try:
+                seconds = estimate(job.cell)
+            except ValueError as error:
+                told = f"will fail: {error}"
+            else:
+                total += seconds
+                told = f"~{seconds:.2g}"
+        table.add_row(key, *(value for name, value in rows[key].items() if name not in shared), told)
+    common = "all cells: " + ", ".join(f"{name} {value}" for name, value in shared.items())
+    spread = "" if workers is None else f", {total / workers:.2g} s on {workers} cores"
+    summary = f"{len(plan.missing)} of {len(plan.jobs)} cells to compute: about {total:.2g} s on one core{spread}"
+    return common, table, summary
+
+
+def _summary(plan: Plan, manifest: Manifest, seconds: float) -> str:
+    computed, failed = len(plan.missing) - len(manifest.failures), len(manifest.failures)
+    counts = f"{len(plan.jobs)} cells: {len(plan.files)} there, {computed} computed, {failed} failed; {seconds:.1f} s"
+    failures = [f"failed: {manifest.cells[key]}: {failure}" for key, failure in manifest.failures.items()]
+    where = f"finished cells are in {plan.store.folder}" if failed else f"all rows are in {plan.store.whole}"
+    return "\n".join([f"{plan.sweep.name}: {counts}", *failures, where])
+
+
+def _console(stream: Any) -> Console:
+    console = Console(file=stream, markup=False, highlight=False, emoji=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = 10_000  # files and pipes have no width: one line per row, nothing cut
+    return console
+
+
+def _show(table: Table) -> None:
+    console = _console(sys.stdout)
+    with console.capture() as captured:
+        console.print(table)
+    print("\n".join(line.rstrip() for line in captured.get().split("\n")), end="", flush=True)
+
+
+def _table(*headers: str) -> Table:
+    """Columns whose header begins with ">" are numbers, to the right."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for header in headers:
+        number = header.startswith(">")
+        table.add_column(header.lstrip(">"), justify="right" if number else "left", overflow="fold", no_wrap=number)
+    return table
+
+
+@contextmanager
+def _progress(done: int, cells: int) -> Iterator[Callable[[int, int], None]]:
+    """A bar on the error stream, gone at the end; nothing where that stream is no terminal."""
+    console = _console(sys.stderr)
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("cells,"),
+        TimeElapsedColumn(),
+        TextColumn("gone,"),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=cells, completed=done)
+        yield lambda done, cells: bar.update(task, completed=done, total=cells)
