@@ -44,7 +44,9 @@ class Model(Part):
     """What is trained. Its policy is softmax(logits / rollout.temperature)."""
 
     path: str = Field(description="folder or hub name, as from_pretrained takes it")
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="of matrix products, and of the engine; trained weights are float32 in any case"
+    )
     lora: Lora | None = None
     compile: bool = False
     gradient_checkpointing: bool = False
@@ -77,6 +79,14 @@ class Objective(Part):
             ValueError: no such entry, or parameters it does not take.
         """
         return ps.algorithm(self.algorithm, **self.parameters)
+
+    def told(self) -> str:
+        """Its name with all parameters.
+
+        >>> Objective(algorithm="shifted_mean", parameters={"beta": 0.2}).told()
+        'shifted_mean(beta=0.2, delta=1)'
+        """
+        return f"{self.algorithm}({', '.join(f'{name}={value:g}' for name, value in self.make().parameters.items())})"
 
 
 class Rollout(Part):

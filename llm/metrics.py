@@ -98,9 +98,33 @@ def compare_with_targets(step: Step, algorithm: ps.Algorithm) -> dict[str, float
     if solvable.any():
         target = ps.group_target(reward[solvable], algorithm)
         numbers["target/normalizer"] = float(np.mean(target.normalizer))
-        predicted = np.where(np.isfinite(target.log_ratio), target.log_ratio, np.nan)
-        numbers |= _line(_centered(predicted), _centered(log_ratio[solvable]))
+        numbers |= _line(*_both(target, log_ratio[solvable]))
     return numbers
+
+
+def log_ratio_pairs(step: Step, algorithm: ps.Algorithm) -> np.ndarray:
+    """Log-ratios (2, n) of a step's samples, nats: those that the induced target predicts, and the realised ones.
+
+    Both are taken from their group's mean; groups that :func:`compare_with_targets` leaves out, and samples whose
+    prediction is not finite, are left out here too.
+    """
+    if algorithm.induced is None or algorithm.level != "sequence":
+        return np.empty((2, 0))
+    reward, advantage, log_ratio, weight = (
+        values.reshape(step.batch.groups, -1)
+        for values in (step.batch.reward, step.batch.advantage, step.log_ratio, step.batch.weight)
+    )
+    beta = algorithm.beta
+    solvable = np.full(step.batch.groups, True) if beta is None else ps.regression_regime(advantage, weight, beta) >= 0
+    if not solvable.any():
+        return np.empty((2, 0))
+    pairs = np.stack(_both(ps.group_target(reward[solvable], algorithm), log_ratio[solvable])).reshape(2, -1)
+    return pairs[:, np.isfinite(pairs[0])]
+
+
+def _both(target: ps.Target, realised: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    predicted = np.where(np.isfinite(target.log_ratio), target.log_ratio, np.nan)
+    return _centered(predicted), _centered(realised)
 
 
 def _centered(values: np.ndarray) -> np.ndarray:

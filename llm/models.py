@@ -110,7 +110,8 @@ def _token_id(tokenizer: PreTrainedTokenizerBase, token: object) -> int:
 def load_model(described: config.Model) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A model and its tokenizer from a folder or the hub, ready to be trained.
 
-    Weights are read from safetensors only, and no code that comes with a model is run.
+    Weights are read from safetensors only, and no code that comes with a model is run. They are float32 whatever
+    ``dtype`` says, which is what matrix products are computed in: steps of 1e-6 would be lost in bfloat16.
 
     Args:
         described: where it is and how to train it. With ``lora``, only the adapters that are added can be trained.
@@ -130,7 +131,7 @@ def load_model(described: config.Model) -> tuple[PreTrainedModel, PreTrainedToke
         path,
         "model",
         lambda: AutoModelForCausalLM.from_pretrained(
-            path, dtype=getattr(torch, described.dtype), use_safetensors=True, trust_remote_code=False
+            path, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
         ),
     )
     tokenizer = _loaded(path, "tokenizer", lambda: AutoTokenizer.from_pretrained(path, trust_remote_code=False))

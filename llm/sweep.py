@@ -86,7 +86,7 @@ class Cell:
 
 
 def cells(study: Study, seeds: int | None = None, changes: Mapping[str, Any] | None = None) -> list[Cell]:
-    """The runs of a study, shortest windows first and seeds outermost, so that an early stop leaves whole comparisons.
+    """The runs of a study, seeds outermost, so that an early stop leaves whole comparisons.
 
     Args:
         study: which.

@@ -159,6 +159,7 @@ def make_learner(config: Config) -> Learner:
     torch.manual_seed(config.seed)
     torch.use_deterministic_algorithms(config.deterministic)
     model, tokenizer = load_model(config.model)
+    model.to("cuda" if torch.cuda.is_available() else "cpu")  # type: ignore[arg-type]
     check_model(model)
     settings = config.optimizer
     optimizer = torch.optim.AdamW(

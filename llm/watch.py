@@ -6,12 +6,15 @@ however often a deterministic run was stopped and resumed.
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
+
+import numpy as np
 
 from pessimism.files import write_whole
 
@@ -20,7 +23,7 @@ from .config import Config
 Numbers = Mapping[str, float]
 """Name -> value; "/" groups names."""
 
-METRICS, TIMING = "metrics.jsonl", "timing.jsonl"
+METRICS, TIMING, PAIRS = "metrics.jsonl", "timing.jsonl", "log_ratios.json"
 
 
 class Tracker(Protocol):
@@ -44,11 +47,18 @@ class Screen(Protocol):
 
 
 class Watcher:
-    """Takes the numbers of every step. A context manager: leaving it closes files and trackers."""
+    """Takes the numbers of every step. A context manager: leaving it closes files and trackers.
+
+    Attributes:
+        folder: of the run.
+        screen: what shows it.
+        recorded: steps taken so far.
+    """
 
     def __init__(self, folder: Path, screen: Screen, trackers: Mapping[str, Tracker] | None = None) -> None:
         self.folder = folder
         self.screen = screen
+        self.recorded = 0
         self._trackers = dict(trackers or {})
         self._files = {name: (folder / name).open("a", encoding="utf-8") for name in (METRICS, TIMING)}
 
@@ -66,6 +76,18 @@ class Watcher:
         for tracker in self._trackers.values():
             tracker(step, {**numbers, **timing})
         self.screen.update(step, numbers, timing)
+        self.recorded += 1
+
+    def keep_pairs(self, step: int, pairs: np.ndarray) -> None:
+        """Keep what theory predicts and what was found, of the last step of the latest window.
+
+        Args:
+            step: optimizer steps done.
+            pairs: (2, n) predicted and realised log-ratios, nats.
+        """
+        predicted, realised = pairs.tolist()
+        content = json.dumps({"step": step, "predicted": predicted, "realised": realised})
+        write_whole(self.folder / PAIRS, content.encode())
 
     def __enter__(self) -> Self:
         return self
@@ -126,8 +148,13 @@ def _line(step: int, values: Numbers) -> str:
     return json.dumps({"step": step} | numbers) + "\n"
 
 
-def trackers(config: Config, folder: Path) -> dict[str, Tracker]:
+def trackers(config: Config, folder: Path, step: int = 0) -> dict[str, Tracker]:
     """The trackers that a configuration asks for.
+
+    Args:
+        config: of the run.
+        folder: of the run.
+        step: that it goes on from. TensorBoard drops what was written after it; W&B and trackio begin a new run.
 
     Raises:
         ValueError: one is not installed.
@@ -135,7 +162,7 @@ def trackers(config: Config, folder: Path) -> dict[str, Tracker]:
     watch = config.watch
     found: dict[str, Tracker] = {}
     if watch.tensorboard:
-        found["tensorboard"] = _TensorBoard(folder / "tensorboard")
+        found["tensorboard"] = _TensorBoard(folder / "tensorboard", step)
     for name in ("wandb", "trackio"):
         project = getattr(watch, name)
         if project is not None:
@@ -143,11 +170,17 @@ def trackers(config: Config, folder: Path) -> dict[str, Tracker]:
     return found
 
 
-class _TensorBoard:
-    def __init__(self, folder: Path) -> None:
-        from torch.utils.tensorboard import SummaryWriter
+def _library(option: str, package: str, module: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise ValueError(f"watch.{option}: the package {package!r} is not installed") from None
 
-        self._writer = SummaryWriter(str(folder))
+
+class _TensorBoard:
+    def __init__(self, folder: Path, step: int) -> None:
+        library = _library("tensorboard", "tensorboard", "torch.utils.tensorboard")
+        self._writer = library.SummaryWriter(str(folder), purge_step=step + 1)
 
     def __call__(self, step: int, numbers: Numbers) -> None:
         for name, value in numbers.items():
@@ -161,14 +194,8 @@ class _Logged:
     """Weights & Biases, or trackio, which has the same interface."""
 
     def __init__(self, module: str, project: str, config: Config, folder: Path) -> None:
-        import importlib
-
-        try:
-            self._library = importlib.import_module(module)
-        except ImportError:
-            raise ValueError(f"watch.{module}: the package {module!r} is not installed") from None
         options = {"dir": str(folder)} if module == "wandb" else {}
-        self._run = self._library.init(
+        self._run = _library(module, module, module).init(
             project=project, name=config.name, config=config.model_dump(mode="json"), **options
         )
 

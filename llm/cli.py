@@ -1,0 +1,347 @@
+"""The command ``python -m llm``: train, evaluate, warm up, sweep, test a setup, report."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import RenderableType
+from rich.table import Table
+
+from pessimism.cli import BAD_INPUT, FAILED, INTERRUPTED, USAGE_ERROR
+from pessimism.files import write_whole
+
+from . import runs
+from .config import Config, checked, load, to_toml
+from .engines.base import EngineError
+from .output import console_on, new_table, progress_bar, quiet_libraries, show, size
+
+CONFIGS = Path(__file__).parent / "configs"
+RUNS, RESULTS = Path("runs"), Path("results/llm")
+
+app = typer.Typer(
+    name="llm",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ConfigArgument = Annotated[
+    str, typer.Argument(metavar="CONFIG", help="A TOML file, a name of llm/configs, or the folder of a run.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Values to change, such as lag.sync_every=20."),
+]
+
+
+class FailedError(RuntimeError):
+    """What went wrong after a run had begun to work."""
+
+
+@app.callback(invoke_without_command=True)
+def begin(context: typer.Context) -> None:
+    """Train language models with the objectives of the catalogue, on data that are many steps old."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@app.command(short_help="Run a configuration, or go on with a run.")
+def train(
+    config: ConfigArgument,
+    overrides: Overrides = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of the run; default: runs/ and its name.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that is there.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would happen.")] = False,
+) -> None:
+    """Run a configuration; a report is written at the end.
+
+    SIGTERM and Ctrl-C end the step, write a checkpoint and exit with status 130; --resume goes on from there. Exit
+    status 1 if the run failed, 2 for bad input.
+    """
+    chosen = _chosen(config, overrides)
+    folder = out or (Path(config) if runs.is_run(Path(config)) else RUNS / chosen.name)
+    there = runs.has_begun(folder)
+    if there and not (resume or dry_run):
+        raise ValueError(f"{folder}: a run is there already; add --resume to go on with it, or give another --out")
+    if resume and not runs.is_run(folder):
+        raise ValueError(f"{folder}: there is no run to go on with")
+    if dry_run:
+        show(*_plan_screen(chosen))
+        return
+    quiet_libraries()
+    _make_model(chosen)
+    done = _run(chosen, folder, fresh=not there)
+    if done:
+        from .report import write_report
+
+        print(f"report: {write_report(folder)}")
+    if done < chosen.steps:
+        print(f"stopped after step {done}; to go on: python -m llm train {folder} --resume", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED)
+
+
+@app.command(name="eval", short_help="Evaluate a model, or a run's checkpoint.")
+def evaluate(
+    config: ConfigArgument,
+    overrides: Overrides = None,
+    step: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Which checkpoint of a run; default: its latest.")
+    ] = None,
+) -> None:
+    """Evaluate on held-out problems: pass@k, lengths and entropy, for the whole task and each of its parts.
+
+    Of a run's folder, its latest checkpoint; the numbers are kept there in evaluation.json. Of a configuration, the
+    model that it starts from. More completions for a larger k: evaluation.samples=256.
+    """
+    folder = Path(config) if runs.is_run(Path(config)) else None
+    if step is not None and folder is None:
+        raise ValueError("--step is a checkpoint's; give the folder of a run")
+    chosen = _chosen(config, overrides)
+    quiet_libraries()
+    from .examine import examine
+    from .report import RESULT
+
+    with _told_failures(chosen):
+        found = examine(chosen, folder, step)
+    whole = found.whole
+    table = new_table("", ">mean reward", *(f">pass@{k}" for k in whole.pass_at), ">tokens", ">cut off", ">nats/token")
+    for label, one in (("all", whole), *found.parts.items()):
+        estimates = [
+            f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
+            for estimate in (one.reward, *one.pass_at.values())
+        ]
+        table.add_row(label, *estimates, f"{one.length:.1f}", f"{one.cut:.1%}", f"{one.entropy:.3f}")
+    counts = f"{whole.prompts} held-out problems, {whole.samples} completions each; in brackets 95% intervals"
+    unjudged = "".join(f"; {count} answers not judged: {reason}" for reason, count in found.unjudged.items())
+    show(table, f"weights of step {found.step}: {counts}{unjudged}")
+    if folder is not None:
+        numbers = {"step": found.step, **whole.numbers()}
+        numbers["parts"] = {name: one.numbers() for name, one in found.parts.items()}
+        write_whole(folder / RESULT, (json.dumps(numbers, indent=1) + "\n").encode())
+        print(folder / RESULT)
+
+
+@app.command(short_help="Make the small base model that a configuration starts from.")
+def warmup(config: ConfigArgument, overrides: Overrides = None) -> None:
+    """Make the model of model.path by imitation of correct answers, as the table [warmup] says."""
+    chosen = _chosen(config, overrides)
+    if chosen.warmup is None:
+        raise ValueError(f"{config}: has no table [warmup], which says how to make the model")
+    if Path(chosen.model.path).exists():
+        raise ValueError(f"model.path: {chosen.model.path} exists already")
+    quiet_libraries()
+    _make_model(chosen)
+
+
+@app.command(short_help="Run a study: many runs, side by side.")
+def sweep(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A study; left out, they are listed.")] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where results go and are found again.")] = RESULTS,
+    jobs: Annotated[int, typer.Option(min=1, metavar="N", help="Runs at a time, one thread each.")] = 1,
+    seeds: Annotated[int | None, typer.Option(min=1, metavar="N", help="Instead of the study's number.")] = None,
+) -> None:
+    """Run what is missing of a study. Interrupted at any moment, the same command goes on."""
+    from .studies import STUDIES
+    from .sweep import cells, run
+
+    if name is None:
+        table = new_table("study", ">runs", ">seeds", "shows")
+        for study in STUDIES.values():
+            table.add_row(study.name, str(len(cells(study, seeds))), str(seeds or study.seeds), study.shows)
+        show(table)
+        return
+    if name not in STUDIES:
+        raise ValueError(f"unknown study {name!r}; there are {', '.join(STUDIES)}")
+    quiet_libraries()
+    with progress_bar() as progress:
+        found = run(STUDIES[name], out, jobs, seeds, progress=progress)
+    print(f"{found.height} rows in {out / f'{name}.parquet'}")
+
+
+@app.command(short_help="Check that a setup holds still with learning rate 0.")
+def selftest(config: ConfigArgument, overrides: Overrides = None) -> None:
+    """Sync, sample and update three times with learning rate 0: ratios stay 1, KL 0, weights as they were.
+
+    Then once with weights that did move, which the probe must see. Exit status 1 if a check does not hold.
+    """
+    chosen = _chosen(config, overrides)
+    quiet_libraries()
+    _make_model(chosen)
+    from .selftest import selftest as run_checks
+
+    with _told_failures(chosen):
+        checks = run_checks(chosen)
+    table = new_table("check", ">found", ">allowed", "verdict")
+    for check in checks:
+        table.add_row(check.name, check.found, check.allowed, "holds" if check.holds else "FAILS")
+    failed = sum(not check.holds for check in checks)
+    show(table, f"{len(checks)} checks: {len(checks) - failed} hold, {failed} fail")
+    if failed:
+        raise typer.Exit(FAILED)
+
+
+@app.command(short_help="Write the report of a run.")
+def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, finished or not.")]) -> None:
+    """Write report.html into the folder of a run: one page, readable without network."""
+    quiet_libraries()
+    from .report import write_report
+
+    print(write_report(run))
+
+
+@app.command(short_help="Show a configuration in full.")
+def config(config: ConfigArgument, overrides: Overrides = None) -> None:
+    """Show a configuration in full, defaults included, as a file that every command takes."""
+    print(to_toml(_chosen(config, overrides)), end="")
+
+
+@app.command(short_help="List the configurations that ship.")
+def configs() -> None:
+    """List the configurations that ship, with objective, model and lag."""
+    table = new_table("name", "objective", "model", ">L", ">samples per step")
+    for path in sorted(CONFIGS.glob("*.toml")):
+        found = load(path)
+        samples = found.rollout.prompts * found.rollout.group_size
+        table.add_row(path.stem, found.objective.told(), found.model.path, str(found.lag.sync_every), f"{samples:,}")
+    show(table)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command with these arguments (default: the process's) and return its exit status.
+
+    0: done. 1: a run or a check failed. 2: bad input, told in one line on the error stream. 130: stopped.
+    """
+    command = typer.main.get_command(app)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        return int(command.main(given, prog_name="python -m llm", standalone_mode=False) or 0)
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except USAGE_ERROR as error:
+        return _complain(error.format_message(), BAD_INPUT)  # type: ignore[attr-defined]
+    except (ValueError, OSError) as error:
+        return _complain(str(error), BAD_INPUT)
+    except (EngineError, FailedError) as error:
+        return _complain(str(error), FAILED)
+
+
+def _complain(message: str, status: int) -> int:
+    print("error:", " ".join(message.split("\n")), file=sys.stderr)
+    return status
+
+
+# --- what the commands do -------------------------------------------------------------------------------------------
+
+
+def _chosen(where: str, overrides: list[str] | None) -> Config:
+    path = Path(where)
+    if runs.is_run(path):
+        return runs.read_config(path, overrides)
+    if not path.exists() and (CONFIGS / f"{where}.toml").is_file():
+        path = CONFIGS / f"{where}.toml"
+    return load(path, overrides or ())
+
+
+def _run(config: Config, folder: Path, fresh: bool) -> int:
+    """Train, with everything that watches; the steps that are done."""
+    from . import checkpoint
+    from .screen import screen
+    from .train import CHECKPOINTS, prepare_folder
+    from .train import train as run_steps
+    from .watch import Watcher, trackers
+
+    prepare_folder(folder)
+    step = max(checkpoint.steps(folder / CHECKPOINTS), default=0)
+    runs.note_start(folder, config, step, fresh)
+    console = console_on(sys.stdout)
+    with screen(config, console) as shown, Watcher(folder, shown, trackers(config, folder, step)) as watcher:
+        try:
+            with _told_failures(config):
+                done = run_steps(config, folder, watcher)
+        except ValueError as error:
+            if not watcher.recorded:
+                raise
+            raise FailedError(str(error)) from error
+        finally:
+            if watcher.recorded and not fresh:  # only now is it sure that the run takes this configuration
+                runs.keep_config(folder, config)
+    return done
+
+
+@contextmanager
+def _told_failures(config: Config) -> Iterator[None]:
+    """What a run says when it cannot go on, apart from what is a bug."""
+    import torch
+
+    from .train import RunError
+
+    try:
+        yield
+    except RunError as error:
+        raise FailedError(str(error)) from error
+    except torch.OutOfMemoryError as error:
+        advice = f"a smaller optimizer.tokens_per_pass than {config.optimizer.tokens_per_pass} needs less"
+        raise FailedError(f"out of GPU memory; {advice}: {str(error).partition('. ')[0]}") from error
+
+
+def _make_model(config: Config) -> None:
+    """Make the model of a configuration that says how, if it is not there yet."""
+    if config.warmup is None or Path(config.model.path).exists():
+        return
+    from .warmup import warm_up
+
+    settings = _warm_up_settings(config)
+    print(f"making {config.model.path}: at most {settings.steps} steps of imitation", flush=True)
+
+    def told(record: Mapping[str, Any]) -> None:
+        print(
+            f"warm-up step {record['step']}/{settings.steps}  loss {record['loss']:.3f}  "
+            f"pass@1 {record['pass@1']:.1%}  {record['seconds']:.0f} s",
+            flush=True,
+        )
+
+    warm_up(settings, config.model.path, told)
+
+
+def _warm_up_settings(config: Config) -> Any:
+    from .warmup import WarmUp
+
+    task = config.task.model_dump(include={"name", "options"})
+    return checked(WarmUp, {"task": task, **(config.warmup or {})}, "warmup")
+
+
+def _plan_screen(config: Config) -> tuple[RenderableType, ...]:
+    from .plan import plan
+
+    if config.warmup is not None:
+        _warm_up_settings(config)
+    found = plan(config)
+    lag = config.lag
+    table = Table.grid(padding=(0, 3, 0, 0))
+    for label, value in (
+        ("objective", config.objective.told()),
+        ("model", config.model.path + ("" if Path(config.model.path).exists() else ", which is not on this disk")),
+        ("task", f"{config.task.name}: {found.train:,} problems to train on, {found.held_out:,} held out"),
+        ("steps", f"{config.steps:,} in {found.windows:,} windows of {lag.sync_every:,}"),
+        (
+            "batches per window",
+            f"{found.batches_per_window:,}, each for {lag.epochs:,} steps"
+            if lag.epochs > 1
+            else f"{found.batches_per_window:,}",
+        ),
+        ("largest lag", f"{found.largest_lag:,} steps"),
+        ("samples per step", f"{found.samples_per_step:,} ({config.rollout.prompts} x {config.rollout.group_size})"),
+        ("samples in all", f"{found.samples:,}, at most {found.tokens:,} tokens"),
+        ("buffer on disk", f"at most about {size(found.buffer_bytes)}, and the prompts' texts"),
+    ):
+        table.add_row(label, value)
+    return table, "nothing was loaded or written"

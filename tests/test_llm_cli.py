@@ -1,0 +1,267 @@
+"""The command: what it does, what it prints, and one clear line where it cannot."""
+
+import json
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from llm import cli, runs, screen, tasks
+from llm.config import load, to_toml
+from llm.models import build_model, build_tokenizer
+from llm.selftest import selftest
+from llm.studies import STUDIES
+from llm.watch import METRICS, read
+
+CONFIG = """
+name = "tiny"
+steps = 4
+checkpoint_every = 2
+model = {{ path = "{model}" }}
+task = {{ name = "countdown24" }}
+objective = {{ algorithm = "shifted_mean", parameters = {{ beta = 0.1 }} }}
+lag = {{ sync_every = 2 }}
+optimizer = {{ learning_rate = 1e-3 }}
+evaluation = {{ every = 2, prompts = 4, samples = 2 }}
+
+[rollout]
+engine = "transformers"
+place = "colocated"
+prompts = 2
+group_size = 2
+max_tokens = 17
+"""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    symbols = tasks.load("countdown24", {}).symbols
+    assert symbols is not None
+    tokenizer = build_tokenizer(symbols)
+    build_model(tokenizer, width=32, layers=1, heads=1).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def config(model, tmp_path):
+    path = tmp_path / "tiny.toml"
+    path.write_text(CONFIG.format(model=model), "utf-8")
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def finished(model, tmp_path_factory):
+    """The folder of a run of four steps."""
+    folder = tmp_path_factory.mktemp("finished")
+    path = folder / "tiny.toml"
+    path.write_text(CONFIG.format(model=model), "utf-8")
+    assert cli.main(["train", str(path), "--out", str(folder / "run")]) == 0
+    return folder / "run"
+
+
+def complaint(capsys):
+    """The one line on the error stream."""
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_a_dry_run_says_what_would_happen_and_writes_nothing(config, tmp_path, capsys):
+    before = sorted(tmp_path.rglob("*"))
+    out = tmp_path / "run"
+    assert (
+        cli.main(["train", config, "steps=7", "lag.sync_every=3", "lag.epochs=2", "--dry-run", "--out", str(out)]) == 0
+    )
+    told = capsys.readouterr().out
+    for line in ("7 in 3 windows of 3", "largest lag", "2 steps", "4 (2 x 2)", "at most about", "17,639"):
+        assert line in told
+    # batches: two in each whole window, one in the last; four samples each, eight bytes for each of 17 tokens
+    assert "20, at most 340 tokens" in told
+    assert "2.72 kB" in told
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_run_leaves_numbers_configuration_versions_and_a_report(finished):
+    assert [record["step"] for record in read(finished / METRICS)] == [1, 2, 3, 4]
+    assert runs.read_config(finished).steps == 4
+    (started,) = runs.starts(finished)
+    assert started["step"] == 0
+    assert started["numpy"] == np.__version__
+    assert "tiny" in (finished / "report.html").read_text("utf-8")
+    pairs = json.loads((finished / "log_ratios.json").read_text())
+    assert pairs["step"] == 4
+    assert len(pairs["predicted"]) == len(pairs["realised"]) > 0
+
+
+def test_a_run_is_not_written_over_and_goes_on_only_as_it_began(model, config, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert cli.main(["train", config, "--out", str(run), "steps=2", "evaluation.every=0"]) == 0
+    before = (run / METRICS).read_bytes()
+    capsys.readouterr()
+    assert cli.main(["train", config, "--out", str(run)]) == 2
+    assert "a run is there already; add --resume" in complaint(capsys)
+    assert cli.main(["train", str(run), "--resume", "optimizer.learning_rate=1.0"]) == 2
+    assert "is of a run with another optimizer.learning_rate" in complaint(capsys)
+    assert runs.read_config(run).optimizer.learning_rate == 1e-3
+    assert (run / METRICS).read_bytes() == before
+    assert cli.main(["train", str(run), "--resume", "steps=3"]) == 0
+    assert (run / METRICS).read_bytes().startswith(before)
+    assert runs.read_config(run).steps == 3
+    assert [start["step"] for start in runs.starts(run)] == [0, 2, 2]
+    assert cli.main(["train", config, "--out", str(tmp_path / "none"), "--resume"]) == 2
+
+
+def test_a_signal_ends_the_step_and_says_how_to_go_on(config, tmp_path, capsys, monkeypatch):
+    run = tmp_path / "run"
+
+    def update(self, step, numbers, timing):
+        if step == 1:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(screen.Lines, "update", update)
+    assert cli.main(["train", config, "--out", str(run)]) == 130
+    assert complaint(capsys) == f"stopped after step 1; to go on: python -m llm train {run} --resume"
+    assert (run / "checkpoints" / "step-000001").is_dir()
+    monkeypatch.undo()
+    assert cli.main(["train", str(run), "--resume"]) == 0
+    assert [record["step"] for record in read(run / METRICS)] == [1, 2, 3, 4]
+
+
+def test_a_run_that_fails_has_status_one_and_one_line(config, tmp_path, capsys):
+    out = ["--out", str(tmp_path / "run"), "evaluation.every=0"]
+    assert cli.main(["train", config, *out, "optimizer.learning_rate=1e30"]) == 1
+    assert "the gradient is nan" in complaint(capsys)
+    out[1] = str(tmp_path / "other")
+    assert cli.main(["train", config, *out, "rollout.probe_tolerance=1e-30"]) == 1
+    assert "engine and trainer disagree" in complaint(capsys)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["train", "nowhere.toml"], "nowhere.toml"),
+        (["train", "CONFIG", "lag.sync=3"], "lag.sync: no such key"),
+        (["train", "CONFIG", "steps"], "'steps' is no override"),
+        (["train", "CONFIG", "objective.algorithm=nothing"], "objective: "),
+        (["train", "CONFIG", "rollout.group_size=1", "objective={algorithm='rloo'}", "--dry-run"], "group_size is 1"),
+        (["train", "CONFIG", "model.path='/nowhere'"], "model.path: there is no such folder"),
+        (["train", "CONFIG", "warmup={stepz=1}", "--dry-run"], "warmup: stepz: no such key"),
+        (["train", "CONFIG", "watch.wandb=project", "--out", "OUT"], "watch.wandb: the package 'wandb'"),
+        (["warmup", "CONFIG"], "has no table [warmup]"),
+        (["eval", "CONFIG", "--step", "3"], "give the folder of a run"),
+        (["report", "OUT"], "is no folder of a run"),
+        (["sweep", "nothing"], "unknown study 'nothing'"),
+        (["nothing"], "No such command"),
+    ],
+)
+def test_bad_input_is_one_line_with_status_two(config, tmp_path, capsys, arguments, told, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "wandb", None)
+    monkeypatch.chdir(tmp_path)  # where runs/ would be made
+    places = {"CONFIG": config, "OUT": str(tmp_path / "out")}
+    assert cli.main([places.get(argument, argument) for argument in arguments]) == 2
+    line = complaint(capsys)
+    assert line.startswith("error: ")
+    assert told in line
+
+
+@pytest.mark.parametrize("resume", [[], ["--resume"]])
+def test_a_start_that_failed_can_be_mended(config, tmp_path, resume):
+    out = ["--out", str(tmp_path / "run"), "steps=1", "evaluation.every=0"]
+    assert cli.main(["train", config, *out, "model.path='/nowhere'"]) == 2
+    assert cli.main(["train", config, *out, *resume]) == 0
+
+
+def test_a_configuration_is_shown_in_full_as_a_file(config, tmp_path, capsys):
+    assert cli.main(["config", config, "lag.sync_every=3"]) == 0
+    shown = capsys.readouterr().out
+    copy = tmp_path / "copy.toml"
+    copy.write_text(shown, "utf-8")
+    assert load(copy) == load(config, ["lag.sync_every=3"])
+    assert shown == to_toml(load(copy))
+    assert cli.main(["config", "tiny_cpu"]) == 0
+    assert 'name = "tiny_cpu"' in capsys.readouterr().out
+
+
+def test_eval_takes_a_model_or_a_checkpoint(finished, config, capsys):
+    assert cli.main(["eval", config, "evaluation.samples=4"]) == 0
+    told = capsys.readouterr().out
+    assert "pass@4" in told
+    assert "weights of step 0: 4 held-out problems, 4 completions each" in told
+    assert cli.main(["eval", str(finished)]) == 0
+    found = json.loads((finished / "evaluation.json").read_text())
+    last = read(finished / METRICS)[-1]
+    assert found["step"] == 4
+    # the same weights, prompts and seeds as the run's own evaluation after its last step
+    assert {name: found[name] for name in ("reward", "pass@2", "length", "entropy")} == pytest.approx(
+        {name: last[f"evaluation/{name}"] for name in ("reward", "pass@2", "length", "entropy")}
+    )
+    capsys.readouterr()
+    assert cli.main(["eval", str(finished), "--step", "3"]) == 2
+    assert "has no checkpoint of step 3; there are [2, 4]" in complaint(capsys)
+
+
+def test_warm_up_makes_the_model_once(config, tmp_path, capsys):
+    made = tmp_path / "models" / "warm"
+    described = "warmup={steps=2, every=1, batch=4, prompts=2, samples=1, model={width=32, layers=1, heads=1}}"
+    where = f"model.path={json.dumps(str(made))}"
+    assert cli.main(["warmup", config, described, where]) == 0
+    assert "warm-up step 2/2" in capsys.readouterr().out
+    assert cli.main(["warmup", config, described, where]) == 2
+    assert "exists already" in complaint(capsys)
+    out = ["--out", str(tmp_path / "run"), "steps=1", "evaluation.every=0"]
+    assert cli.main(["train", config, described, where, *out]) == 0
+
+
+def test_the_selftest_holds_and_tells_when_it_does_not(config, capsys):
+    assert cli.main(["selftest", config]) == 0
+    assert "7 checks: 7 hold, 0 fail" in capsys.readouterr().out
+    assert cli.main(["selftest", config, "rollout.probe_tolerance=1e-12"]) == 1
+    assert "FAILS" in capsys.readouterr().out
+
+
+def test_the_selftest_sees_an_engine_that_keeps_its_weights(config, monkeypatch):
+    from llm.engines.local import LocalEngine
+
+    def sync(self, weights, version):
+        self._version = version  # says so, and does nothing
+
+    monkeypatch.setattr(LocalEngine, "sync", sync)
+    failed = [check.name for check in selftest(load(config)) if not check.holds]
+    assert failed == [
+        "the same gap when all weights moved by 5%",
+        "and from the weights before, which the probe must tell",
+    ]
+
+
+def test_the_selftest_sees_weights_that_move(config, monkeypatch):
+    import torch
+
+    step = torch.optim.AdamW.step
+
+    def moving(self, *arguments):
+        for group in self.param_groups:
+            group["lr"] = 1e-3
+        return step(self, *arguments)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", moving)
+    failed = {check.name for check in selftest(load(config)) if not check.holds}
+    assert "weights after three updates" in failed
+
+
+def test_studies_and_configurations_are_listed(capsys, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)  # of a terminal too narrow for whole names
+    assert cli.main(["sweep"]) == 0
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in STUDIES)
+    assert cli.main(["configs"]) == 0
+    listed = capsys.readouterr().out
+    assert all(path.stem in listed for path in Path(cli.CONFIGS).glob("*.toml"))
+
+
+def test_help_names_every_command(capsys):
+    assert cli.main([]) == 0
+    told = capsys.readouterr().out
+    assert all(name in told for name in ("train", "eval", "warmup", "sweep", "selftest", "report", "config"))
