@@ -138,7 +138,10 @@ def train(config: Config, folder: Path, watcher: Watcher) -> int:
                         engine.sync(engine_weights(learner.model), here.version)
             if here.lag > 0 and place(step, config.lag).syncs:
                 watcher.keep_pairs(step, log_ratio_pairs(result, learner.algorithm))
-            watcher.record(step, numbers, _timing(clock, int(result.batch.length.sum())))
+            timing = _timing(clock, int(result.batch.length.sum()))
+            timing["engine/restarts"] = getattr(engine, "restarted", 0)
+            timing["judge/failures"] = sum(task.failures().values())
+            watcher.record(step, numbers, timing)
             if stop() or _due(step, config.checkpoint_every, config.steps):
                 checkpoint.save(folder / CHECKPOINTS, state(learner, step, behavior))
     return step
