@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pessimism.baselines import Baseline, Statistics
+from pessimism.baselines import Baseline
 
 
 def count_advantage(baseline: Baseline, reward: np.ndarray, counts: np.ndarray, by_weights: bool) -> np.ndarray:
@@ -29,8 +29,10 @@ def count_advantage(baseline: Baseline, reward: np.ndarray, counts: np.ndarray, 
     array([-0.5,  1. ])
     """
     reward = np.broadcast_to(reward, counts.shape)
-    advantage = _weighted(baseline, reward, counts) if by_weights else _written_out(baseline, reward, counts)
-    return np.where(counts > 0, advantage, 0.0)
+    if not by_weights:
+        return np.where(counts > 0, _written_out(baseline, reward, counts), 0.0)
+    size = int(counts.reshape(-1, counts.shape[-1])[0].sum())
+    return baseline.weighted(reward, counts / size, size) * (counts > 0)
 
 
 def works_by_weights(baseline: Baseline) -> bool:
@@ -46,24 +48,6 @@ def works_by_weights(baseline: Baseline) -> bool:
         return False
     wanted = count_advantage(baseline, reward, counts, False)
     return tried.shape == wanted.shape and np.allclose(tried, wanted, rtol=1e-12, atol=1e-12)
-
-
-def _weighted(baseline: Baseline, reward: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    size = int(counts.reshape(-1, counts.shape[-1])[0].sum())
-    weights = counts / size
-    if baseline.transform is not None:
-        reward = baseline.transform(reward, weights)
-
-    def average(values: np.ndarray) -> np.ndarray:
-        return (weights * values).sum(axis=-1, keepdims=True)
-
-    def maximum(values: np.ndarray) -> np.ndarray:
-        return np.where(counts > 0, values, -np.inf).max(axis=-1, keepdims=True)
-
-    mean = average(reward)
-    deviation = np.where(counts > 0, reward - mean, 0.0)
-    offset, scale = baseline.rule(Statistics(mean, deviation, average, maximum, size, weights))
-    return scale * (deviation - offset)
 
 
 def _written_out(baseline: Baseline, reward: np.ndarray, counts: np.ndarray) -> np.ndarray:

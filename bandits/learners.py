@@ -1,4 +1,8 @@
-"""What is trained and how: tabular and linear softmax policies; SGD, normalized steps and Adam."""
+"""What is trained and how: tabular and linear softmax policies; SGD, normalized steps and Adam.
+
+Arrays (R, K) hold a row for every context of every run, runs outermost, and lie in memory arm by arm (Fortran order):
+sums over the arms then are as fast as anything elementwise, and add up in the same order however many rows there are.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +13,34 @@ import numpy as np
 
 from .settings import Settings
 
-Policy = tuple[np.ndarray, np.ndarray]
-"""log-probabilities and probabilities, both (runs, N, K)."""
+
+@dataclass(frozen=True)
+class Policy:
+    """A softmax policy.
+
+    Attributes:
+        logits, probability: (R, K).
+        log_total: (R, 1), log of the sum of the logits' exponentials; not finite where a row left floating point.
+    """
+
+    logits: np.ndarray
+    probability: np.ndarray
+    log_total: np.ndarray
+
+    def log_probability(self) -> np.ndarray:
+        """(R, K); -inf for arms that are never played."""
+        return self.logits - self.log_total
 
 
 @dataclass(frozen=True)
 class Learner:
-    """A parametrised policy over N contexts for several runs.
+    """A parametrised policy over the contexts of several runs.
 
     Attributes:
-        start: parameters (runs, ...) at which the policy is the initial behavior policy.
-        logits: parameters -> (runs, N, K).
-        gradient: gradient with respect to the logits (runs, N, K) -> gradient with respect to the parameters.
+        start: parameters (rows, width) at which the policy is the initial behavior policy; each run has its share of
+            the rows, runs outermost.
+        logits: parameters -> (R, K).
+        gradient: gradient with respect to the logits (R, K) -> gradient with respect to the parameters.
     """
 
     start: np.ndarray
@@ -29,58 +49,92 @@ class Learner:
 
 
 def tabular(log_behavior: np.ndarray) -> Learner:
-    """One logit per context and arm, (runs, N, K); each context moves at the full rate, not divided by N."""
-    return Learner(log_behavior, _unchanged, _unchanged)
+    """One logit per context and arm, (R, K); each context moves at the full rate, not divided by their number."""
+    return Learner(np.asfortranarray(log_behavior), _unchanged, _unchanged)
 
 
 def linear(log_behavior: np.ndarray, features: np.ndarray) -> Learner:
     r"""$\pi(y|n) \propto \mu_0(y|n)\,e^{(x_n W)_y}$ with weights W (d, K) shared by all contexts, W = 0 at the start.
 
     Args:
-        log_behavior: (runs, N, K).
+        log_behavior: (R, K) for N contexts in each of R / N runs.
         features: $x$, (N, d). The objective is the average over contexts.
     """
-    runs, contexts, arms = log_behavior.shape
+    rows, arms = log_behavior.shape
+    contexts, width = features.shape
 
     def logits(weights: np.ndarray) -> np.ndarray:
-        return log_behavior + features @ weights
+        scores = features @ weights.reshape(-1, width, arms)
+        return np.asfortranarray(log_behavior + scores.reshape(rows, arms))
 
     def gradient(logit_gradient: np.ndarray) -> np.ndarray:
-        return features.T @ logit_gradient / contexts
+        return (features.T @ logit_gradient.reshape(-1, contexts, arms) / contexts).reshape(-1, arms)
 
-    return Learner(np.zeros((runs, features.shape[1], arms)), logits, gradient)
+    return Learner(np.zeros((rows // contexts * width, arms)), logits, gradient)
 
 
 def softmax(logits: np.ndarray) -> Policy:
-    """log softmax and softmax over the last axis; arms with logit -inf have probability 0."""
+    """The policy of some logits (R, K); arms with logit -inf have probability 0, rows with a NaN are NaN."""
     # Logits are nearly normalized as a rule; the pass for a maximum costs as much as the exponentials.
     with np.errstate(over="ignore"):
-        policy = np.exp(logits)
-    total = policy.sum(axis=-1, keepdims=True)
-    extreme = ~((total[..., 0] > 1e-250) & (total[..., 0] < np.inf))
-    if extreme.any():
-        shifted = logits[extreme] - logits[extreme].max(axis=-1, keepdims=True)
-        logits = logits.copy()
-        logits[extreme], policy[extreme] = shifted, np.exp(shifted)
-        total = policy.sum(axis=-1, keepdims=True)
-    policy /= total
-    return logits - np.log(total), policy
+        probability = np.exp(logits)
+    total = probability.sum(axis=-1, keepdims=True)
+    if not (total.min() > 1e-250 and total.max() < np.inf):
+        extreme = ~((total[:, 0] > 1e-250) & (total[:, 0] < np.inf))
+        with np.errstate(invalid="ignore"):
+            shifted = logits[extreme] - logits[extreme].max(axis=-1, keepdims=True)
+        logits = logits.copy(order="F")
+        logits[extreme], probability[extreme] = shifted, np.exp(shifted)
+        total = probability.sum(axis=-1, keepdims=True)
+    probability *= 1 / total
+    return Policy(logits, probability, np.log(total))
 
 
-def make_optimizer(settings: Settings) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """A function (parameters, gradient) -> new parameters that climbs; first axis: runs. Adam's keeps moments."""
-    rate = settings.learning_rate
-    if settings.optimizer == "adam":
-        return _Adam(rate)
-    if settings.optimizer == "normalized":
-        return lambda parameters, gradient: parameters + rate * _unit(gradient)
-    return lambda parameters, gradient: parameters + rate * gradient
+Climb = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""(parameters, gradient) -> new parameters, (rows, width) each; the gradient's memory may become theirs."""
+
+
+def make_optimizer(settings: Settings, runs: int) -> Climb:
+    """The optimizer of several runs with equal shares of the rows. Adam's keeps its moments."""
+    climb = {"sgd": _sgd, "normalized": _normalized, "adam": _Adam}[settings.optimizer](settings.learning_rate, runs)
+    if settings.clip_norm is None:
+        return climb
+    longest = settings.clip_norm
+
+    def clipped(parameters: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        length = _lengths(gradient, runs)
+        return climb(parameters, gradient * _per_row(np.minimum(1.0, longest / np.fmax(length, longest)), gradient))
+
+    return clipped
+
+
+def _sgd(rate: float, runs: int) -> Climb:
+    def climb(parameters: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        gradient *= rate
+        gradient += parameters
+        return gradient
+
+    return climb
+
+
+def _normalized(rate: float, runs: int) -> Climb:
+    """Steps of length ``rate`` in each run; a gradient of 0 stays 0."""
+
+    def climb(parameters: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        length = _lengths(gradient, runs)
+        gradient *= _per_row(rate / np.where(length > 0, length, 1.0), gradient)
+        gradient += parameters
+        return gradient
+
+    return climb
 
 
 class _Adam:
     """Adam with PyTorch's defaults."""
 
-    def __init__(self, rate: float, decay: tuple[float, float] = (0.9, 0.999), epsilon: float = 1e-8) -> None:
+    def __init__(
+        self, rate: float, runs: int, decay: tuple[float, float] = (0.9, 0.999), epsilon: float = 1e-8
+    ) -> None:
         self.rate, self.decay, self.epsilon = rate, decay, epsilon
         self.steps = 0
         self.first: np.ndarray | float = 0.0
@@ -95,11 +149,14 @@ class _Adam:
         return parameters + self.rate / (1 - one**self.steps) * self.first / deviation
 
 
-def _unit(gradient: np.ndarray) -> np.ndarray:
-    """The gradient of each run divided by its length; 0 stays 0."""
-    axes = tuple(range(1, gradient.ndim))
-    length = np.sqrt((gradient**2).sum(axis=axes, keepdims=True))
-    return gradient / np.where(length > 0, length, 1.0)
+def _lengths(gradient: np.ndarray, runs: int) -> np.ndarray:
+    """Euclidean length of each run's gradient, (runs,)."""
+    return np.sqrt(np.einsum("rk,rk->r", gradient, gradient).reshape(runs, -1).sum(axis=-1))
+
+
+def _per_row(of_runs: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Values (runs,) for every row of a run: (rows, 1)."""
+    return np.repeat(of_runs, len(rows) // len(of_runs))[:, None]
 
 
 def _unchanged(array: np.ndarray) -> np.ndarray:

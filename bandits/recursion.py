@@ -6,7 +6,7 @@ import numpy as np
 
 import pessimism as ps
 
-from .trajectory import Trajectory, describe, join_records, total_variation
+from .trajectory import Recorder, Trajectory, describe, total_variation
 
 
 def ideal_recursion(bandit: ps.Bandit, algorithm: ps.Algorithm, syncs: int) -> Trajectory:
@@ -32,9 +32,9 @@ def ideal_recursion(bandit: ps.Bandit, algorithm: ps.Algorithm, syncs: int) -> T
     """
     if not isinstance(syncs, int) or syncs < 1:
         raise ValueError(f"syncs is {syncs!r}; it must be a whole number >= 1")
-    records = []
+    records = Recorder(syncs)
     current = bandit
-    for _ in range(syncs):
+    for sync in range(1, syncs + 1):
         target = ps.induced_target(current, algorithm)
         nominal = ps.nominal_target(current, algorithm)
         policy = target.policy / target.policy.sum(axis=-1, keepdims=True)
@@ -45,6 +45,7 @@ def ideal_recursion(bandit: ps.Bandit, algorithm: ps.Algorithm, syncs: int) -> T
             record[name] = np.broadcast_to(np.asarray(known, dtype=float), bandit.batch_shape)
         record["induced_distance"] = np.zeros(bandit.batch_shape)
         record["nominal_distance"] = total_variation(policy, nominal.policy)
-        records.append({name: np.asarray(array)[None] for name, array in record.items()})
+        records.add(sync, record)
         current = ps.Bandit(policy, bandit.reward, bandit.reference)
-    return join_records(records, range(1, syncs + 1), current.behavior[None])
+    shape = (1, *bandit.batch_shape)
+    return records.trajectory(shape, current.behavior.copy(), np.zeros(shape, dtype=int))

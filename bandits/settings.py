@@ -33,6 +33,8 @@ class Settings:
         replay: number of latest behavior policies whose data are in use, >= 1; 1 is the current one only.
         optimizer: "sgd", "normalized" (steps of length ``learning_rate`` over all contexts of a run together) or
             "adam" (PyTorch's defaults; its moments live through syncs).
+        clip_norm: longest gradient of a run, over all its contexts; longer ones are shortened to it before the
+            optimizer sees them. None: none is. (Clipping of ratios is part of an algorithm, as in "ppo".)
         noise: of the observed rewards, or None. Gaussian noise needs samples.
         record_every: syncs per record; the last sync is always recorded.
         targets: whether to record the distances to the induced and nominal targets, which is cheap only for
@@ -57,6 +59,7 @@ class Settings:
     minibatches: int = 1
     replay: int = 1
     optimizer: Optimizer = "sgd"
+    clip_norm: float | None = None
     noise: Noise | None = None
     record_every: int = 1
     targets: bool = True
@@ -70,6 +73,8 @@ class Settings:
             raise ValueError(f"learning_rate is {self.learning_rate}; it must be a finite number > 0")
         if self.optimizer not in OPTIMIZERS:
             raise ValueError(f"optimizer is {self.optimizer!r}; it must be one of {', '.join(OPTIMIZERS)}")
+        if self.clip_norm is not None:
+            self._check_clip_norm(self.clip_norm)
         if self.group_size is None and self.groups > 1:
             raise ValueError(f"groups is {self.groups}, but exact gradients (group_size None) have one group only")
         if self.group_size is None and isinstance(self.noise, GaussianNoise):
@@ -79,12 +84,23 @@ class Settings:
         if self.minibatches > self.lag:
             raise ValueError(f"minibatches is {self.minibatches}, but lag leaves only {self.lag} steps to use them in")
 
+    def _check_clip_norm(self, longest: float) -> None:
+        if not (math.isfinite(longest) and longest > 0):
+            raise ValueError(f"clip_norm is {longest}; it must be a finite number > 0 (or None for no clipping)")
+        if self.optimizer == "normalized":
+            raise ValueError(f"clip_norm is {longest}, but normalized steps have one length whatever the gradient's")
+
     @property
     def epochs(self) -> float:
         """How often a window passes through its own data."""
         return self.lag / self.minibatches
 
-    def records(self, sync: int) -> bool:
+    @property
+    def records(self) -> int:
+        """Number of records of a run."""
+        return -(-self.syncs // self.record_every)
+
+    def is_recorded(self, sync: int) -> bool:
         """Whether the state after this sync's window (counted from 1) is recorded."""
         return sync % self.record_every == 0 or sync == self.syncs
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 import pessimism as ps
-from pessimism.simplex import check_finite, log_expectation_exp
+from pessimism.simplex import check_finite, log
 
 from .batches import Batch, Generators, Task, draw_batch, make_task, minibatches
-from .learners import Learner, linear, make_optimizer, softmax, tabular
+from .learners import Policy, linear, make_optimizer, softmax, tabular
 from .noise import observed
 from .settings import Settings
-from .trajectory import Record, Trajectory, describe, join_records, join_seeds, total_variation
+from .trajectory import Record, Recorder, Trajectory, describe, first_seeds, join, total_variation
 
 Draw = Callable[[Task, np.ndarray, Generators], Batch]
 """What turns a behavior policy (R, K) into the data of a window."""
@@ -24,7 +24,7 @@ BLOCK = 2**15
 """Probabilities simulated at a time: few enough that the arrays of a step stay in the processor's cache."""
 
 SAME = 1e-9
-"""Normalizers (in units of the temperature, where there is one) closer to 0 than this count as the boundary."""
+"""Normalizers closer to 0 than this count as the boundary."""
 
 
 def simulate(
@@ -52,7 +52,7 @@ def simulate(
 
     Raises:
         ValueError: no seeds or negative ones, features that do not match, a reference for an importance ratio, noise
-            that does not fit the rewards, groups too small for the baseline, or parameters that stop being finite.
+            that does not fit the rewards, or groups too small for the baseline.
 
     >>> bandit = ps.Bandit([0.5, 0.3, 0.2], [0, 0, 1])
     >>> algorithm = ps.algorithm("shifted_mean", beta=0.5)
@@ -67,9 +67,55 @@ def simulate(
             "leave the reference out"
         )
     table = None if features is None else _checked_features(features, bandit)
+    _keep_freed_memory()
     per_block = max(1, BLOCK // bandit.behavior.size)
     blocks = [seeds[start : start + per_block] for start in range(0, len(seeds), per_block)]
-    return join_seeds([_simulate_block(bandit, algorithm, settings, block, table, draw) for block in blocks])
+    return join([_simulate_seeds(bandit, algorithm, settings, block, table, draw) for block in blocks])
+
+
+def simulate_grid(
+    bandit: ps.Bandit, cells: Mapping[str, tuple[ps.Algorithm, Settings]], seeds: Iterable[int] = (0,)
+) -> dict[str, Trajectory]:
+    """:func:`simulate` for each named algorithm and settings, on the same bandit and with the same seeds.
+
+    One after the other, since any two algorithms or settings may differ in kind; ``python -m benchmarks.bench_bandits``
+    measures what that costs. From about a hundred seeds of a hundred arms on it is nothing: one of them fills the
+    processor's cache. Bandits of one shape need no grid: they are a batch.
+
+    >>> bandit, settings = ps.Bandit([0.5, 0.5], [0, 1]), Settings(lag=50)
+    >>> cells = {f"beta = {beta}": (ps.algorithm("dro", beta=beta), settings) for beta in (0.1, 1.0)}
+    >>> values = [run.value.item() for run in simulate_grid(bandit, cells).values()]
+    >>> values[0] > values[1]
+    True
+    """
+    seeds = list(seeds)
+    return {name: simulate(bandit, algorithm, settings, seeds) for name, (algorithm, settings) in cells.items()}
+
+
+def _keep_freed_memory() -> None:
+    """Teach glibc's allocator, by freeing one array of 16 MB that is never touched, to keep up to 32 MB for itself.
+
+    Otherwise it hands the temporaries of a step back to the system and fetches them again page by page, which costs
+    more than the arithmetic. Other allocators do not mind.
+    """
+    np.empty(2**21)
+
+
+def _simulate_seeds(
+    bandit: ps.Bandit,
+    algorithm: ps.Algorithm,
+    settings: Settings,
+    seeds: Sequence[int],
+    features: np.ndarray | None,
+    draw: Draw,
+) -> Trajectory:
+    """One block, in which a single row gets a copy of itself for company.
+
+    numpy adds up a lone row's arms in another order than those of several, and no run may depend on its company.
+    """
+    alone = len(seeds) * bandit.behavior.size == bandit.arms
+    run = _simulate_block(bandit, algorithm, settings, [*seeds, *seeds] if alone else seeds, features, draw)
+    return first_seeds(run, len(seeds)) if alone else run
 
 
 def _simulate_block(
@@ -80,120 +126,121 @@ def _simulate_block(
     features: np.ndarray | None,
     draw: Draw,
 ) -> Trajectory:
-    task = make_task(_repeated(bandit, len(seeds)), algorithm, settings)
+    runs = len(seeds)
+    task = make_task(_repeated(bandit, runs), algorithm, settings)
     generators = [np.random.default_rng(seed) for seed in seeds]
-    learner = _learner(task, bandit.batch_shape, features)
-    climb = make_optimizer(settings)
+    log_behavior = log(task.bandit.behavior)
+    learner = tabular(log_behavior) if features is None else linear(log_behavior, features)
+    contexts = bandit.batch_shape[-1] if bandit.batch_shape else 1
+    problems = len(log_behavior) // contexts
+    climb = make_optimizer(settings, problems)
     parameters = learner.start
-    flat, nested = task.bandit.behavior.shape, learner.logits(parameters).shape
-    log_policy, policy = (array.reshape(flat) for array in softmax(learner.logits(parameters)))
+    policy = softmax(learner.logits(parameters))
     data: deque[Batch] = deque(maxlen=settings.replay)
-    records: list[Record] = []
-    kept: list[int] = []
-    for sync in range(1, settings.syncs + 1):
-        behavior = policy
-        data.append(draw(task, behavior, generators))
-        parts = minibatches(data, settings.minibatches)
-        with np.errstate(over="ignore", invalid="ignore"):  # a run that diverges is told of below
+    records = Recorder(settings.records)
+    diverged = np.zeros(problems, dtype=int)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # of runs that diverge
+        for sync in range(1, settings.syncs + 1):
+            behavior = policy.probability
+            data.append(draw(task, behavior, generators))
+            parts = minibatches(data, settings.minibatches)
             for step in range(settings.lag):
-                gradient = logit_gradient(algorithm, parts[step % len(parts)], log_policy, policy)
-                parameters = climb(parameters, learner.gradient(gradient.reshape(nested)))
-                log_policy, policy = (array.reshape(flat) for array in softmax(learner.logits(parameters)))
-        _check_alive(policy, seeds, sync)
-        if settings.records(sync):
-            records.append(_record(task, parts, behavior, log_policy, policy))
-            kept.append(sync)
-    outer = (len(seeds), *bandit.batch_shape)
-    shaped = [{name: array.reshape(outer) for name, array in record.items()} for record in records]
-    return join_records(shaped, kept, policy.reshape(*outer, bandit.arms))
+                gradient = policy_gradient(algorithm, parts[step % len(parts)], policy)
+                parameters = climb(parameters, learner.gradient(gradient))
+                policy = softmax(learner.logits(parameters))
+            lost = ~np.isfinite(policy.log_total).reshape(problems, -1).all(axis=1)
+            if lost.any():  # such a run starts again, unseen, so that the others can go on
+                diverged[lost & (diverged == 0)] = sync
+                parameters = np.where(np.repeat(lost, len(parameters) // problems)[:, None], learner.start, parameters)
+                policy = softmax(learner.logits(parameters))
+            if settings.is_recorded(sync):
+                records.add(sync, _record(task, parts, behavior, policy))
+    return records.trajectory((runs, *bandit.batch_shape), policy.probability, np.repeat(diverged, contexts))
+
+
+def policy_gradient(algorithm: ps.Algorithm, batch: Batch, policy: Policy) -> np.ndarray:
+    r"""$E[c\,\nabla_\theta\log\pi]$ over a batch, averaged over its groups, for $\pi$ = softmax($\theta$): (R, K)."""
+    values = slot_coefficients(algorithm, batch, policy)
+    if batch.weights.base is policy.probability:  # the policy's own population: the gradient is pi (c - E c)
+        average = np.einsum("rk,rk->r", values[:, 0], policy.probability)[:, None]
+        if np.isfinite(average).all():
+            gradient = values[:, 0] - average
+            gradient *= policy.probability
+            return gradient
+    pull = values * batch.weights
+    if pull.shape[1] > 1:
+        pull *= 1 / pull.shape[1]
+    total = pull.sum(axis=(1, 2))
+    if not np.isfinite(total).all():  # slots of no weight have no coefficient
+        pull = np.where(batch.weights > 0, pull, 0.0)
+        total = pull.sum(axis=(1, 2))
+    return batch.to_arms(pull, policy.probability * -total[:, None])
 
 
 def logit_gradient(algorithm: ps.Algorithm, batch: Batch, log_policy: np.ndarray, policy: np.ndarray) -> np.ndarray:
-    r"""$E[c\,\nabla_\theta\log\pi]$ over a batch, averaged over its groups, for $\pi$ = softmax($\theta$): (R, K)."""
-    pull = slot_coefficients(algorithm, batch, log_policy) * batch.weights
-    pull /= pull.shape[1]
-    gradient = -pull.sum(axis=(1, 2))[:, None] * policy
-    batch.add_to_arms(gradient, pull)
-    return gradient
+    """:func:`policy_gradient` at a policy given by its log-probabilities and probabilities, (R, K) each."""
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        return policy_gradient(algorithm, batch, Policy(log_policy, policy, np.zeros((len(policy), 1))))
 
 
-def slot_coefficients(algorithm: ps.Algorithm, batch: Batch, log_policy: np.ndarray) -> np.ndarray:
-    """The coefficient of every slot (R, B, S); 0 where the weight is 0.
+def slot_coefficients(algorithm: ps.Algorithm, batch: Batch, policy: Policy) -> np.ndarray:
+    """The coefficient of every slot (R, B, S); of no meaning where the weight is 0.
 
     Raises:
         ValueError: the coefficient does not keep its arguments' shape.
     """
-    log_ratio = batch.of_slots(log_policy) - batch.log_anchor
-    log_ratio[log_ratio == -np.inf] = 0.0  # arms that nobody plays
     taken = {} if batch.behavior is None else {"behavior": batch.behavior}
-    values = algorithm.coefficient(log_ratio, batch.advantage, **taken)
-    if np.shape(values) != log_ratio.shape:
+    values = algorithm.coefficient(batch.log_ratio(policy), batch.advantage, **taken)
+    if np.shape(values) != batch.advantage.shape:
         raise ValueError(
             f"the coefficient of {algorithm.name!r} returned shape {np.shape(values)} for arguments of shape "
-            f"{log_ratio.shape}; it must keep the shape"
+            f"{batch.advantage.shape}; it must keep the shape"
         )
-    return np.where(batch.weights > 0, values, 0.0)
+    return values
 
 
-def _record(
-    task: Task, parts: Sequence[Batch], behavior: np.ndarray, log_policy: np.ndarray, policy: np.ndarray
-) -> Record:
+def _record(task: Task, parts: Sequence[Batch], behavior: np.ndarray, policy: Policy) -> Record:
     bandit = ps.Bandit(behavior, task.bandit.reward, task.bandit.reference)
-    groups = [_group_statistics(task, part, log_policy) for part in parts]
+    groups = [_group_statistics(task, part, policy) for part in parts]
     normalizer, regime = (np.concatenate(arrays, axis=1) for arrays in zip(*groups, strict=True))
-    record = describe(bandit, policy, log_policy)
+    record = describe(bandit, policy.probability, policy.log_probability())
     record["normalizer"] = normalizer.mean(axis=-1)
     for name, sign in (("positive", 1), ("boundary", 0), ("negative", -1)):
         record[name] = np.where(np.isnan(regime), np.nan, regime == sign).mean(axis=-1)
     if task.settings.targets:
         seen = observed(bandit, task.settings.noise)
-        record["induced_distance"] = total_variation(policy, ps.induced_target(seen, task.algorithm).policy)
-        record["nominal_distance"] = total_variation(policy, ps.nominal_target(seen, task.algorithm).policy)
+        induced, nominal = ps.induced_target(seen, task.algorithm), ps.nominal_target(seen, task.algorithm)
+        record["induced_distance"] = total_variation(policy.probability, induced.policy)
+        record["nominal_distance"] = total_variation(policy.probability, nominal.policy)
     return record
 
 
-def _group_statistics(task: Task, batch: Batch, log_policy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _group_statistics(task: Task, batch: Batch, policy: Policy) -> tuple[np.ndarray, np.ndarray]:
     """Each group's normalizer E[c] at the policy, and the sign of its normalizer at its own target: (R, B) each.
 
-    A group is a bandit of its own, with its weights as the behavior policy. For a log-ratio regression of temperature
-    beta that sign is the one of log E e^{A/beta} (V below, at or above the soft value), whatever the policy now; a
-    coefficient that is free of the log-ratio has the same normalizer everywhere. Where the sign means nothing
-    (importance ratios, coupled coefficients) it is NaN, as it is with a reference, whose soft value no group knows.
+    A group is a bandit of its own, with its weights as the behavior policy. For a log-ratio regression the sign is
+    that of :func:`pessimism.regression_regime`, whatever the policy now; a coefficient that is free of the log-ratio
+    has the same normalizer everywhere. Where the sign means nothing (importance ratios, coupled coefficients) it is
+    NaN, as it is with a reference, whose soft value no group knows.
     """
     algorithm = task.algorithm
-    values = slot_coefficients(algorithm, batch, log_policy)
-    normalizer = (values * batch.weights).sum(axis=-1)
+    values = slot_coefficients(algorithm, batch, policy)
+    normalizer = np.where(batch.weights > 0, values * batch.weights, 0.0).sum(axis=-1)
     if algorithm.carries_ratio or algorithm.coupled or task.bandit.reference is not None:
         return normalizer, np.full_like(normalizer, np.nan)
-    at_target = normalizer
     if algorithm.beta is not None:
-        at_target = log_expectation_exp(batch.weights, batch.advantage / algorithm.beta)
-    return normalizer, np.where(np.abs(at_target) <= SAME, 0.0, np.sign(at_target))
-
-
-def _learner(task: Task, batch_shape: tuple[int, ...], features: np.ndarray | None) -> Learner:
-    contexts = batch_shape[-1] if batch_shape else 1
-    log_behavior = task.bandit.log_behavior.reshape(-1, contexts, task.bandit.arms)
-    return tabular(log_behavior) if features is None else linear(log_behavior, features)
+        return normalizer, ps.regression_regime(batch.advantage, batch.weights, algorithm.beta)
+    return normalizer, np.where(np.abs(normalizer) <= SAME, 0.0, np.sign(normalizer))
 
 
 def _repeated(bandit: ps.Bandit, times: int) -> ps.Bandit:
     """The bandit's rows one below the other, ``times`` over."""
 
     def repeated(array: np.ndarray) -> np.ndarray:
-        return np.tile(array.reshape(-1, bandit.arms), (times, 1))
+        return np.asfortranarray(np.tile(array.reshape(-1, bandit.arms), (times, 1)))
 
     reference = None if bandit.reference is None else repeated(bandit.reference)
     return ps.Bandit(repeated(bandit.behavior), repeated(bandit.reward), reference)
-
-
-def _check_alive(policy: np.ndarray, seeds: Sequence[int], sync: int) -> None:
-    dead = np.flatnonzero(~np.isfinite(policy).all(axis=-1))
-    if dead.size:
-        seed = seeds[dead[0] * len(seeds) // len(policy)]
-        raise ValueError(
-            f"the run of seed {seed} left the range of floating point before sync {sync}; lower learning_rate"
-        )
 
 
 def _checked_seeds(seeds: Iterable[int]) -> list[int]:

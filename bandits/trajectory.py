@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -20,6 +20,7 @@ class Trajectory:
     r"""Recorded syncs of lagged learning. Arrays are (records, seeds, ...), with ... the bandit's batch shape.
 
     A record holds the policy $\pi$ at the end of a window, seen from the policy $\mu$ that the window started from.
+    A run that diverges is NaN from the sync on in which its policy left the range of floating point; others go on.
 
     Attributes:
         sync: (records,), number of the window, from 1.
@@ -34,6 +35,7 @@ class Trajectory:
         positive, boundary, negative: share of those groups in each regime; NaN for objectives without regimes.
         induced_distance, nominal_distance: total variation between $\pi$ and $\mu$'s target; None if not asked for.
         policy: (seeds, ..., K), at the end.
+        diverged: (seeds, ...), the first sync in which a run left the range of floating point; 0: never.
     """
 
     sync: np.ndarray
@@ -52,6 +54,7 @@ class Trajectory:
     induced_distance: np.ndarray | None
     nominal_distance: np.ndarray | None
     policy: np.ndarray
+    diverged: np.ndarray
 
     def __repr__(self) -> str:
         runs, *contexts, arms = self.policy.shape
@@ -77,7 +80,7 @@ def describe(bandit: ps.Bandit, policy: np.ndarray, log_policy: np.ndarray) -> R
         "chi2": chi2,
         "ess": 1 / (1 + chi2),
         "max_ratio": max_ratio,
-        "support": (policy > SUPPORT).sum(axis=-1),
+        "support": (policy > SUPPORT).sum(axis=-1).astype(float),
     }
 
 
@@ -86,18 +89,50 @@ def total_variation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.abs(first - second).sum(axis=-1) / 2
 
 
-def join_records(records: Sequence[Record], sync: Sequence[int], policy: np.ndarray) -> Trajectory:
-    """A trajectory from its records, whose arrays are (seeds, ...) each; distances may be missing."""
-    names = {field.name for field in fields(Trajectory)} - {"sync", "policy"}
-    arrays = {name: np.stack([record[name] for record in records]) for name in names if name in records[0]}
-    missing = dict.fromkeys(names - set(arrays))
-    return Trajectory(sync=np.array(sync), policy=policy, **arrays, **missing)  # type: ignore[arg-type]
+class Recorder:
+    """Records of a known number, each written into its place as it comes."""
+
+    def __init__(self, records: int) -> None:
+        self.sync = np.zeros(records, dtype=int)
+        self.arrays: Record = {}
+        self._kept = 0
+
+    def add(self, sync: int, record: Record) -> None:
+        """Keep a record, whose arrays are of one shape."""
+        if not self.arrays:
+            self.arrays = {name: np.empty((len(self.sync), *array.shape)) for name, array in record.items()}
+        self.sync[self._kept] = sync
+        for name, array in record.items():
+            self.arrays[name][self._kept] = array
+        self._kept += 1
+
+    def trajectory(self, shape: tuple[int, ...], policy: np.ndarray, diverged: np.ndarray) -> Trajectory:
+        """All records, their arrays in the given shape (seeds, ...); NaN for runs from where they diverged."""
+        names = {field.name for field in fields(Trajectory)} - {"sync", "policy", "diverged"}
+        arrays = dict.fromkeys(names) | {n: array.reshape(-1, *shape) for n, array in self.arrays.items()}
+        policy, diverged = policy.reshape(*shape, -1), diverged.reshape(shape)
+        policy[diverged > 0] = np.nan
+        after = (diverged > 0) & (self.sync.reshape(-1, *(1 for _ in shape)) >= diverged)
+        for array in arrays.values():
+            if array is not None:
+                array[after] = np.nan
+        return Trajectory(sync=self.sync, policy=policy, diverged=diverged, **arrays)  # type: ignore[arg-type]
 
 
-def join_seeds(parts: Sequence[Trajectory]) -> Trajectory:
-    """Trajectories of different seeds as one."""
+def first_seeds(run: Trajectory, seeds: int) -> Trajectory:
+    """The first few seeds of a trajectory."""
+    arrays = {field.name: getattr(run, field.name) for field in fields(Trajectory)}
+    cut = {name: arrays.pop(name)[:seeds] for name in ("policy", "diverged")} | {"sync": arrays.pop("sync")}
+    cut |= {name: array if array is None else array[:, :seeds] for name, array in arrays.items()}
+    return replace(run, **cut)
+
+
+def join(parts: Sequence[Trajectory], axis: int = 0) -> Trajectory:
+    """Trajectories of different seeds as one; of different bandits of a batch, if ``axis`` is theirs (from 1 on)."""
+    if len(parts) == 1:
+        return parts[0]
     columns = {field.name: [getattr(part, field.name) for part in parts] for field in fields(Trajectory)}
-    sync = columns.pop("sync")[0]
-    policy = np.concatenate(columns.pop("policy"))
-    joined = {name: None if c[0] is None else np.concatenate(c, axis=1) for name, c in columns.items()}
-    return Trajectory(sync=sync, policy=policy, **joined)  # type: ignore[arg-type]
+    del columns["sync"]
+    joined = {name: np.concatenate(columns.pop(name), axis=axis) for name in ("policy", "diverged")}
+    joined |= {n: np.concatenate(arrays, axis=axis + 1) for n, arrays in columns.items() if arrays[0] is not None}
+    return replace(parts[0], **joined)

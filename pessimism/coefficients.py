@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 from array_api_compat import array_namespace
 
 from .simplex import Array
@@ -51,6 +52,8 @@ def centered_regression(log_ratio: Array, advantage: Array, *, beta: float, beha
 
 def policy_gradient(log_ratio: Array, advantage: Array) -> Array:
     r"""$c = A$: REINFORCE on the data as they come; no ratio at all."""
+    if np.broadcast_shapes(advantage.shape, log_ratio.shape) == tuple(advantage.shape):
+        return advantage
     return advantage + array_namespace(log_ratio).zeros_like(log_ratio)
 
 
@@ -315,17 +318,34 @@ def _average(values: Array, behavior: Array | None) -> Array:
     xp = array_namespace(values)
     if behavior is None:
         return xp.mean(values, axis=-1, keepdims=True)
-    weighted = xp.where(behavior > 0, behavior * values, 0 * behavior)
-    return xp.sum(weighted, axis=-1, keepdims=True) / xp.sum(behavior, axis=-1, keepdims=True)
+    return _finite_average(xp.where(behavior > 0, values, xp.zeros_like(values)), behavior)
+
+
+def _finite_average(values: Array, behavior: Array | None) -> Array:
+    """:func:`_average` of values that are finite also where the weight is 0; elsewhere the group's average is NaN."""
+    xp = array_namespace(values)
+    if behavior is None:
+        return xp.mean(values, axis=-1, keepdims=True)
+    if values.shape[-1] == 1:  # one number for the whole group
+        return values
+    return xp.sum(behavior * values, axis=-1, keepdims=True) / xp.sum(behavior, axis=-1, keepdims=True)
 
 
 def _tilt(exponent: Array, behavior: Array | None) -> Array:
     """e^z / E_w e^z: the density, relative to the weights, of the group tilted by z."""
     xp = array_namespace(exponent)
+    bounds = xp.finfo(exponent.dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        raised = xp.exp(exponent)
+        mean = _finite_average(raised, behavior)
+        tilted = raised * (1 / mean)
+    usable = (mean > bounds.smallest_normal / bounds.eps) & (mean < math.inf)  # in most groups
+    if bool(xp.all(usable)):
+        return tilted
     if behavior is not None:
         exponent = xp.where(behavior > 0, exponent, -math.inf + 0 * exponent)
     raised = xp.exp(exponent - xp.max(exponent, axis=-1, keepdims=True))
-    return raised / _average(raised, behavior)
+    return xp.where(usable, tilted, raised / _finite_average(raised, behavior))
 
 
 def _preferred(score: Array, behavior: Array | None) -> Array:

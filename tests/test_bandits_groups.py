@@ -46,6 +46,25 @@ def test_counts_give_each_sample_its_advantage(name, reward, counts):
     np.testing.assert_array_equal(got[times == 0], 0.0)
 
 
+@pytest.mark.parametrize("name", RULES)
+@given(reward=REWARDS, mass=st.lists(st.floats(0.01, 1), min_size=4, max_size=4), absent=st.integers(-1, 3))
+def test_double_precision_gives_what_the_exact_route_gives(name, reward, mass, absent):
+    behavior, reference = np.array(mass), np.array(mass[::-1])
+    if absent >= 0:
+        behavior[absent] = 0
+    behavior, reference = behavior / behavior.sum(), reference / reference.sum()
+    rules = [RULES[name]]
+    if name == "log mean exp":
+        rules.append(baselines.log_mean_exp(0.5, measure="reference"))
+    for rule in rules:
+        wanted = rule.exact(np.array(reward), behavior, reference).advantage
+        got = rule.weighted(np.array(reward), behavior, reference=reference)
+        assert got.dtype == np.float64
+        played = behavior > 0
+        scale = np.abs(wanted[played]).max() + 1  # a standardized advantage is as far off as its scale is large
+        np.testing.assert_allclose(got[played], wanted[played], rtol=1e-9, atol=1e-9 * scale)
+
+
 def test_only_rules_that_look_at_single_samples_are_written_out():
     assert [name for name, rule in RULES.items() if not works_by_weights(rule)] == [
         "leave-one-out log mean exp",
@@ -77,7 +96,7 @@ def test_samples_and_counts_push_the_logits_alike(name):
 
     drawn = np.full(samples.shape, 1 / 8)
     by_sample = Batch(
-        samples,
+        samples,  # one row: the index of an arm is the arm
         drawn,
         algorithm.baseline.group(reward.take(samples)),
         np.log(behavior).take(samples),

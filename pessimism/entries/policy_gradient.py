@@ -82,7 +82,7 @@ ENTRIES = (
         "A for A >= 0, min(1, w+/w-) A for A < 0",
         "[mu g - tau]+ / E g; collapse where negatives are not in surplus",
         "policy gradient",
-        "token",
+        "sequence",
         "arXiv 2509.24203",
         lambda: Algorithm(
             coefficients.balanced,
