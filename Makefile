@@ -39,6 +39,8 @@ format: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.bench_bandits
+	$(BIN)/python -m benchmarks.bench_llm
 
 mutants: $(INSTALLED)
 	$(BIN)/mutmut run

@@ -1,0 +1,43 @@
+"""Every figure, in the order of the tables: adding one is adding its file and its line here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from . import (
+    asymre_transition,
+    catalogue_map,
+    convergence,
+    counterfactual,
+    lag_and_collapse,
+    oapl_plane,
+    rare_arms,
+    regimes,
+    sequence_levels,
+    target_ratios,
+    tpo_misalignment,
+    verifier_noise,
+)
+from .spec import FigureSpec
+
+FIGURES: Mapping[str, FigureSpec] = MappingProxyType(
+    {
+        spec.name: spec
+        for spec in (
+            target_ratios.FIGURE,
+            regimes.FIGURE,
+            rare_arms.FIGURE,
+            oapl_plane.FIGURE,
+            lag_and_collapse.FIGURE,
+            counterfactual.FIGURE,
+            asymre_transition.FIGURE,
+            sequence_levels.FIGURE,
+            verifier_noise.FIGURE,
+            catalogue_map.FIGURE,
+            convergence.FIGURE,
+            tpo_misalignment.FIGURE,
+        )
+    }
+)
+"""Name -> figure."""
