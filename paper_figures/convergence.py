@@ -157,6 +157,11 @@ def _draw_slopes(axes: Axes, table: pl.DataFrame) -> None:
     axes.invert_yaxis()
     axes.xaxis.set_major_locator(MultipleLocator(0.05))
     axes.set_xlabel("fitted slope")
+    windows = table["window"].unique().sort().to_list()
+    for number, inside in zip((windows[0], windows[-1]), ("0.4", "white"), strict=True):
+        name = f"after {number} window{'s' if number > 1 else ''}"
+        axes.plot([], [], linestyle="", marker="o", color="0.4", markerfacecolor=inside, label=name)
+    axes.legend(loc="upper left", bbox_to_anchor=(0, 0.97))
 
 
 FIGURE = FigureSpec(

@@ -198,7 +198,8 @@ def solve_fixed_point(
     value, slope, proportional = np.zeros_like(mu), np.zeros_like(mu), np.zeros(mu.shape, dtype=bool)
     normalizer, residual = np.zeros(len(mu)), np.full(len(mu), np.inf)
     balanced = np.zeros(len(mu), dtype=bool)
-    active, passes = np.arange(len(mu)), 0
+    active: np.ndarray = np.arange(len(mu))
+    passes = 0
     while active.size and passes + 2 <= max_passes:
         reach = np.maximum(1.0, np.abs(x[active]))
         if coupled:

@@ -37,7 +37,7 @@ def test_where_a_sample_is_an_arm_a_group_is_a_bandit(name, rewards):
 def test_a_group_stops_where_its_own_update_is_zero(name, parameters, rewards):
     algorithm = ps.algorithm(name, **parameters)
     advantage = algorithm.advantage(rewards)
-    assume((ps.regression_regime(advantage, uniform(rewards).behavior, algorithm.beta) >= 0).all())
+    assume((ps.regression_regime(advantage, uniform(rewards).behavior, algorithm.beta or 0.0) >= 0).all())
     target = ps.group_target(rewards, algorithm)
     ratio = np.exp(target.log_ratio)
     np.testing.assert_allclose(ratio.mean(axis=-1), 1, rtol=1e-9)
@@ -50,7 +50,7 @@ def test_a_group_stops_where_its_own_update_is_zero(name, parameters, rewards):
 @given(rewards=REWARDS)
 def test_the_sign_without_a_solution_is_that_of_the_solution(name, parameters, rewards):
     algorithm = ps.algorithm(name, **parameters)
-    sign = ps.regression_regime(algorithm.advantage(rewards), uniform(rewards).behavior, algorithm.beta)
+    sign = ps.regression_regime(algorithm.advantage(rewards), uniform(rewards).behavior, algorithm.beta or 0.0)
     assume((sign >= 0).all())  # negative rows take long, and there the sign is tested on bandits
     normalizer = np.asarray(ps.group_target(rewards, algorithm).normalizer)
     scale = 1 + np.ptp(rewards)

@@ -1,0 +1,138 @@
+"""The update of any objective on a language model. No mathematics of its own: the coefficient is the catalogue's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+import pessimism as ps
+
+from .batch import Batch, Pass, cut, make_pass
+from .policy import token_values
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    r"""What one update saw, before the optimizer moved. Samples and their tokens are in the batch's order.
+
+    Attributes:
+        batch: the n samples.
+        log_ratio: (n,) $\ell$, summed over a completion's tokens, nats.
+        coefficient: (n,) c of every sample; at token level the mean over its tokens.
+        token_log_ratio: (N,) of every completion token, nats.
+        token_entropy: (N,) of the policy at every completion token, nats.
+        passes: how many backward passes it took.
+        padded_tokens: input tokens that went through the model, padding included.
+    """
+
+    batch: Batch
+    log_ratio: np.ndarray
+    coefficient: np.ndarray
+    token_log_ratio: np.ndarray
+    token_entropy: np.ndarray
+    passes: int
+    padded_tokens: int
+
+
+def accumulate(
+    model: PreTrainedModel,
+    batch: Batch,
+    algorithm: ps.Algorithm,
+    tokens_per_pass: int,
+    temperature: float = 1.0,
+    precision: torch.dtype = torch.float32,
+) -> Step:
+    r"""Add to the parameters' gradients what descends the objective's loss on a batch.
+
+    The update is $\frac{1}{B}\sum_{groups}\sum_i w_i\,c_i\,\nabla\log\pi(y_i)$; its negative, times the algorithm's
+    scale, is added. Where the log-ratio is taken decides what c is a function of: $\ell$ of the whole completion
+    ("sequence"), of each token, with a c for each ("token"), or $\ell/T$ for T tokens, with a gradient of weight 1/T
+    ("sequence mean").
+
+    Raises:
+        ValueError: see :func:`~llm.batch.cut` and :func:`check_objective`; or a completion is so improbable that a
+            coefficient that takes behavior probabilities cannot tell it from one that is never played.
+    """
+    check_objective(algorithm)
+    device = next(model.parameters()).device
+    seen: list[tuple[Pass, Tensor, Tensor, Tensor]] = []
+    for blocks in cut(batch, tokens_per_pass, whole_groups=algorithm.coupled):
+        part = make_pass(batch, blocks, device)
+        found = [
+            token_values(model, block.input_ids, block.predicting, block.labels, temperature, precision)
+            for block in part.blocks
+        ]
+        log_probs = torch.cat([values.log_probs for values in found])
+        entropies = torch.cat([values.entropies for values in found])
+        log_ratio = log_probs.detach().double() - part.behavior_log_probs
+        coefficient = coefficients(algorithm, log_ratio, part)
+        pass_loss(algorithm, coefficient, log_probs, part, batch.groups).backward()
+        seen.append((part, log_ratio, coefficient, entropies))
+    return _step(batch, seen)
+
+
+def check_objective(algorithm: ps.Algorithm) -> None:
+    """Raise a ValueError if an objective has no meaning on completions."""
+    if algorithm.coupled and algorithm.level != "sequence":
+        raise ValueError(
+            f"{algorithm.name!r} compares the completions of a group, so its level must be 'sequence'; "
+            f"it is {algorithm.level!r}"
+        )
+
+
+def coefficients(algorithm: ps.Algorithm, token_log_ratio: Tensor, part: Pass) -> Tensor:
+    """c of every completion token (N,) of a pass, from their log-ratios (N,); no gradient."""
+    if algorithm.level == "token":
+        taken = algorithm.weights(part.behavior_log_probs.exp())
+        return algorithm.coefficient(token_log_ratio, part.advantage[part.row], **taken)
+    log_ratio = of_completions(token_log_ratio, part)
+    if algorithm.level == "sequence mean":
+        log_ratio = log_ratio / part.length
+    if algorithm.coupled:
+        values = torch.empty_like(log_ratio)
+        for group in np.unique(part.group):
+            rows = torch.as_tensor(np.flatnonzero(part.group == group)).to(values.device)
+            taken = algorithm.weights(part.weight[rows])
+            values[rows] = algorithm.coefficient(log_ratio[rows], part.advantage[rows], **taken)
+    else:
+        taken = algorithm.weights(_probabilities(part)) if algorithm.takes_behavior else {}
+        values = algorithm.coefficient(log_ratio, part.advantage, **taken)
+    return values[part.row]
+
+
+def pass_loss(algorithm: ps.Algorithm, coefficient: Tensor, log_probs: Tensor, part: Pass, groups: int) -> Tensor:
+    """The scalar whose gradient is minus the update's part of this pass, times the algorithm's scale."""
+    share = part.weight / part.length if algorithm.level == "sequence mean" else part.weight
+    pull = algorithm.scale / groups * share[part.row] * coefficient
+    return -torch.dot(pull.to(log_probs.dtype), log_probs)
+
+
+def of_completions(per_token: Tensor, part: Pass) -> Tensor:
+    """Sums (R,) over the tokens of every completion of a pass."""
+    return per_token.new_zeros(len(part.samples)).index_add_(0, part.row, per_token)
+
+
+def _probabilities(part: Pass) -> Tensor:
+    behavior = of_completions(part.behavior_log_probs, part).exp()
+    if not bool((behavior > 0).all()):
+        raise ValueError("a completion's behavior probability underflows; this objective needs shorter completions")
+    return behavior
+
+
+def _step(batch: Batch, seen: list[tuple[Pass, Tensor, Tensor, Tensor]]) -> Step:
+    per_sample = np.empty((2, len(batch.length)))
+    ends = np.cumsum(batch.length)
+    per_token = np.empty((2, ends[-1]))
+    for part, log_ratio, coefficient, entropy in seen:
+        sums = of_completions(log_ratio, part), of_completions(coefficient, part) / part.length
+        per_sample[:, part.samples] = torch.stack(sums).cpu().numpy()
+        length = batch.length[part.samples]
+        first = np.repeat(ends[part.samples] - length - (np.cumsum(length) - length), length)
+        place = first + np.arange(len(first))
+        per_token[:, place] = torch.stack([log_ratio, entropy.double()]).cpu().numpy()
+    padded = sum(block.input_ids.numel() for part, *_ in seen for block in part.blocks)
+    return Step(batch, *per_sample, *per_token, passes=len(seen), padded_tokens=padded)
