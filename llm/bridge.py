@@ -62,6 +62,9 @@ OBJECTIVES: dict[str, dict[str, float]] = {
 }
 """Sequence-level entries whose target keeps every completion, at temperatures where targets differ."""
 
+EXACT_ONLY = ("oapl.missing_log_g",)
+"""Baselines that grow with the group: on groups of another size they have another target."""
+
 
 @dataclass(frozen=True, eq=False)
 class World:
@@ -223,7 +226,7 @@ def merged(batch: Batch) -> Batch:
 def show(results: Iterable[BridgeResult]) -> Table:
     """A table of results."""
     table = Table(title="Total variation at the end of training, the largest over prompts")
-    table.add_column("objective")
+    table.add_column("objective", no_wrap=True)
     table.add_column("data")
     for heading in ("to induced", "to nominal", "targets apart"):
         table.add_column(heading, justify="right")
@@ -235,11 +238,11 @@ def show(results: Iterable[BridgeResult]) -> Table:
 
 
 def main() -> None:
-    """Every objective on exact and on sampled data; about two minutes."""
+    """Every objective on exact and on sampled data; a few minutes."""
     world = make_world()
     algorithms = [ps.algorithm(name, **parameters) for name, parameters in OBJECTIVES.items()]
     exact = [reach(algorithm, world) for algorithm in algorithms]
-    sampled = [reach(algorithm, world, Draws(), steps=200) for algorithm in algorithms]
+    sampled = [reach(algorithm, world, Draws(), 200) for algorithm in algorithms if algorithm.name not in EXACT_ONLY]
     Console().print(show(exact + sampled))
 
 

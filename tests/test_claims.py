@@ -283,9 +283,11 @@ def test_processes_give_the_same_outcomes():
     seen = []
     many = verify(claims, extra_bandits=[bandit], workers=2, progress=lambda *step: seen.append(step), **QUICK)
     one = verify(claims, extra_bandits=[bandit], **QUICK)
-    assert [(o.claim.id, o.worst, o.instances, o.proof) for o in many] == [
-        (o.claim.id, o.worst, o.instances, o.proof) for o in one
+    assert [(o.claim.id, o.verdict, o.instances, o.proof) for o in many] == [
+        (o.claim.id, o.verdict, o.instances, o.proof) for o in one
     ]
+    # Hypothesis tries numbers that stand in the modules that are loaded, and this process has loaded more of them.
+    assert [o.worst for o in many] == pytest.approx([o.worst for o in one], abs=1e-14)
     assert str(many[2].counterexample) == str(one[2].counterexample)
     assert seen[-1] == (3, 3, "")
 

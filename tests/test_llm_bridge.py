@@ -39,7 +39,7 @@ def test_exact_data_lead_to_the_induced_target(name):
 
 @pytest.mark.parametrize("name", ["opmd", "oapl", "shifted_mean", "is_regression"])
 def test_sampled_data_lead_to_the_induced_target(name):
-    result = reach(made(name), WORLD, Draws(), steps=200)
+    result = reach(made(name), WORLD, Draws())
     assert result.to_induced <= CLOSE
     assert (result.to_nominal > CLOSE) is (name in ELSEWHERE)
 
