@@ -62,12 +62,10 @@ class Block:
     Attributes:
         input_ids: (r, L), padded on the right; a row's last token predicts nothing and is left out.
         predicting: (n,) positions in the flattened (r * L,) input that predict completion tokens, row by row.
-        labels: (n,) those completion tokens.
     """
 
     input_ids: Tensor
     predicting: Tensor
-    labels: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +76,8 @@ class Pass:
         samples: (R,) their indices in the batch, block by block.
         blocks: what goes through the model.
         group: (R,) see :class:`Batch`.
-        row: (N,) the sample, 0 to R - 1, of each completion token.
+        labels: (N,) completion tokens, in the order of the blocks' ``predicting``.
+        row: (N,) the sample of each, 0 to R - 1.
         behavior_log_probs: (N,) float64.
         length, advantage, weight: (R,) float64, see :class:`Batch`.
     """
@@ -86,6 +85,7 @@ class Pass:
     samples: np.ndarray
     blocks: tuple[Block, ...]
     group: np.ndarray
+    labels: Tensor
     row: Tensor
     behavior_log_probs: Tensor
     length: Tensor
@@ -164,15 +164,17 @@ def make_pass(batch: Batch, blocks: Sequence[np.ndarray], device: torch.device) 
     samples = np.concatenate(blocks)
     length = batch.length[samples]
     behavior = np.concatenate([batch.behavior_log_probs[sample] for sample in samples])
+    labels = np.concatenate([batch.tokens[sample][-size:] for sample, size in zip(samples, length, strict=True)])
 
-    def tensor(values: np.ndarray) -> Tensor:
-        return torch.as_tensor(values, dtype=torch.float64).to(device)
+    def tensor(values: np.ndarray, kind: torch.dtype = torch.float64) -> Tensor:
+        return torch.as_tensor(values, dtype=kind).to(device)
 
     return Pass(
         samples,
         tuple(_block(batch, block, device) for block in blocks),
         batch.group[samples],
-        torch.as_tensor(np.repeat(np.arange(len(samples)), length)).to(device),
+        tensor(labels, torch.int64),
+        tensor(np.repeat(np.arange(len(samples)), length), torch.int64),
         tensor(behavior),
         tensor(length),
         tensor(batch.advantage[samples]),
@@ -191,8 +193,7 @@ def _block(batch: Batch, samples: np.ndarray, device: torch.device) -> Block:
     ends = np.cumsum(length)
     within = np.arange(ends[-1]) - np.repeat(ends - length, length)
     predicting = np.repeat(np.arange(len(samples)) * longest + inputs - length, length) + within
-    labels = np.concatenate([sequence[-size:] for sequence, size in zip(tokens, length, strict=True)])
-    return Block(*(torch.as_tensor(values, dtype=torch.int64).to(device) for values in (padded, predicting, labels)))
+    return Block(*(torch.as_tensor(values, dtype=torch.int64).to(device) for values in (padded, predicting)))
 
 
 def _filled(units: np.ndarray, room: int) -> list[list[int]]:

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 import pessimism as ps
 
 from .batch import Batch, Pass, cut, make_pass
-from .policy import token_values
+from .policy import head_values, hidden_states
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,16 +62,13 @@ def accumulate(
     seen: list[tuple[Pass, Tensor, Tensor, Tensor]] = []
     for blocks in cut(batch, tokens_per_pass, whole_groups=algorithm.coupled):
         part = make_pass(batch, blocks, device)
-        found = [
-            token_values(model, block.input_ids, block.predicting, block.labels, temperature, precision)
-            for block in part.blocks
-        ]
-        log_probs = torch.cat([values.log_probs for values in found])
-        entropies = torch.cat([values.entropies for values in found])
-        log_ratio = log_probs.detach().double() - part.behavior_log_probs
+        hidden = [hidden_states(model, block.input_ids, block.predicting, precision) for block in part.blocks]
+        values = head_values(model, torch.cat(hidden), part.labels, temperature)
+        log_ratio = values.log_probs.detach().double() - part.behavior_log_probs
         coefficient = coefficients(algorithm, log_ratio, part)
-        pass_loss(algorithm, coefficient, log_probs, part, batch.groups).backward()
-        seen.append((part, log_ratio, coefficient, entropies))
+        pull = -algorithm.scale / batch.groups * weighted(algorithm, coefficient, part)
+        values.log_probs.backward(pull.to(values.log_probs.dtype))
+        seen.append((part, log_ratio, coefficient, values.entropies))
     return _step(batch, seen)
 
 
@@ -104,11 +101,10 @@ def coefficients(algorithm: ps.Algorithm, token_log_ratio: Tensor, part: Pass) -
     return values[part.row]
 
 
-def pass_loss(algorithm: ps.Algorithm, coefficient: Tensor, log_probs: Tensor, part: Pass, groups: int) -> Tensor:
-    """The scalar whose gradient is minus the update's part of this pass, times the algorithm's scale."""
+def weighted(algorithm: ps.Algorithm, coefficient: Tensor, part: Pass) -> Tensor:
+    """What each token's gradient counts in its group, (N,): its coefficient, times the sample's weight and share."""
     share = part.weight / part.length if algorithm.level == "sequence mean" else part.weight
-    pull = algorithm.scale / groups * share[part.row] * coefficient
-    return -torch.dot(pull.to(log_probs.dtype), log_probs)
+    return share[part.row] * coefficient
 
 
 def of_completions(per_token: Tensor, part: Pass) -> Tensor:

@@ -55,15 +55,32 @@ def token_values(
             logarithm are float32 in both.
         chunk_logits: logits held at a time.
     """
+    hidden = hidden_states(model, input_ids, predicting, precision)
+    return head_values(model, hidden, labels, temperature, chunk_logits)
+
+
+def hidden_states(
+    model: PreTrainedModel, input_ids: Tensor, predicting: Tensor, precision: torch.dtype = torch.float32
+) -> Tensor:
+    """What the model's head is to read, (N, H); arguments as in :func:`token_values`."""
     with torch.autocast(input_ids.device.type, torch.bfloat16, enabled=precision == torch.bfloat16):
         # The decoder is the model without its head.
         hidden = model.get_decoder()(input_ids=input_ids, use_cache=False).last_hidden_state
+    chosen = hidden.flatten(0, 1).index_select(0, predicting)
+    return chosen.to(precision) if precision == torch.bfloat16 else chosen
+
+
+def head_values(
+    model: PreTrainedModel,
+    hidden: Tensor,
+    labels: Tensor,
+    temperature: float = 1.0,
+    chunk_logits: int = CHUNK_LOGITS,
+) -> TokenValues:
+    """From hidden states (N, H) to what the policy says of the labels (N,); arguments as in :func:`token_values`."""
     head: Any = model.get_output_embeddings()
     rows = max(1, chunk_logits // head.weight.shape[0])
-    chosen = hidden.flatten(0, 1).index_select(0, predicting)
-    if precision == torch.bfloat16:
-        chosen = chosen.to(precision)
-    log_probs, entropies = _HeadLogProbs.apply(chosen, head.weight, head.bias, labels, temperature, rows)  # type: ignore[misc]
+    log_probs, entropies = _HeadLogProbs.apply(hidden, head.weight, head.bias, labels, temperature, rows)  # type: ignore[misc]
     return TokenValues(log_probs, entropies)
 
 

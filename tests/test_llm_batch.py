@@ -97,13 +97,13 @@ def test_tensors_of_a_pass_are_what_a_loop_over_its_samples_finds(whole_groups):
                     assert place // block.input_ids.shape[1] == row == int(part.row[at]) - first
                     seen = block.input_ids.flatten()[row * block.input_ids.shape[1] : place + 1]
                     assert seen.tolist() == tokens[:position].tolist()
-                    assert int(block.labels[inside]) == tokens[position]
+                    assert int(part.labels[at]) == tokens[position]
                     own = batch.behavior_log_probs[sample][position - len(tokens) + length]
                     assert float(part.behavior_log_probs[at]) == float(own)
                     at, inside = at + 1, inside + 1
-            assert inside == len(block.labels) == len(block.predicting)
+            assert inside == len(block.predicting)
             first += len(samples)
-        assert at == len(part.row) == len(part.behavior_log_probs)
+        assert at == len(part.row) == len(part.labels) == len(part.behavior_log_probs)
         samples = samples_of(blocks)
         np.testing.assert_array_equal(part.samples, samples)
         np.testing.assert_array_equal(part.group, batch.group[samples])
