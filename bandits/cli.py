@@ -6,36 +6,27 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from enum import StrEnum
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
-from rich import box
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from pessimism.cli import BAD_INPUT, FAILED, INTERRUPTED, USAGE_ERROR
+from pessimism.hints import near
 from pessimism.objects import is_object_name, load_object
+from pessimism.terminal import FAILED, new_app, new_table, progress_bar, run_app, show
 
 from .sweeps.backends import Backend, BackendLostError, on_cores, on_ray
 from .sweeps.estimate import estimate
-from .sweeps.grid import Sweep, near
+from .sweeps.grid import Sweep
 from .sweeps.grids import SWEEPS
 from .sweeps.plan import Plan, execute, make_plan
 from .sweeps.results import Manifest
 
 TERMINATED = 143
 
-app = typer.Typer(
-    name="bandits",
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+app = new_app("bandits")
 
 
 class BackendName(StrEnum):
@@ -91,7 +82,7 @@ def sweep(
         local = None if backend is BackendName.ray else os.cpu_count()
         common, table, summary = _dry_run(plan, jobs or local)
         print(common)
-        _show(table)
+        show(table)
         print(summary)
         return
     begin = time.perf_counter()
@@ -104,10 +95,10 @@ def sweep(
 @app.command(short_help="List the sweeps that ship.")
 def sweeps() -> None:
     """List the sweeps that ship: how many cells, seeds in each, and what they show."""
-    table = _table("sweep", ">cells", ">seeds", "shows")
+    table = new_table("sweep", ">cells", ">seeds", "shows")
     for entry in SWEEPS.values():
         table.add_row(entry.name, f"{len(entry.cells()):,}", f"{entry.seeds:,}", entry.shows)
-    _show(table)
+    show(table)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -116,21 +107,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0: done. 1: a cell failed, or the workers were lost. 2: bad input, told in one line on the error stream. 130:
     interrupted. 143: terminated.
     """
-    command = typer.main.get_command(app)
-    given = sys.argv[1:] if arguments is None else list(arguments)
     previous = signal.signal(signal.SIGTERM, _terminate)
     try:
-        return int(command.main(given, prog_name="python -m bandits", standalone_mode=False) or 0)
+        return run_app(app, "python -m bandits", arguments, failures=(BackendLostError,))
     except _Terminated:
         return TERMINATED
-    except (KeyboardInterrupt, typer.Abort):
-        return INTERRUPTED
-    except USAGE_ERROR as error:
-        return _complain(error.format_message(), BAD_INPUT)  # type: ignore[attr-defined]
-    except BackendLostError as error:
-        return _complain(str(error), FAILED)
-    except (ValueError, OSError) as error:
-        return _complain(str(error), BAD_INPUT)
     finally:
         signal.signal(signal.SIGTERM, previous)
 
@@ -141,11 +122,6 @@ class _Terminated(BaseException):
 
 def _terminate(number: int, frame: object) -> NoReturn:
     raise _Terminated
-
-
-def _complain(message: str, status: int) -> int:
-    print("error:", " ".join(message.split("\n")), file=sys.stderr)
-    return status
 
 
 def _chosen(name: str) -> Sweep:
@@ -159,7 +135,8 @@ def _chosen(name: str) -> Sweep:
 def _computed(plan: Plan, workers: Backend) -> Manifest:
     cells = len(plan.jobs)
     try:
-        with _progress(len(plan.files), cells) as progress:
+        with progress_bar(left=True) as progress:
+            progress(len(plan.files), cells)
             return execute(plan, workers, progress)
     except (KeyboardInterrupt, _Terminated):
         done = len(plan.store.read_cells(plan.jobs)[0])
@@ -179,7 +156,7 @@ def _dry_run(plan: Plan, workers: int | None) -> tuple[str, Table, str]:
         for key, job in plan.jobs.items()
     }
     shared = {name: values.pop() for name in changed if len(values := {row[name] for row in rows.values()}) == 1}
-    table = _table("key", *(name for name in changed if name not in shared), ">seconds")
+    table = new_table("key", *(name for name in changed if name not in shared), ">seconds")
     total = 0.0
     for key, job in plan.jobs.items():
         told = "done"
@@ -204,44 +181,3 @@ def _summary(plan: Plan, manifest: Manifest, seconds: float) -> str:
     failures = [f"failed: {manifest.cells[key]}: {failure}" for key, failure in manifest.failures.items()]
     where = f"finished cells are in {plan.store.folder}" if failed else f"all rows are in {plan.store.whole}"
     return "\n".join([f"{plan.sweep.name}: {counts}", *failures, where])
-
-
-def _console(stream: Any) -> Console:
-    console = Console(file=stream, markup=False, highlight=False, emoji=False)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = 10_000  # files and pipes have no width: one line per row, nothing cut
-    return console
-
-
-def _show(table: Table) -> None:
-    console = _console(sys.stdout)
-    with console.capture() as captured:
-        console.print(table)
-    print("\n".join(line.rstrip() for line in captured.get().split("\n")), end="", flush=True)
-
-
-def _table(*headers: str) -> Table:
-    """Columns whose header begins with ">" are numbers, to the right."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for header in headers:
-        number = header.startswith(">")
-        table.add_column(header.lstrip(">"), justify="right" if number else "left", overflow="fold", no_wrap=number)
-    return table
-
-
-@contextmanager
-def _progress(done: int, cells: int) -> Iterator[Callable[[int, int], None]]:
-    """A bar on the error stream, gone at the end; nothing where that stream is no terminal."""
-    console = _console(sys.stderr)
-    columns = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("cells,"),
-        TimeElapsedColumn(),
-        TextColumn("gone,"),
-        TimeRemainingColumn(),
-        TextColumn("left"),
-    )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=cells, completed=done)
-        yield lambda done, cells: bar.update(task, completed=done, total=cells)

@@ -13,24 +13,19 @@ import typer
 from rich.console import RenderableType
 from rich.table import Table
 
-from pessimism.cli import BAD_INPUT, FAILED, INTERRUPTED, USAGE_ERROR
 from pessimism.files import write_whole
+from pessimism.hints import near
+from pessimism.terminal import FAILED, INTERRUPTED, console_on, new_app, new_table, progress_bar, run_app, show
 
 from . import runs
 from .config import Config, checked, load, to_toml
 from .engines.base import EngineError
-from .output import console_on, new_table, progress_bar, quiet_libraries, show, size
+from .output import quiet_libraries, size
 
 CONFIGS = Path(__file__).parent / "configs"
 RUNS, RESULTS = Path("runs"), Path("results/llm")
 
-app = typer.Typer(
-    name="llm",
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+app = new_app("llm")
 
 ConfigArgument = Annotated[
     str, typer.Argument(metavar="CONFIG", help="A TOML file, a name of llm/configs, or the folder of a run.")
@@ -160,7 +155,7 @@ def sweep(
         show(table)
         return
     if name not in STUDIES:
-        raise ValueError(f"unknown study {name!r}; there are {', '.join(STUDIES)}")
+        raise ValueError(f"unknown study {name!r}; {near(name, STUDIES)}")
     quiet_libraries()
     with progress_bar() as progress:
         found = run(STUDIES[name], out, jobs, seeds, progress=progress)
@@ -220,23 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0: done. 1: a run or a check failed. 2: bad input, told in one line on the error stream. 130: stopped.
     """
-    command = typer.main.get_command(app)
-    given = sys.argv[1:] if arguments is None else list(arguments)
-    try:
-        return int(command.main(given, prog_name="python -m llm", standalone_mode=False) or 0)
-    except (KeyboardInterrupt, typer.Abort):
-        return INTERRUPTED
-    except USAGE_ERROR as error:
-        return _complain(error.format_message(), BAD_INPUT)  # type: ignore[attr-defined]
-    except (ValueError, OSError) as error:
-        return _complain(str(error), BAD_INPUT)
-    except (EngineError, FailedError) as error:
-        return _complain(str(error), FAILED)
-
-
-def _complain(message: str, status: int) -> int:
-    print("error:", " ".join(message.split("\n")), file=sys.stderr)
-    return status
+    return run_app(app, "python -m llm", arguments, failures=(EngineError, FailedError))
 
 
 # --- what the commands do -------------------------------------------------------------------------------------------

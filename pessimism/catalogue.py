@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -10,6 +9,7 @@ from functools import cache
 from types import MappingProxyType
 
 from .algorithm import Algorithm, Level, as_baseline
+from .hints import near
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,5 @@ def algorithm(name: str, *, baseline: object = None, **parameters: object) -> Al
     """
     known = catalogue()
     if name not in known:
-        close = difflib.get_close_matches(str(name), known, n=3)
-        hint = f"did you mean {' or '.join(close)}? " if close else ""
-        raise ValueError(f"unknown algorithm {name!r}; {hint}known algorithms: {', '.join(known)}")
+        raise ValueError(f"unknown algorithm {name!r}; {near(name, known, 'algorithms')}")
     return known[name].algorithm(baseline, **parameters)

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import fnmatch
-import io
 import os
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,17 +18,12 @@ from .bandit import Bandit
 from .catalogue import algorithm as catalogue_algorithm
 from .files import check_writable, parse_number, write_whole
 from .objects import in_user_code, is_object_name, load_bandit, load_object
+from .terminal import FAILED, new_app, progress_bar, run_app, show, write, write_json
 
 if TYPE_CHECKING:
     from .claims import Claim
 
-FAILED = 1
-BAD_INPUT = 2
-INTERRUPTED = 130
-BROKEN_PIPE = 141
 PLOTS = (".png", ".pdf", ".svg")
-USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
-"""The class of all of typer's own errors; whether it is click's or a copy of it depends on typer's version."""
 
 
 class _Commands(TyperGroup):
@@ -57,14 +49,7 @@ def with_json_target(arguments: Sequence[str]) -> list[str]:
     return result
 
 
-app = typer.Typer(
-    name="pessimism",
-    cls=_Commands,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+app = new_app("pessimism", cls=_Commands)
 
 JsonOption = Annotated[
     str | None,
@@ -86,10 +71,10 @@ def start(
     if version:
         from . import __version__
 
-        _write(f"pessimism {__version__}\n")
+        write(f"pessimism {__version__}\n")
         raise typer.Exit
     if context.invoked_subcommand is None:
-        _write(context.get_help() + "\n")
+        write(context.get_help() + "\n")
 
 
 @app.command(short_help="Check every claim about the objectives.")
@@ -122,7 +107,7 @@ def verify(
     places = claims or []
     chosen = _chosen_claims(claim, places)
     start = time.perf_counter()
-    with _progress() as progress:
+    with progress_bar() as progress:
         outcomes = _in_code_of(
             algorithm,
             lambda: run_claims(
@@ -139,9 +124,9 @@ def verify(
     from .screens import details, outcome_table, succeeded, summary
 
     if json != "-":
-        _show(outcome_table(outcomes), *details(outcomes), summary(outcomes, seconds))
+        show(outcome_table(outcomes), *details(outcomes), summary(outcomes, seconds))
     if json is not None:
-        _write_json({"seed": seed, "claims": [outcome.to_dict() for outcome in outcomes]}, json)
+        write_json({"seed": seed, "claims": [outcome.to_dict() for outcome in outcomes]}, json)
     if not all(map(succeeded, outcomes)):
         raise typer.Exit(FAILED)
 
@@ -185,13 +170,13 @@ def compare(
     if plot is not None:
         write_whole(plot, comparison_image(comparison, Path(plot).suffix[1:].lower()))
     if json is not None:
-        _write_json(comparison.to_dict(), json)
+        write_json(comparison.to_dict(), json)
     if json != "-":
         from .render import comparison_table
 
         table = comparison_table(comparison)
         table.caption = None  # rich would wrap it to the width of the table
-        _show(table, comparison.verdict)
+        show(table, comparison.verdict)
 
 
 @app.command(short_help="List the objectives, or show one in full.")
@@ -217,9 +202,9 @@ def catalogue(
     entries = [entry for entry in entries if family in (None, entry.family)]
     if json is not None:
         found = [screens.entry_dict(entry) for entry in entries]
-        _write_json(found[0] if name is not None else found, json)
+        write_json(found[0] if name is not None else found, json)
     if json != "-":
-        _show(*(screens.entry_screen(entries[0]) if name is not None else [screens.catalogue_table(entries)]))
+        show(*(screens.entry_screen(entries[0]) if name is not None else [screens.catalogue_table(entries)]))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -228,24 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0: done. 1: a claim failed. 2: bad input, told in one line on the error stream. 130: interrupted. 141: whoever read
     the output stopped reading.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a name in any script prints in any locale
-    command = typer.main.get_command(app)
-    given = sys.argv[1:] if arguments is None else list(arguments)
-    try:
-        return int(command.main(given, prog_name="pessimism", standalone_mode=False) or 0)
-    except (KeyboardInterrupt, typer.Abort):
-        return INTERRUPTED
-    except USAGE_ERROR as error:
-        return _complain(error.format_message())  # type: ignore[attr-defined]
-    except (ValueError, OSError) as error:
-        return _complain(str(error))
-
-
-def _complain(message: str) -> int:
-    print("error:", " ".join(message.split("\n")), file=sys.stderr)
-    return BAD_INPUT
+    return run_app(app, "pessimism", arguments)
 
 
 # --- what the options name ------------------------------------------------------------------------------------------
@@ -309,60 +277,3 @@ def _check_plot(path: str | None) -> None:
     if suffix not in PLOTS:
         raise ValueError(f"--plot {path}: the suffix is {suffix!r}; it must be one of {', '.join(PLOTS)}")
     check_writable(path)
-
-
-# --- output ---------------------------------------------------------------------------------------------------------
-
-
-def _console(stream: Any) -> Any:
-    from rich.console import Console
-
-    console = Console(file=stream, markup=False, highlight=False, emoji=False)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = 10_000  # files and pipes have no width: one line per row, nothing cut
-    return console
-
-
-def _show(*parts: Any) -> None:
-    console = _console(sys.stdout)
-    with console.capture() as captured:
-        console.print(*parts, sep="\n")
-    _write("\n".join(line.rstrip() for line in captured.get().split("\n")))
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int, str], None] | None]:
-    """A bar on the error stream, gone at the end; nothing where that stream is no terminal."""
-    console = _console(sys.stderr)
-    if not console.is_terminal:
-        yield None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=None)
-
-        def report(done: int, total: int, name: str) -> None:
-            bar.update(task, completed=done, total=total, description=name)
-
-        yield report
-
-
-def _write_json(value: Any, path: str) -> None:
-    from .screens import encode
-
-    text = encode(value) + "\n"
-    if path == "-":
-        _write(text)
-    else:
-        write_whole(path, text.encode())
-
-
-def _write(text: str) -> None:
-    try:
-        print(text, end="", flush=True)
-    except BrokenPipeError:
-        # Python would flush once more at exit, and complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(BROKEN_PIPE) from None

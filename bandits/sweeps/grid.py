@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import inspect
 import itertools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
 
 import pessimism as ps
+from pessimism.hints import near
 from pessimism.objects import is_object_name, load_object
 from pessimism.screens import encode
 
@@ -286,11 +286,3 @@ def _call(name: str, arguments: Mapping[str, object]) -> str:
 
 def _listed(arguments: Mapping[str, object]) -> str:
     return ", ".join(f"{key}={value}" for key, value in arguments.items())
-
-
-def near(name: str, known: Iterable[str]) -> str:
-    """What a user may have meant, for messages: names like this one, and all that are known."""
-    known = list(known)
-    close = difflib.get_close_matches(str(name), known, n=3)
-    hint = f"did you mean {' or '.join(close)}? " if close else ""
-    return f"{hint}known: {', '.join(known)}"

@@ -1,0 +1,169 @@
+"""What every command line here shares: exit statuses, how bad input is told, tables, progress, output.
+
+rich is imported where it is used, so that a command which prints no table starts without it.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from .files import write_whole
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.table import Table
+
+FAILED = 1
+BAD_INPUT = 2
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
+"""The class of all of typer's own errors; whether it is click's or a copy of it depends on typer's version."""
+
+
+def new_app(name: str, **options: Any) -> typer.Typer:
+    """A command line in plain text, without tracebacks of its own; ``options`` go to ``typer.Typer``."""
+    return typer.Typer(
+        name=name,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        **options,
+    )
+
+
+def run_app(
+    app: typer.Typer,
+    name: str,
+    arguments: Sequence[str] | None = None,
+    failures: tuple[type[Exception], ...] = (),
+) -> int:
+    """Run a command line and return its exit status.
+
+    Args:
+        app: the commands.
+        name: how it is called, for usage messages.
+        arguments: default: the process's.
+        failures: exceptions that mean "could not be done" rather than bad input.
+
+    Returns:
+        0: done. 1: one of ``failures``, told in one line on the error stream. 2: bad input (a usage error,
+        ``ValueError`` or ``OSError``), told likewise. 130: interrupted. Commands raise ``typer.Exit`` for the rest.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name in any script prints in any locale
+    command = typer.main.get_command(app)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        return int(command.main(given, prog_name=name, standalone_mode=False) or 0)
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except USAGE_ERROR as error:
+        return _complain(error.format_message(), BAD_INPUT)  # type: ignore[attr-defined]
+    except failures as error:
+        return _complain(str(error), FAILED)
+    except (ValueError, OSError) as error:
+        return _complain(str(error), BAD_INPUT)
+
+
+def _complain(message: str, status: int) -> int:
+    print("error:", " ".join(message.split("\n")), file=sys.stderr)
+    return status
+
+
+def console_on(stream: Any) -> Console:
+    """A console that takes text as it is."""
+    from rich.console import Console
+
+    console = Console(file=stream, markup=False, highlight=False, emoji=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = 10_000  # files and pipes have no width: one line per row, nothing cut
+    return console
+
+
+def new_table(*headers: str) -> Table:
+    """Columns whose header begins with ">" are numbers, to the right."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for header in headers:
+        number = header.startswith(">")
+        table.add_column(header.lstrip(">"), justify="right" if number else "left", overflow="fold", no_wrap=number)
+    return table
+
+
+def show(*parts: RenderableType) -> None:
+    """Print tables and lines on the output, without blanks at the ends of lines."""
+    console = console_on(sys.stdout)
+    with console.capture() as captured:
+        console.print(*parts, sep="\n")
+    write("\n".join(line.rstrip() for line in captured.get().split("\n")))
+
+
+def write(text: str) -> None:
+    """Write to the output as it is.
+
+    Raises:
+        typer.Exit: with status 141, if whoever read the output has stopped reading.
+    """
+    try:
+        print(text, end="", flush=True)
+    except BrokenPipeError:
+        # Python would flush once more at exit, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(BROKEN_PIPE) from None
+
+
+def write_json(value: Mapping[str, Any] | Sequence[Any], path: str) -> None:
+    """Write JSON to a file, whole or not at all, or to the output where the path is ``-``."""
+    from .screens import encode
+
+    text = encode(value) + "\n"
+    if path == "-":
+        write(text)
+    else:
+        write_whole(path, text.encode())
+
+
+@contextmanager
+def progress_bar(*, left: bool = False) -> Iterator[Callable[..., None]]:
+    """A bar on the error stream, gone at the end; nothing where that stream is no terminal.
+
+    Args:
+        left: show how long it will still take.
+
+    Yields:
+        a function of (done, total) and, if there is one, the name of what was done last.
+    """
+    console = console_on(sys.stderr)
+    if not console.is_terminal:
+        yield _nothing
+        return
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    remaining = (TextColumn("gone,"), TimeRemainingColumn(), TextColumn("left")) if left else ()
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), *remaining, TextColumn("{task.description}"))
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total, name="": bar.update(task, completed=done, total=total, description=name)
+
+
+def _nothing(done: int, total: int, name: str = "") -> None:
+    pass
