@@ -19,12 +19,13 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
-from transformers import PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
+from transformers import PreTrainedModel, Qwen3Config
 
 import pessimism as ps
 
 from .batch import Batch, make_batch
 from .loss import accumulate
+from .models import seeded
 from .samples import Completion, Group, Prompt
 
 END = 0
@@ -259,9 +260,7 @@ def _random_model(vocabulary: int, seed: int) -> PreTrainedModel:
         tie_word_embeddings=False,
         initializer_range=0.3,  # the usual 0.02 makes attention uniform and prefixes hard to tell apart
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = Qwen3ForCausalLM(config)
+    model = seeded(config, seed)
     model.lm_head.weight.data.mul_(0.3)  # with that range the policy would be all but deterministic
     return model
 

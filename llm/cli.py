@@ -140,6 +140,7 @@ def warmup(config: ConfigArgument, overrides: Overrides = None) -> None:
 @app.command(short_help="Run a study: many runs, side by side.")
 def sweep(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="A study; left out, they are listed.")] = None,
+    overrides: Overrides = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where results go and are found again.")] = RESULTS,
     jobs: Annotated[int, typer.Option(min=1, metavar="N", help="Runs at a time, one thread each.")] = 1,
     seeds: Annotated[int | None, typer.Option(min=1, metavar="N", help="Instead of the study's number.")] = None,
@@ -158,7 +159,7 @@ def sweep(
         raise ValueError(f"unknown study {name!r}; {near(name, STUDIES)}")
     quiet_libraries()
     with progress_bar() as progress:
-        found = run(STUDIES[name], out, jobs, seeds, progress=progress)
+        found = run(STUDIES[name], out, jobs, seeds, overrides or (), progress)
     print(f"{found.height} rows in {out / f'{name}.parquet'}")
 
 

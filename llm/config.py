@@ -202,7 +202,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ValueError(f"{path}: {error}") from None
     for override in overrides:
-        _set(table, override)
+        set_value(table, override)
     return checked(Config, table, str(path))
 
 
@@ -260,7 +260,17 @@ def _toml(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _set(table: dict[str, Any], override: str) -> None:
+def set_value(table: dict[str, Any], override: str) -> None:
+    """Set a value of nested tables by "key.subkey=value"; the value is TOML, or a bare word.
+
+    >>> table = {"lag": {"epochs": 1}}
+    >>> set_value(table, "lag.sync_every=20")
+    >>> table
+    {'lag': {'epochs': 1, 'sync_every': 20}}
+
+    Raises:
+        ValueError: another form, or a subkey of what is no table.
+    """
     key, equals, value = override.partition("=")
     if not equals or not key:
         raise ValueError(f"{override!r} is no override; write key.subkey=value")

@@ -75,30 +75,26 @@ def compare_with_targets(step: Step, algorithm: ps.Algorithm) -> dict[str, float
     Returns:
         Nothing where the objective has no closed form, or is not taken on whole completions.
     """
-    if algorithm.induced is None or algorithm.level != "sequence":
+    if not _has_targets(algorithm):
         return {}
     batch, beta = step.batch, algorithm.beta
-    shape = (batch.groups, len(batch.reward) // batch.groups)
-    reward, advantage, log_ratio, weight, coefficient = (
-        values.reshape(shape)
-        for values in (batch.reward, batch.advantage, step.log_ratio, batch.weight, step.coefficient)
+    advantage, log_ratio, weight, coefficient = (
+        values.reshape(batch.groups, -1) for values in (batch.advantage, step.log_ratio, batch.weight, step.coefficient)
     )
     numbers: dict[str, float] = {}
-    solvable = np.ones(batch.groups, bool)
+    sign = _regimes(step, algorithm)
     if beta is not None:
-        sign = ps.regression_regime(advantage, weight, beta)
         regimes = (("positive", 1), ("boundary", 0), ("negative", -1))
         numbers |= {f"target/{name}": float((sign == value).mean()) for name, value in regimes}
-        solvable = sign >= 0
         normalizer = (weight * coefficient).sum(axis=1, keepdims=True)
         with np.errstate(over="ignore"):
             extra = normalizer * np.exp(log_ratio)
         numbers["theory/identity_r2"] = _explained(advantage, beta * log_ratio + extra)
         numbers["theory/identity_r2_without"] = _explained(advantage, beta * log_ratio)
-    if solvable.any():
-        target = ps.group_target(reward[solvable], algorithm)
+    if (sign >= 0).any():
+        target, realised = _targets(step, algorithm, sign >= 0)
         numbers["target/normalizer"] = float(np.mean(target.normalizer))
-        numbers |= _line(*_both(target, log_ratio[solvable]))
+        numbers |= _line(*_both(target, realised))
     return numbers
 
 
@@ -108,18 +104,31 @@ def log_ratio_pairs(step: Step, algorithm: ps.Algorithm) -> np.ndarray:
     Both are taken from their group's mean; groups that :func:`compare_with_targets` leaves out, and samples whose
     prediction is not finite, are left out here too.
     """
-    if algorithm.induced is None or algorithm.level != "sequence":
-        return np.empty((2, 0))
-    reward, advantage, log_ratio, weight = (
-        values.reshape(step.batch.groups, -1)
-        for values in (step.batch.reward, step.batch.advantage, step.log_ratio, step.batch.weight)
-    )
-    beta = algorithm.beta
-    solvable = np.full(step.batch.groups, True) if beta is None else ps.regression_regime(advantage, weight, beta) >= 0
+    solvable = _has_targets(algorithm) & (_regimes(step, algorithm) >= 0)
     if not solvable.any():
         return np.empty((2, 0))
-    pairs = np.stack(_both(ps.group_target(reward[solvable], algorithm), log_ratio[solvable])).reshape(2, -1)
+    pairs = np.stack(_both(*_targets(step, algorithm, solvable))).reshape(2, -1)
     return pairs[:, np.isfinite(pairs[0])]
+
+
+def _has_targets(algorithm: ps.Algorithm) -> bool:
+    return algorithm.induced is not None and algorithm.level == "sequence"
+
+
+def _regimes(step: Step, algorithm: ps.Algorithm) -> np.ndarray:
+    """The sign (groups,) of each group's regime; objectives that are no regressions have one target, as if positive."""
+    if algorithm.beta is None:
+        return np.ones(step.batch.groups)
+    advantage, weight = (values.reshape(step.batch.groups, -1) for values in (step.batch.advantage, step.batch.weight))
+    return ps.regression_regime(advantage, weight, algorithm.beta)
+
+
+def _targets(step: Step, algorithm: ps.Algorithm, chosen: np.ndarray) -> tuple[ps.Target, np.ndarray]:
+    """The induced targets of the chosen groups, and the log-ratios (chosen, G) that are there instead."""
+    reward, log_ratio = (
+        values.reshape(step.batch.groups, -1)[chosen] for values in (step.batch.reward, step.log_ratio)
+    )
+    return ps.group_target(reward, algorithm), log_ratio
 
 
 def _both(target: ps.Target, realised: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -96,6 +96,11 @@ def build_model(
         eos_token_id=_token_id(tokenizer, tokenizer.eos_token),
         pad_token_id=_token_id(tokenizer, tokenizer.pad_token),
     )
+    return seeded(described, seed)
+
+
+def seeded(described: Qwen3Config, seed: int) -> Qwen3ForCausalLM:
+    """A randomly initialised model whose weights depend on the seed alone; torch's random state stays as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Qwen3ForCausalLM(described)

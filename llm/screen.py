@@ -144,9 +144,6 @@ class Lines:
         told = [f"{row.label} {row.told(found[row.name])}" for row in (*LEFT, *RIGHT) if row.name in found]
         self._console.print(f"step {step}/{self._config.steps}  " + "  ".join(told))
 
-    def say(self, line: str) -> None:
-        self._console.print(line)
-
     def __enter__(self) -> Self:
         return self
 
@@ -176,9 +173,6 @@ class Panels:
             self._progress.reset(self._task, total=self._config.steps, completed=step - 1)
         self._step = step
         self._progress.update(self._task, completed=step)
-
-    def say(self, line: str) -> None:
-        self._live.console.print(line)
 
     def panel(self) -> Panel:
         """The panel as it is now."""

@@ -27,7 +27,10 @@ class Source:
         self._waiting: dict[int, Callable[[], Sequence[Group]]] = {}
 
     def take(self, step: int) -> list[Group]:
-        """The groups that a step trains on. The engine must hold the weights of the step's window."""
+        """The groups that a step trains on. The engine must hold the weights of the step's window.
+
+        Always as the buffer has them, also those that were just drawn: a resumed run then sees the same.
+        """
         here = place(step, self._lag)
         self._ask(step)
         if not self._buffer.has(here.batch):

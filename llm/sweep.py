@@ -5,6 +5,7 @@ A cell that is done is never computed again, and one that was interrupted goes o
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
 import json
@@ -20,7 +21,7 @@ from pydantic import ValidationError
 
 from pessimism.files import write_whole
 
-from .config import Config, Lag, told
+from .config import Config, Lag, set_value, told
 from .watch import METRICS, Watcher, read
 
 BUFFERS = ("buffer", "checkpoints")
@@ -85,36 +86,36 @@ class Cell:
         return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def cells(study: Study, seeds: int | None = None, changes: Mapping[str, Any] | None = None) -> list[Cell]:
+def cells(study: Study, seeds: int | None = None, overrides: Sequence[str] = ()) -> list[Cell]:
     """The runs of a study, seeds outermost, so that an early stop leaves whole comparisons.
 
     Args:
         study: which.
         seeds: how many instead of the study's.
-        changes: tables of the configuration to replace values in.
+        overrides: "key.subkey=value" for all of them, as :func:`llm.config.load` takes them.
 
     Raises:
         ValueError: a configuration that is not allowed.
     """
     return [
-        Cell(study.name, variant, _config(study, variant, schedule, seed, changes or {}))
+        Cell(study.name, variant, _config(study, variant, schedule, seed, overrides))
         for seed in range(study.seeds if seeds is None else seeds)
         for schedule in study.schedules
         for variant in study.variants
     ]
 
 
-def _config(study: Study, variant: Variant, schedule: Schedule, seed: int, changes: Mapping[str, Any]) -> Config:
+def _config(study: Study, variant: Variant, schedule: Schedule, seed: int, overrides: Sequence[str]) -> Config:
     table: dict[str, Any] = {
-        **study.base,
+        **copy.deepcopy(dict(study.base)),
         "name": f"{study.name} {variant.label} L={schedule.sync_every} seed {seed}",
         "seed": seed,
         "steps": schedule.steps,
         "objective": {"algorithm": variant.algorithm, "parameters": dict(variant.parameters)},
         "lag": Lag(sync_every=schedule.sync_every, epochs=schedule.epochs).model_dump(),
     }
-    for name, value in changes.items():
-        table[name] = {**table.get(name, {}), **value} if isinstance(value, Mapping) else value
+    for override in overrides:
+        set_value(table, override)
     try:
         return Config.model_validate(table)
     except ValidationError as error:
@@ -129,7 +130,7 @@ def run(
     folder: Path,
     jobs: int = 1,
     seeds: int | None = None,
-    changes: Mapping[str, Any] | None = None,
+    overrides: Sequence[str] = (),
     progress: Progress = lambda done, total, last: None,
 ) -> polars.DataFrame:
     """Compute what is missing of a study; all of its results.
@@ -138,7 +139,7 @@ def run(
         study: which.
         folder: gets ``cells/`` with a file for every finished run, and ``<name>.parquet``.
         jobs: processes, each with one thread.
-        seeds, changes: see :func:`cells`.
+        seeds, overrides: see :func:`cells`.
         progress: called with (cells done, cells in all, what was finished last).
 
     Raises:
@@ -146,7 +147,7 @@ def run(
     """
     from joblib import Parallel, delayed
 
-    wanted = cells(study, seeds, changes)
+    wanted = cells(study, seeds, overrides)
     (folder / "cells").mkdir(parents=True, exist_ok=True)
     open_cells = [cell for cell in wanted if not _result(folder, cell).exists()]
     done = len(wanted) - len(open_cells)
@@ -166,9 +167,6 @@ def run(
 
 class _Quiet:
     def update(self, step: int, numbers: Mapping[str, float], timing: Mapping[str, float]) -> None:
-        pass
-
-    def say(self, line: str) -> None:
         pass
 
 

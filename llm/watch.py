@@ -41,10 +41,6 @@ class Screen(Protocol):
         """Show a step's numbers."""
         ...
 
-    def say(self, line: str) -> None:
-        """Show a line that stays."""
-        ...
-
 
 class Watcher:
     """Takes the numbers of every step. A context manager: leaving it closes files and trackers.

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import Qwen3Config, Qwen3ForCausalLM
+from transformers import Qwen3Config
 
+from llm.models import seeded
 from llm.samples import Completion, Group, Prompt
 
 VOCABULARY = 11
@@ -28,9 +29,7 @@ def tiny_model(tied: bool = True, dtype: torch.dtype = torch.float32) -> Any:
         initializer_range=0.2,
         pad_token_id=None,
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = Qwen3ForCausalLM(config)
+    model = seeded(config, 0)
     torch.nn.Module.to(model, dtype)
     return model
 

@@ -157,6 +157,10 @@ def verl_cispo(group: Group, low: float, high: float, epsilon: float) -> Tensor:
 
 
 def trinity_cispo(group: Group, high: float, epsilon: float) -> Tensor:
+    return cispo(group, cap=1.0 + high)
+
+
+def trinity_cispo_masked(group: Group, high: float, epsilon: float) -> Tensor:
     weight = group.ratio.clamp(0.0, 1.0 + high).detach()
     masked = (group.advantage > 0) & (group.ratio > 1.0 + high)
     return group.average(-weight * group.advantage * group.log_policy * ~masked)
@@ -390,6 +394,7 @@ PUBLISHED_LOSSES: dict[str, Loss] = {
     "trl.cispo": trl_cispo,
     "verl.cispo": verl_cispo,
     "trinity.cispo": trinity_cispo,
+    "trinity.cispo_masked": trinity_cispo_masked,
     "trinity.sapo": trinity_sapo,
     "verl.tis": truncated_importance_sampling,
     "verl.icepop": icepop,

@@ -103,6 +103,7 @@ UNITS: dict[str, dict[str, int] | None] = {
     "trl.cispo": {"epsilon": 1},
     "verl.cispo": {"epsilon": 1},
     "trinity.cispo": {"epsilon": 1},
+    "trinity.cispo_masked": {"epsilon": 1},
     "trinity.sapo": {"epsilon": 1},
 }
 
@@ -114,7 +115,7 @@ ABSOLUTE = {"ls", "roirl"}
 FEELS_SPLITS = {
     "reinforce", "rloo", "asymre", "red_weight", "red_drop", "grpo.no_ratio", "pevi", "kimi_k2",
     "ppo", "ppo_dual_clip", "grpo", "dr_grpo", "dapo", "gspo", "rec_oneside_nois", "rec_oneside_is", "rec_twoside",
-    "rec_ring", "verl.cispo", "trinity.cispo", "trinity.sapo",
+    "rec_ring", "verl.cispo", "trinity.cispo_masked", "trinity.sapo",
 }  # fmt: skip
 MAY_FEEL_SPLITS = {"verl.icepop"}  # path-dependent too, but its wide band binds on neither of the bandits tried
 

@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llm import cli, runs, screen, tasks
+from llm import cli, runs, screen
 from llm.config import load, to_toml
-from llm.models import build_model, build_tokenizer
 from llm.selftest import selftest
 from llm.studies import STUDIES
 from llm.watch import METRICS, read
@@ -34,30 +33,19 @@ max_tokens = 17
 """
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model")
-    symbols = tasks.load("countdown24", {}).symbols
-    assert symbols is not None
-    tokenizer = build_tokenizer(symbols)
-    build_model(tokenizer, width=32, layers=1, heads=1).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
-
-
 @pytest.fixture
-def config(model, tmp_path):
+def config(countdown_model, tmp_path):
     path = tmp_path / "tiny.toml"
-    path.write_text(CONFIG.format(model=model), "utf-8")
+    path.write_text(CONFIG.format(model=countdown_model), "utf-8")
     return str(path)
 
 
 @pytest.fixture(scope="module")
-def finished(model, tmp_path_factory):
+def finished(countdown_model, tmp_path_factory):
     """The folder of a run of four steps."""
     folder = tmp_path_factory.mktemp("finished")
     path = folder / "tiny.toml"
-    path.write_text(CONFIG.format(model=model), "utf-8")
+    path.write_text(CONFIG.format(model=countdown_model), "utf-8")
     assert cli.main(["train", str(path), "--out", str(folder / "run")]) == 0
     return folder / "run"
 
@@ -96,7 +84,7 @@ def test_a_run_leaves_numbers_configuration_versions_and_a_report(finished):
     assert len(pairs["predicted"]) == len(pairs["realised"]) > 0
 
 
-def test_a_run_is_not_written_over_and_goes_on_only_as_it_began(model, config, tmp_path, capsys):
+def test_a_run_is_not_written_over_and_goes_on_only_as_it_began(countdown_model, config, tmp_path, capsys):
     run = tmp_path / "run"
     assert cli.main(["train", config, "--out", str(run), "steps=2", "evaluation.every=0"]) == 0
     before = (run / METRICS).read_bytes()

@@ -6,8 +6,6 @@ import json
 import numpy as np
 import pytest
 
-from llm import tasks
-from llm.models import build_model, build_tokenizer
 from llm.studies import STUDIES
 from llm.sweep import Schedule, Study, Variant, cells, gather, run
 
@@ -15,18 +13,12 @@ REGRESSION = Variant("regression", "shifted_mean", {"beta": 0.2})
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model")
-    symbols = tasks.load("countdown24", {}).symbols
-    assert symbols is not None
-    tokenizer = build_tokenizer(symbols)
-    build_model(tokenizer, width=32, layers=1, heads=1).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+def study(countdown_model):
     base = {
         "name": "",
         "steps": 1,
         "checkpoint_every": 1,
-        "model": {"path": str(folder)},
+        "model": {"path": str(countdown_model)},
         "task": {"name": "countdown24"},
         "rollout": {
             "engine": "transformers", "place": "colocated", "prompts": 2, "group_size": 2, "max_tokens": 17
@@ -56,7 +48,7 @@ def test_every_cell_is_a_run_and_none_is_computed_twice(study, tmp_path):
 
 def test_a_run_that_cannot_go_on_is_a_result(study, tmp_path):
     wild = dataclasses.replace(study, schedules=(Schedule(2, 1, 2),), seeds=1)
-    table = run(wild, tmp_path, changes={"optimizer": {"learning_rate": 1e30}, "evaluation": {"every": 0}})
+    table = run(wild, tmp_path, overrides=["optimizer.learning_rate=1e30", "evaluation.every=0"])
     assert table["step"].to_list() == [1]
     assert "gradient is nan" in table["ended"][0]
 
@@ -73,7 +65,7 @@ def test_a_damaged_result_is_told(study, tmp_path):
 
 def test_a_bad_change_is_told(study):
     with pytest.raises(ValueError, match=r"study test: optimizer\.learning_rates: no such key"):
-        cells(study, changes={"optimizer": {"learning_rates": 1}})
+        cells(study, overrides=["optimizer.learning_rates=1"])
 
 
 @pytest.mark.parametrize("name", STUDIES)

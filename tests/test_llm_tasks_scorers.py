@@ -162,10 +162,11 @@ def test_every_schema(rows, tmp_path, math, monkeypatch):
 
 
 def test_folders_of_data_sets(tmp_path):
-    datasets = pytest.importorskip("datasets")
+    import datasets
+
     rows = [{"question": f"{i}?", "answer": str(i)} for i in range(50)]
     parts = {"train": datasets.Dataset.from_list(rows), "test": datasets.Dataset.from_list(rows[:5])}
-    datasets.DatasetDict(parts).save_to_disk(tmp_path / "saved")
+    datasets.DatasetDict(parts).save_to_disk(tmp_path / "saved")  # type: ignore[arg-type]
     polars.DataFrame(rows).write_parquet(tmp_path / "rows" / "train.parquet", mkdir=True)
     polars.DataFrame(rows[:5]).write_parquet(tmp_path / "rows" / "test.parquet")
     for folder in ("saved", "rows"):

@@ -11,9 +11,7 @@ import numpy as np
 import polars
 import pytest
 
-from llm import tasks
 from llm.config import Config
-from llm.models import build_model, build_tokenizer
 from llm.train import RunError, prepare_folder, train
 from llm.watch import METRICS, Watcher, read
 
@@ -29,24 +27,13 @@ class Silent:
         pass
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model")
-    symbols = tasks.load("countdown24", {}).symbols
-    assert symbols is not None
-    tokenizer = build_tokenizer(symbols)
-    build_model(tokenizer, width=32, layers=1, heads=1).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
-
-
-def config(model, **changes):
+def config(countdown_model, **changes):
     described = {
         "name": "test",
         "steps": STEPS,
         "checkpoint_every": 3,
         "deterministic": True,
-        "model": {"path": str(model)},
+        "model": {"path": str(countdown_model)},
         "task": {"name": "countdown24"},
         "objective": {"algorithm": "shifted_mean", "parameters": {"beta": 0.1}},
         "rollout": {
@@ -66,10 +53,10 @@ def run(described, folder):
 
 
 @pytest.fixture(scope="module")
-def reference(model, tmp_path_factory):
+def reference(countdown_model, tmp_path_factory):
     """What an uninterrupted run writes."""
     folder = tmp_path_factory.mktemp("reference")
-    assert run(config(model), folder) == STEPS
+    assert run(config(countdown_model), folder) == STEPS
     return (folder / METRICS).read_bytes()
 
 
@@ -103,8 +90,8 @@ def started(described, folder):
 @pytest.mark.parametrize(
     ("number", "after", "place"), [(signal.SIGKILL, 5, "process"), (signal.SIGTERM, 2, "colocated")]
 )
-def test_a_stopped_run_goes_on_as_if_it_had_not_been(model, reference, tmp_path, number, after, place):
-    described = config(model)
+def test_a_stopped_run_goes_on_as_if_it_had_not_been(countdown_model, reference, tmp_path, number, after, place):
+    described = config(countdown_model)
     described = described.model_copy(update={"rollout": described.rollout.model_copy(update={"place": place})})
     with started(described, tmp_path) as process:
         assert process.stdout is not None
@@ -120,12 +107,12 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(model, reference, tmp_path,
         assert (tmp_path / "checkpoints" / f"step-{done:06d}").is_dir()
     prepare_folder(tmp_path)
     with Watcher(tmp_path, Silent()) as watcher:
-        assert train(config(model), tmp_path, watcher) == STEPS
+        assert train(config(countdown_model), tmp_path, watcher) == STEPS
     assert (tmp_path / METRICS).read_bytes() == reference
 
 
-def test_what_a_run_keeps_says_how_old_its_data_were(model, reference, tmp_path):
-    run(config(model), tmp_path)
+def test_what_a_run_keeps_says_how_old_its_data_were(countdown_model, reference, tmp_path):
+    run(config(countdown_model), tmp_path)
     assert (tmp_path / METRICS).read_bytes() == reference
     records = read(tmp_path / METRICS)
     assert [record["step"] for record in records] == list(range(1, STEPS + 1))
@@ -139,20 +126,20 @@ def test_what_a_run_keeps_says_how_old_its_data_were(model, reference, tmp_path)
     assert table.height == 4 * 3 * 4  # two batches a window, each of three groups of four
 
 
-def test_the_seed_changes_the_run(model, reference, tmp_path):
-    run(config(model, seed=1), tmp_path)
+def test_the_seed_changes_the_run(countdown_model, reference, tmp_path):
+    run(config(countdown_model, seed=1), tmp_path)
     ours, theirs = ([json.loads(line)["policy/entropy"] for line in text.splitlines()]
                     for text in ((tmp_path / METRICS).read_text(), reference.decode()))  # fmt: skip
     assert not np.isclose(ours, theirs, rtol=1e-6).any()
 
 
-def test_divergence_stops_the_run_and_leaves_its_last_checkpoint(model, tmp_path):
-    described = config(model)
+def test_divergence_stops_the_run_and_leaves_its_last_checkpoint(countdown_model, tmp_path):
+    described = config(countdown_model)
     run(described.model_copy(update={"steps": 3}), tmp_path)
     wild = described.optimizer.model_copy(update={"learning_rate": 1e30})
     with pytest.raises(ValueError, match=r"another optimizer\.learning_rate;"):
         run(described.model_copy(update={"optimizer": wild}), tmp_path)
     with pytest.raises(RunError, match=r"step 2: the gradient is nan .*; the weights were left as they were"):
-        run(config(model, optimizer=wild.model_dump(), checkpoint_every=1), tmp_path / "wild")
+        run(config(countdown_model, optimizer=wild.model_dump(), checkpoint_every=1), tmp_path / "wild")
     assert [path.name for path in (tmp_path / "wild" / "checkpoints").iterdir()] == ["step-000001"]
     assert run(described.model_copy(update={"steps": 4}), tmp_path) == 4

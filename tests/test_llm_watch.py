@@ -93,7 +93,8 @@ def test_pairs_are_kept_for_the_latest_window(tmp_path):
 
 
 def test_tensorboard_gets_every_number_and_forgets_what_a_resume_repeats(tmp_path):
-    accumulators = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    from tensorboard.backend.event_processing import event_accumulator as accumulators
+
     config = described(watch={"tensorboard": True})
     for first, last, value in ((0, 4, 1.0), (2, 3, 2.0)):  # stopped after step 4, goes on from step 2
         with Watcher(tmp_path, Seen(), trackers(config, tmp_path, first)) as watcher:

@@ -187,7 +187,7 @@ ENTRIES = (
             "cap": positive(5.0, "largest ratio (the source gives none; 5 is a common setting)"),
             "epsilon": _EPSILON,
         },
-        "trl.cispo: an absolute cap; verl.cispo: an active lower bound; trinity.cispo: a mask on top.",
+        "trl.cispo: an absolute cap; verl.cispo: an active lower bound; trinity.cispo_masked: a mask on top.",
     ),
     Entry(
         "sapo",
