@@ -159,6 +159,27 @@ def cut(batch: Batch, tokens_per_pass: int, whole_groups: bool) -> list[list[np.
     return passes
 
 
+def check_room(prompt: int, max_tokens: int, tokens_per_pass: int, group_size: int) -> None:
+    """Refuse settings under which :func:`cut` could fail in the middle of a run.
+
+    Args:
+        prompt: tokens of the longest one.
+        max_tokens: of a completion.
+        tokens_per_pass: most tokens of a pass.
+        group_size: samples that must share a pass; 1 where the objective takes them one by one.
+
+    Raises:
+        ValueError: the longest sample, or group, would not fit.
+    """
+    needed = (prompt + max_tokens - 1) * group_size
+    if needed > tokens_per_pass:
+        what = "a sample" if group_size == 1 else f"a group of {group_size}, which this objective takes as a whole,"
+        raise ValueError(
+            f"optimizer.tokens_per_pass is {tokens_per_pass}, but {what} may have {needed} tokens "
+            f"(prompts up to {prompt}, rollout.max_tokens {max_tokens}); it must be at least that"
+        )
+
+
 def make_pass(batch: Batch, blocks: Sequence[np.ndarray], device: torch.device) -> Pass:
     """Tensors of some samples of a batch, in the blocks that :func:`cut` made."""
     samples = np.concatenate(blocks)

@@ -2,7 +2,7 @@ r"""From bandits to transformers: training where completions can be enumerated, 
 
 A completion is an arm, so a model trained at sequence level on data from a fixed behavior policy $\mu$ must end at
 :func:`pessimism.induced_target` of the bandit over all completions: the same update, through batches, passes, a
-transformer and Adam. `python -m llm.bridge` prints how close every objective comes.
+transformer and Adam. `python -m llm bridge` prints how close every objective comes.
 
 Targets that drop completions are left out: where an update then ends depends on the parametrisation.
 """
@@ -12,13 +12,11 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.table import Table
 from transformers import PreTrainedModel, Qwen3Config
 
 import pessimism as ps
@@ -224,27 +222,18 @@ def merged(batch: Batch) -> Batch:
     )
 
 
-def show(results: Iterable[BridgeResult]) -> Table:
-    """A table of results."""
-    table = Table(title="Total variation at the end of training, the largest over prompts")
-    table.add_column("objective", no_wrap=True)
-    table.add_column("data")
-    for heading in ("to induced", "to nominal", "targets apart"):
-        table.add_column(heading, justify="right")
-    table.add_column("verdict")
-    for result in results:
-        distances = (f"{value:.4f}" for value in (result.to_induced, result.to_nominal, result.apart))
-        table.add_row(result.name, result.data, *distances, "holds" if result.holds else "FAILS")
-    return table
+def reach_all(names: Sequence[str], progress: Callable[[int, int, str], None]) -> Iterator[BridgeResult]:
+    """Objectives on exact and on sampled data, a few seconds each.
 
-
-def main() -> None:
-    """Every objective on exact and on sampled data; a few minutes."""
+    Args:
+        names: keys of :data:`OBJECTIVES`.
+        progress: called with (runs done, runs in all, the next).
+    """
     world = make_world()
-    algorithms = [ps.algorithm(name, **parameters) for name, parameters in OBJECTIVES.items()]
-    exact = [reach(algorithm, world) for algorithm in algorithms]
-    sampled = [reach(algorithm, world, Draws(), 200) for algorithm in algorithms if algorithm.name not in EXACT_ONLY]
-    Console().print(show(exact + sampled))
+    runs = [(name, None, 150) for name in names] + [(name, Draws(), 200) for name in names if name not in EXACT_ONLY]
+    for done, (name, draws, steps) in enumerate(runs):
+        progress(done, len(runs), name)
+        yield reach(ps.algorithm(name, **OBJECTIVES[name]), world, draws, steps)
 
 
 def _random_model(vocabulary: int, seed: int) -> PreTrainedModel:
@@ -299,7 +288,3 @@ def _group(world: World, prompt: int, arms: Iterable[int]) -> Group:
 
 def _distance(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.abs(first - second).sum(axis=-1).max() / 2)
-
-
-if __name__ == "__main__":
-    main()

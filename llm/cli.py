@@ -163,6 +163,34 @@ def sweep(
     print(f"{found.height} rows in {out / f'{name}.parquet'}")
 
 
+@app.command(short_help="Train a transformer where the target is known.")
+def bridge(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Objectives; left out, all that are in the test.")
+    ] = None,
+) -> None:
+    """Train a small transformer where all completions can be listed, and say to which target it comes.
+
+    On exact and on sampled data. Exit status 1 if one does not end within the tolerance of its induced target, or ends
+    at the nominal one where the two differ.
+    """
+    from .bridge import OBJECTIVES, reach_all
+
+    for name in names or ():
+        if name not in OBJECTIVES:
+            raise ValueError(f"unknown objective {name!r}; {near(name, OBJECTIVES)}")
+    with progress_bar() as progress:
+        results = list(reach_all(names or list(OBJECTIVES), progress))
+    table = new_table("objective", "data", ">to induced", ">to nominal", ">targets apart", "verdict")
+    for one in results:
+        distances = (f"{value:.4f}" for value in (one.to_induced, one.to_nominal, one.apart))
+        table.add_row(one.name, one.data, *distances, "holds" if one.holds else "FAILS")
+    failed = sum(not one.holds for one in results)
+    show(table, "largest total variation over prompts at the end of training", f"{len(results)} runs, {failed} fail")
+    if failed:
+        raise typer.Exit(FAILED)
+
+
 @app.command(short_help="Check that a setup holds still with learning rate 0.")
 def selftest(config: ConfigArgument, overrides: Overrides = None) -> None:
     """Sync, sample and update three times with learning rate 0: ratios stay 1, KL 0, weights as they were.
@@ -247,14 +275,21 @@ def _run(config: Config, folder: Path, fresh: bool) -> int:
         try:
             with _told_failures(config):
                 done = run_steps(config, folder, watcher)
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             if not watcher.recorded:
                 raise
-            raise FailedError(str(error)) from error
+            raise FailedError(_reason(error)) from error
         finally:
             if watcher.recorded and not fresh:  # only now is it sure that the run takes this configuration
                 runs.keep_config(folder, config)
     return done
+
+
+def _reason(error: Exception) -> str:
+    """What happened; of the system's own errors (no space left) with what they happened to, where that is known."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 import pessimism as ps
 
 from . import checkpoint, evaluate, tasks
-from .batch import make_batch
+from .batch import check_room, make_batch
 from .buffer import Buffer
 from .checkpoint import Checkpoint
 from .config import Config
@@ -103,6 +103,9 @@ def train(config: Config, folder: Path, watcher: Watcher) -> int:
     held_out = evaluate.choose(task.held_out, config.evaluation.prompts) if config.evaluation.every else []
     prompts = [*task.train, *held_out]
     tokens = tokenize(learner.tokenizer, prompts)
+    longest = max(map(len, tokens[: len(task.train)]))
+    together = config.rollout.group_size if learner.algorithm.coupled else 1
+    check_room(longest, config.rollout.max_tokens, config.optimizer.tokens_per_pass, together)
     questions, unseen = tokens[: len(task.train)], tokens[len(task.train) :]
     with closing(start(learner, prompts, tokens)) as engine, asked_to_stop() as stop:
         size = config.rollout

@@ -56,7 +56,7 @@ class Watcher:
         self.screen = screen
         self.recorded = 0
         self._trackers = dict(trackers or {})
-        self._files = {name: (folder / name).open("a", encoding="utf-8") for name in (METRICS, TIMING)}
+        self._files = {name: (folder / name).open("ab", buffering=0) for name in (METRICS, TIMING)}
 
     def record(self, step: int, numbers: Numbers, timing: Numbers) -> None:
         """Write a step's numbers down at once.
@@ -67,12 +67,19 @@ class Watcher:
             timing: what was measured by clocks.
         """
         for name, values in ((METRICS, numbers), (TIMING, timing)):
-            self._files[name].write(_line(step, values))
-            self._files[name].flush()
+            self._append(name, _line(step, values))
         for tracker in self._trackers.values():
             tracker(step, {**numbers, **timing})
         self.screen.update(step, numbers, timing)
         self.recorded += 1
+
+    def _append(self, name: str, line: str) -> None:
+        rest = line.encode()
+        try:
+            while rest:  # a disk that is almost full takes a part, and fails at the next
+                rest = rest[self._files[name].write(rest) :]
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.folder / name)) from None
 
     def keep_pairs(self, step: int, pairs: np.ndarray) -> None:
         """Keep what theory predicts and what was found, of the last step of the latest window.

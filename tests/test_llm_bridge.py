@@ -6,8 +6,9 @@ import torch
 
 import pessimism as ps
 from bandits.sequences import SequenceBandit, SequenceTree, run_to_convergence
+from llm import bridge, cli
 from llm.batch import make_batch
-from llm.bridge import CLOSE, OBJECTIVES, Draws, draw_groups, make_world, merged, reach, show
+from llm.bridge import CLOSE, OBJECTIVES, Draws, draw_groups, make_world, merged, reach
 from llm.loss import accumulate
 from llm_batches import gradient
 
@@ -87,8 +88,13 @@ def test_equal_completions_count_as_much_together_as_apart(name):
     torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-5)
 
 
-def test_the_table_tells_a_run_that_holds_from_one_that_does_not():
-    result = reach(made("oapl"), WORLD, steps=1)
-    assert not result.holds
-    table = show([result])
-    assert next(iter(table.columns[-1].cells)) == "FAILS"
+def test_the_command_tells_a_run_that_holds_from_one_that_does_not(monkeypatch, capsys):
+    assert cli.main(["bridge", "oapl"]) == 0
+    told = capsys.readouterr().out
+    assert told.count("holds") == 2
+    assert "2 runs, 0 fail" in told
+    monkeypatch.setattr(bridge, "reach", lambda algorithm, world, draws, steps: reach(algorithm, world, steps=1))
+    assert cli.main(["bridge", "oapl"]) == 1
+    assert capsys.readouterr().out.count("FAILS") == 2
+    assert cli.main(["bridge", "opal"]) == 2
+    assert "did you mean oapl" in capsys.readouterr().err

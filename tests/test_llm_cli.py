@@ -11,7 +11,7 @@ from llm import cli, runs, screen
 from llm.config import load, to_toml
 from llm.selftest import selftest
 from llm.studies import STUDIES
-from llm.watch import METRICS, read
+from llm.watch import METRICS, Watcher, read
 
 CONFIG = """
 name = "tiny"
@@ -127,6 +127,23 @@ def test_a_run_that_fails_has_status_one_and_one_line(config, tmp_path, capsys):
     assert "engine and trainer disagree" in complaint(capsys)
 
 
+def test_a_full_disk_ends_the_run_and_leaves_its_checkpoint(config, tmp_path, capsys, monkeypatch):
+    run, record = tmp_path / "run", Watcher.record
+
+    def fill(self, step, numbers, timing):
+        if step == 3:
+            self._files[METRICS].close()
+            self._files[METRICS] = Path("/dev/full").open("ab", buffering=0)  # noqa: SIM115
+        record(self, step, numbers, timing)
+
+    monkeypatch.setattr(Watcher, "record", fill)
+    assert cli.main(["train", config, "--out", str(run)]) == 1
+    assert complaint(capsys) == f"error: {run / METRICS}: No space left on device"
+    monkeypatch.undo()
+    assert cli.main(["train", str(run), "--resume"]) == 0
+    assert [line["step"] for line in read(run / METRICS)] == [1, 2, 3, 4]
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -138,6 +155,11 @@ def test_a_run_that_fails_has_status_one_and_one_line(config, tmp_path, capsys):
         (["train", "CONFIG", "model.path='/nowhere'"], "model.path: there is no such folder"),
         (["train", "CONFIG", "warmup={stepz=1}", "--dry-run"], "warmup: stepz: no such key"),
         (["train", "CONFIG", "watch.wandb=project", "--out", "OUT"], "watch.wandb: the package 'wandb'"),
+        (["train", "CONFIG", "optimizer.tokens_per_pass=23", "--out", "OUT"], "a sample may have 24 tokens"),
+        (
+            ["train", "CONFIG", "optimizer.tokens_per_pass=47", "objective={algorithm='tpo'}", "--out", "OUT"],
+            "a group of 2, which this objective takes as a whole, may have 48 tokens",
+        ),
         (["warmup", "CONFIG"], "has no table [warmup]"),
         (["eval", "CONFIG", "--step", "3"], "give the folder of a run"),
         (["report", "OUT"], "is no folder of a run"),
