@@ -9,9 +9,12 @@ import pytest
 from matplotlib.text import Text
 
 import pessimism as ps
+from llm.studies import STUDIES
+from llm.sweep import cells as lag_study
 from paper_figures import (
     asymre_transition,
     catalogue_map,
+    language_model_lag,
     oapl_plane,
     rare_arms,
     regimes,
@@ -33,6 +36,7 @@ SMALL = {
     "oapl_plane": oapl_plane.Settings(points=5, plane_sizes=(2, 8), plane_groups=30, sizes=(2, 8), groups=400),
     "asymre_transition": asymre_transition.Settings(below=(1.5, 0.3, 0.02), above=(0.0, 0.1), windows=(1, 5), draws=3),
     "sequence_levels": sequence_levels.Settings(lengths=(1, 2), trees=2, drawn_length=2),
+    "language_model_lag": language_model_lag.Settings(),
     "catalogue_map": catalogue_map.Settings(arms=4, spread=2.0, frontier=(1e-2, 1e2, 9), left_out=CLIPPED),
 }
 
@@ -68,6 +72,18 @@ def test_every_figure_is_made_fits_its_columns_and_is_legible(name, tmp_path):
 @pytest.mark.parametrize("name", ["regimes", "oapl_plane"])
 def test_the_same_settings_give_the_same_data(name):
     assert FIGURES[name].compute(SMALL[name]).equals(small(name), null_equal=True)
+
+
+def test_stored_runs_are_those_of_the_study_and_averaged_over_seeds():
+    stored = pl.read_parquet(language_model_lag.DATA).filter("last")
+    cells = {(run.variant.label, run.config.lag.sync_every, run.config.seed) for run in lag_study(STUDIES["lag"])}
+    found = list(stored.select("variant", "sync_every", "seed").iter_rows())
+    assert len(found) == len(set(found))
+    assert cells.issuperset(found)
+    shown = rows_of(small("language_model_lag"), objective="oapl", lag=100, measure="pass@1")
+    values = stored.filter((pl.col("variant") == "oapl") & (pl.col("sync_every") == 100))["evaluation/pass@1"]
+    assert shown["seeds"].item() == len(values)
+    assert shown["mean"].item() == pytest.approx(values.mean())
 
 
 def test_ratios_solve_their_equation_and_average_to_one():

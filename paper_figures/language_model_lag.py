@@ -1,0 +1,104 @@
+"""Lag on a language model: where ten objectives end, by the number of steps between weight syncs.
+
+The runs are `python -m llm sweep lag`'s, hours of computing; their results lie beside this file as data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from . import style
+from .spec import FigureSpec
+from .swept import interval
+
+DATA = Path(__file__).parent / "data" / "language_model_lag.parquet"
+
+
+def _digest() -> str:
+    return hashlib.sha256(DATA.read_bytes()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All is settled by the data; their digest tells one version from another."""
+
+    data_sha256: str = field(default_factory=_digest)
+
+
+MEASURES = {
+    "pass@1": "pass@1",
+    "pass@8": "pass@8",
+    "entropy": "entropy, nats per token",
+    "well_formed": "share of answers well formed",
+}
+
+CAPTION = (
+    "A transformer (64 wide, 2 layers) on countdown in 24 tokens, warmed up by imitation, after 400 optimizer steps "
+    "(800 for L = 400) on data from a policy that is renewed every L steps; 32 prompts with 8 completions each; AdamW "
+    "at 3e-4, gradients clipped at norm 1; a window's batches, 50 at most, are used 1, 1, 2 and 8 times. On 256 held- "
+    "out problems, 8 completions each. Points: means over seeds of the training (one warmed-up model); bars: 95% "
+    "Student-t intervals over seeds, where there are at least two. A collapsed run can have high entropy: of garbage, "
+    "as the share of well-formed answers shows. Regressions share the temperature 0.1."
+)
+
+
+def compute(settings: Settings) -> pl.DataFrame:
+    """Columns objective, lag, measure, seeds, mean, half (of the interval's width; null with one seed)."""
+    table = pl.read_parquet(DATA).filter(pl.col("last"))
+    rows = []
+    for (objective, lag), part in table.group_by("variant", "sync_every", maintain_order=True):
+        for measure in MEASURES:
+            values = part[f"evaluation/{measure}"].to_numpy()
+            mean, half = interval(values) if len(values) > 1 else (values[0], None)
+            row = {"objective": objective, "lag": lag, "measure": measure, "seeds": len(values), "mean": float(mean)}
+            rows.append(row | {"half": None if half is None else float(half)})
+    return pl.DataFrame(rows, schema_overrides={"half": pl.Float64})
+
+
+def draw(table: pl.DataFrame) -> Figure:
+    """Four panels, a line for every objective."""
+    figure = style.new_figure(style.DOUBLE, 5.4)
+    grid = figure.subplots(2, 2, sharex=True)
+    lags = table["lag"].unique().sort().to_list()
+    for axes, (measure, label), letter in zip(grid.flat, MEASURES.items(), "abcd", strict=True):
+        _panel(axes, table.filter(pl.col("measure") == measure), lags)
+        axes.set_ylabel(label)
+        axes.set_ylim(bottom=-0.03 * axes.get_ylim()[1])  # zeros show whole
+        style.panel_letter(axes, letter)
+    for axes in grid[-1]:
+        axes.set_xticks(range(len(lags)), [str(lag) for lag in lags])
+        axes.set_xlabel("optimizer steps between weight syncs, L")
+    handles, names = grid[0, 0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=5)
+    return figure
+
+
+def _panel(axes: Axes, table: pl.DataFrame, lags: list[int]) -> None:
+    objectives = table["objective"].unique(maintain_order=True).to_list()
+    for number, objective in enumerate(objectives):
+        part = table.filter(pl.col("objective") == objective).sort("lag")
+        look = style.STYLES[objective]
+        aside = 0.03 * (number - (len(objectives) - 1) / 2)  # so that bars do not hide each other
+        places = np.array([lags.index(lag) for lag in part["lag"]]) + aside
+        axes.plot(
+            places, part["mean"], **look.lines(), marker=look.marker, markersize=3, linewidth=0.9, label=objective
+        )
+        half = part["half"].fill_null(0.0).to_numpy()
+        axes.errorbar(places, part["mean"], half, fmt="none", ecolor=look.color, elinewidth=0.8)
+
+
+FIGURE = FigureSpec(
+    name="language_model_lag",
+    shows="a language model's pass rate and entropy against lag, ten objectives",
+    caption=CAPTION,
+    settings=Settings(),
+    compute=compute,
+    draw=draw,
+)
