@@ -41,6 +41,7 @@ bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.bench_bandits
 	$(BIN)/python -m benchmarks.bench_llm
+	$(BIN)/python -m benchmarks.bench_llm_run
 
 mutants: $(INSTALLED)
 	$(BIN)/mutmut run
