@@ -157,9 +157,12 @@ def sweep(
         return
     if name not in STUDIES:
         raise ValueError(f"unknown study {name!r}; {near(name, STUDIES)}")
+    study = STUDIES[name]
+    first = cells(study, 1, overrides or ())[0].config
     quiet_libraries()
+    _make_model(first.model_copy(update={"warmup": dict(study.warmup)}))
     with progress_bar() as progress:
-        found = run(STUDIES[name], out, jobs, seeds, overrides or (), progress)
+        found = run(study, out, jobs, seeds, overrides or (), progress)
     print(f"{found.height} rows in {out / f'{name}.parquet'}")
 
 

@@ -42,10 +42,33 @@ BASE = {
     "evaluation": {"every": 100, "prompts": 256, "samples": 8},
 }
 
+WARMUP = {"steps": 3000, "every": 500}
+"""Of the shortest task, as in configs/tiny_cpu.toml."""
+
+STABLE = ("grpo", "oapl", "shifted_mean", "pmd_mean", "is_regression")
+"""Objectives that do not collapse at the shortest length."""
+
+
+def longer(problems: int, prompts: int) -> Study:
+    """The study of answers to several problems in one completion: 17 tokens for each."""
+    task = {"name": "countdown24", "options": {"problems": problems}}
+    rollout = BASE["rollout"] | {"prompts": prompts, "max_tokens": 17 * problems}
+    return Study(
+        f"length{17 * problems}",
+        f"completions of {17 * problems} tokens: {problems} problems at once, reward the share that is right",
+        BASE | {"model": {"path": f"runs/warm/countdown24x{problems}"}, "task": task, "rollout": rollout},
+        tuple(variant for variant in LAG_VARIANTS if variant.label in STABLE),
+        LAGS[:1],
+        warmup=WARMUP | {"target": 0.24},
+    )
+
+
 STUDIES = {
     study.name: study
     for study in (
-        Study("lag", "what survives stale data", BASE, LAG_VARIANTS, LAGS),
+        Study("lag", "what survives stale data", BASE, LAG_VARIANTS, LAGS, warmup=WARMUP),
+        longer(3, prompts=16),
+        longer(6, prompts=16),
         Study(
             "cap",
             "the importance-weighted twin under other caps of its ratio",
@@ -55,6 +78,7 @@ STUDIES = {
                 for cap in (1.0, 3.0, 100.0)
             ),
             LAGS[:2],
+            warmup=WARMUP,
         ),
         Study(
             "temperature",
@@ -70,6 +94,7 @@ STUDIES = {
                 )
             ),
             LAGS[:1],
+            warmup=WARMUP,
         ),
         Study(
             "noise",
@@ -77,6 +102,7 @@ STUDIES = {
             BASE | {"task": {"name": "countdown24", "false_negative": 0.1, "false_positive": 0.02}},
             tuple(variant for variant in LAG_VARIANTS if variant.algorithm != "oapl.missing_log_g"),
             LAGS[:1],
+            warmup=WARMUP,
         ),
     )
 }

@@ -61,6 +61,8 @@ class Study:
         base: the configuration that all runs share.
         variants, schedules: what differs.
         seeds: how many.
+        warmup: how to make the model that all runs start from, where it is not there yet; as `[warmup]` in a
+            configuration.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Study:
     variants: tuple[Variant, ...]
     schedules: tuple[Schedule, ...]
     seeds: int = 3
+    warmup: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

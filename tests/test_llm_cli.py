@@ -1,10 +1,12 @@
 """The command: what it does, what it prints, and one clear line where it cannot."""
 
+import dataclasses
 import json
 import signal
 from pathlib import Path
 
 import numpy as np
+import polars
 import pytest
 
 from llm import cli, runs, screen
@@ -269,6 +271,18 @@ def test_studies_and_configurations_are_listed(capsys, monkeypatch):
     assert cli.main(["configs"]) == 0
     listed = capsys.readouterr().out
     assert all(path.stem in listed for path in Path(cli.CONFIGS).glob("*.toml"))
+
+
+def test_a_study_makes_the_model_that_its_runs_start_from(tmp_path, monkeypatch, capsys):
+    one = dataclasses.replace(STUDIES["length51"], variants=STUDIES["lag"].variants[:1], seeds=1)
+    small = {"steps": 2, "batch": 4, "prompts": 2, "samples": 1, "model": {"width": 32, "layers": 1, "heads": 1}}
+    monkeypatch.setitem(STUDIES, "length51", dataclasses.replace(one, warmup=small))
+    monkeypatch.chdir(tmp_path)
+    changes = ["steps=1", "rollout.prompts=2", "evaluation={every=1, prompts=2, samples=2}", "task.options.size=50"]
+    assert cli.main(["sweep", "length51", *changes]) == 0
+    assert "making runs/warm/countdown24x3" in capsys.readouterr().out
+    (row,) = polars.read_parquet("results/llm/length51.parquet").iter_rows(named=True)
+    assert (row["variant"], row["step"], row["ended"]) == ("grpo.no_ratio", 1, "")
 
 
 def test_help_names_every_command(capsys):
