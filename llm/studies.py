@@ -49,6 +49,9 @@ STABLE = ("grpo", "oapl", "shifted_mean", "pmd_mean", "is_regression")
 """Objectives that do not collapse at the shortest length."""
 
 
+STABLE_VARIANTS = tuple(variant for variant in LAG_VARIANTS if variant.label in STABLE)
+
+
 def longer(problems: int, prompts: int) -> Study:
     """The study of answers to several problems in one completion: 17 tokens for each."""
     task = {"name": "countdown24", "options": {"problems": problems}}
@@ -57,7 +60,7 @@ def longer(problems: int, prompts: int) -> Study:
         f"length{17 * problems}",
         f"completions of {17 * problems} tokens: {problems} problems at once, reward the share that is right",
         BASE | {"model": {"path": f"runs/warm/countdown24x{problems}"}, "task": task, "rollout": rollout},
-        tuple(variant for variant in LAG_VARIANTS if variant.label in STABLE),
+        STABLE_VARIANTS,
         LAGS[:1],
         warmup=WARMUP | {"target": 0.24},
     )
@@ -93,6 +96,22 @@ STUDIES = {
                     ("is_regression", lambda beta: {"beta": beta, "cap": 10.0}),
                 )
             ),
+            LAGS[:1],
+            warmup=WARMUP,
+        ),
+        Study(
+            "reuse",
+            "whether it matters how often a window's batches are used: once and eight times instead of twice",
+            BASE,
+            STABLE_VARIANTS,
+            (Schedule(100, 1, 400), Schedule(100, 8, 400)),
+            warmup=WARMUP,
+        ),
+        Study(
+            "rate",
+            "whether the learning rate moves the picture: a third of it",
+            BASE | {"optimizer": BASE["optimizer"] | {"learning_rate": 1e-4}},
+            STABLE_VARIANTS,
             LAGS[:1],
             warmup=WARMUP,
         ),
