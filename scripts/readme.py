@@ -30,6 +30,8 @@ COMMANDS = {
     "compare": "compare oapl beta1=1 beta2=0.5 --behavior 0.5,0.3,0.2 --reward 0,0,1",
     "own": "compare my_objective:bounded_regression beta=0.5 --behavior 0.5,0.3,0.2 --reward 0,0,1",
     "picture": "compare shifted_mean beta=0.1 --bandit bandits.instances:asymre_100 --plot docs/compare.svg",
+    "audit": "audit rollouts.jsonl --column group=prompt --algorithm oapl.missing_log_g:beta1=1,beta2=0.1",
+    "lint": "lint run.yaml --fail-on never",
     "entry": "catalogue oapl.missing_log_g",
 }
 SLOW = {"verify": ["make", "verify"], "test": ["make", "test"]}
@@ -128,7 +130,7 @@ def draw() -> None:
 
 def example_files(text: str) -> dict[str, str]:
     """Name -> content of the code blocks that the README presents as files."""
-    return dict(re.findall(r"<!-- file (\S+) -->\n```python\n(.*?)```", text, flags=re.DOTALL))
+    return dict(re.findall(r"<!-- file (\S+) -->\n```\w+\n(.*?)```", text, flags=re.DOTALL))
 
 
 def run(command: list[str], folder: Path) -> str:

@@ -91,7 +91,8 @@ ENTRIES = (
             induced=partial(closed_forms.weighted, weight=coefficients.balanced, coupled=True),
             nominal=closed_forms.greedy,
         ),
-        notes="In expectation over which negatives are dropped.",
+        notes="In expectation over which negatives are dropped. Trinity-RFT (advantage rec, drop balance) takes the "
+        "mean anew over the samples that it keeps, so that their advantages sum to 0.",
     ),
     Entry(
         "topr",

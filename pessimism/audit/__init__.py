@@ -1,0 +1,1 @@
+"""Audits of logged rollouts: what objectives make of the groups in them. Needs the ``audit`` extra."""

@@ -1,0 +1,137 @@
+"""``pessimism audit``: the command."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..algorithm import Algorithm
+from ..bandit import Bandit
+from ..catalogue import algorithm as catalogue_algorithm
+from ..files import check_writable, parse_number, write_whole
+from ..objects import OBJECT, load_object
+from ..terminal import progress_bar, show, write_json
+
+
+def audit(
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE...",
+            help="Logs of rollouts, or folders of them: .parquet, .csv, .jsonl; those of TRL, verl, prime-rl and "
+            "Trinity-RFT (its .db too) are read as they are.",
+        ),
+    ],
+    algorithm: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME[:KEY=VALUE,...]",
+            help="What to audit for: a name of the catalogue (see `pessimism catalogue`) or module:name, with its "
+            "parameters, e.g. oapl:beta1=1,beta2=1e-3. Repeatable.",
+        ),
+    ],
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ROLE=COLUMN",
+            help="Which column has a role: group, reward, log_prob, current_log_prob, version, step or length. Several "
+            "columns make a group with +, and a reward with weights: group=step+prompt, reward=0.8*right+0.2*format. "
+            "Repeatable.",
+        ),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Stop at the first faulty group instead of leaving it out and counting it.")
+    ] = False,
+    share: Annotated[
+        float,
+        typer.Option(
+            metavar="X",
+            help="Look at this share of the groups, drawn at random: for objectives without a closed form on "
+            "continuous rewards, whose targets take milliseconds each.",
+        ),
+    ] = 1.0,
+    json: Annotated[
+        str | None,
+        typer.Option(
+            "--json",
+            metavar="[FILE.json]",
+            help="Write the result as JSON: to a file, or, without one or with -, to the output instead of the tables.",
+        ),
+    ] = None,
+    parquet: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write every group, with the log-ratio of each sample.")
+    ] = None,
+    html: Annotated[str | None, typer.Option(metavar="FILE", help="Write one self-contained page with plots.")] = None,
+) -> None:
+    """What do objectives make of logged rollouts: on which groups are they pessimistic, on which fragile?"""
+    for path in (parquet, html, None if json == "-" else json):
+        if path is not None:
+            check_writable(path)
+    algorithms = [algorithm_of(text) for text in algorithm]
+    _need_extra()
+    from .fields import parse_columns
+    from .report import label
+    from .run import audit as run_audit
+    from .table import GroupTable
+
+    columns = parse_columns(column or [])
+    with ExitStack() as stack:
+        progress = stack.enter_context(progress_bar(left=True))
+        names = [label(chosen) for chosen in algorithms]
+        groups = None if parquet is None else stack.enter_context(GroupTable(Path(parquet), names))
+        keep = None if groups is None else groups.restart
+        result = run_audit(files, algorithms, columns, strict=strict, share=share, progress=progress, keep=keep)
+        if groups is not None:
+            groups.finish()
+    if html is not None:
+        from .page import page
+
+        write_whole(html, page(result).encode())
+    if json is not None:
+        write_json(result.to_dict(), json)
+    if json != "-":
+        from .screen import screens
+
+        show(*screens(result))
+
+
+def logged_bandit(file: str, group: str | None, column: Sequence[str]) -> Bandit:
+    """The bandit of ``pessimism compare --rollouts FILE``; see :func:`pessimism.audit.run.rollouts_bandit`."""
+    _need_extra()
+    from .fields import parse_columns
+    from .run import rollouts_bandit
+
+    return rollouts_bandit([file], parse_columns(column), group)
+
+
+def _need_extra() -> None:
+    missing = [name for name in ("matplotlib", "polars", "pyarrow") if find_spec(name) is None]
+    if missing:
+        raise ValueError(f"audits need {', '.join(missing)}: pip install 'pessimism[audit]'")
+
+
+def algorithm_of(text: str) -> Algorithm:
+    """The algorithm that ``NAME[:KEY=VALUE,...]`` names.
+
+    >>> algorithm_of("oapl:beta1=1,beta2=1e-3").parameters["beta2"]
+    0.001
+    """
+    name, parameters = text, ""
+    if "=" in text:
+        name, _, parameters = text.rpartition(":")
+    values: dict[str, object] = {}
+    for setting in filter(None, parameters.split(",")):
+        key, equals, value = setting.partition("=")
+        if not equals or not key.isidentifier():
+            raise ValueError(f"--algorithm {text!r}: {setting!r} is not of the form key=value, e.g. beta=0.5")
+        if key in values:
+            raise ValueError(f"--algorithm {text!r}: the parameter {key!r} is given twice")
+        values[key] = float("inf") if value == "inf" else parse_number(value, f"--algorithm {text!r}: {key}")
+    if OBJECT.fullmatch(name):
+        return load_object(name, Algorithm, **values)
+    return catalogue_algorithm(name, **values)

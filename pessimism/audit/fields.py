@@ -1,0 +1,231 @@
+"""Which column of a log means what: roles, users' mappings of them, and the layouts that trainers write."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..hints import near
+
+ROLES = {
+    "group": "the prompt or group that a sample belongs to",
+    "reward": "the reward of the sample",
+    "log_prob": "its log-probability under the policy that sampled it, of the whole completion or per token, nats",
+    "current_log_prob": "the same under the policy being trained",
+    "version": "the version of the policy that sampled it, a whole number",
+    "step": "the trainer's step that used it, a whole number",
+    "length": "its length in tokens",
+}
+"""What a column can be; only ``group`` and ``reward`` are needed."""
+
+REQUIRED = ("group", "reward")
+TERM = re.compile(r"\s*(?:(?P<weight>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*\*)?\s*(?P<column>.+?)\s*")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Where each role is found; "a.b" is field b of column a.
+
+    Attributes:
+        group: columns that together name a group.
+        reward: (weight, column) pairs, summed.
+        log_prob, current_log_prob, version, step, length: one column each, or None.
+        missing_is_zero: whether a reward term that is missing counts as 0 (TRL sums those rewards that it has).
+        trim: a pattern cut from the last column of the group.
+        in_runs: whether groups are runs of rows of one common length, so that a prompt drawn twice makes two.
+        content: columns by which a file that repeats another is told; empty where trainers do not repeat themselves.
+    """
+
+    group: tuple[str, ...] = ()
+    reward: tuple[tuple[float, str], ...] = ()
+    log_prob: str | None = None
+    current_log_prob: str | None = None
+    version: str | None = None
+    step: str | None = None
+    length: str | None = None
+    missing_is_zero: bool = False
+    trim: str | None = None
+    in_runs: bool = False
+    content: tuple[str, ...] = ()
+
+    @property
+    def single(self) -> dict[str, str]:
+        """Role and column of those roles that have one column."""
+        names = ("log_prob", "current_log_prob", "version", "step", "length")
+        return {name: column for name in names if (column := getattr(self, name)) is not None}
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """Every column that is read."""
+        return tuple(dict.fromkeys([*self.group, *(column for _, column in self.reward), *self.single.values()]))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What a trainer's files look like.
+
+    Attributes:
+        name: the trainer and the versions whose code was read.
+        needs: columns by which it is recognised.
+        columns: where the roles are.
+        forbids: columns that it does not have.
+        other_numbers: columns that are no rewards, where every other numeric one is; else empty.
+        refusal: why such files cannot be audited.
+    """
+
+    name: str
+    needs: frozenset[str]
+    columns: Columns = Columns()
+    forbids: frozenset[str] = frozenset()
+    other_numbers: frozenset[str] = frozenset()
+    refusal: str = ""
+
+
+EPISODE_COLUMNS = frozenset({"traces", "task", "env"})
+EPISODES = "prime-rl episodes (prime-rl 0.8, verifiers 0.4)"
+EXPERIENCES = "Trinity-RFT experiences (0.6)"
+DATABASE = "Trinity-RFT experience database (0.6)"
+
+TRL = Columns(group=("step", "prompt"), step="step", in_runs=True, content=("prompt", "completion", "advantage"))
+"""TRL writes its last generated batch at every logging step, the same batch several times if steps share one."""
+
+LAYOUTS = (
+    Layout(
+        "prime-rl token exports (0.8)",
+        frozenset({"token_ids", "inference_logprobs", "trainer_logprobs", "loss_mask"}),
+        refusal="they hold neither rewards nor groups; audit rollouts/step_*/train/effective/traces.jsonl instead",
+    ),
+    Layout(
+        EXPERIENCES,
+        frozenset({"eid", "info", "reward"}),
+        Columns(
+            group=("eid.batch", "eid.task"),
+            reward=((1.0, "reward"),),
+            version="info.model_version",
+            length="response_length",
+        ),
+    ),
+    Layout(
+        "verl rollout dump (0.9)",
+        frozenset({"input", "output", "gts", "score", "step", "uid"}),
+        Columns(group=("step", "uid"), reward=((1.0, "score"),), step="step", trim=r"_\d+_\d+$"),
+    ),
+    Layout(
+        "verl rollout dump (0.9)",
+        frozenset({"input", "output", "gts", "score", "step"}),
+        Columns(group=("step", "input"), reward=((1.0, "score"),), step="step"),
+    ),
+    Layout(
+        "TRL completions (1.16)",
+        frozenset({"step", "prompt", "completion", "advantage"}),
+        replace(TRL, missing_is_zero=True),
+        forbids=frozenset({"reward"}),
+        other_numbers=frozenset({"step", "advantage"}),
+    ),
+    Layout(
+        "TRL completions (1.16)",
+        frozenset({"step", "prompt", "completion", "advantage", "reward"}),
+        replace(TRL, reward=((1.0, "reward"),)),
+    ),
+)
+"""The layouts that are recognised, the first match first."""
+
+
+def parse_columns(settings: Sequence[str]) -> dict[str, str]:
+    """Role and text of every ``ROLE=COLUMN``.
+
+    >>> parse_columns(["reward=score", "group=step+prompt"])
+    {'reward': 'score', 'group': 'step+prompt'}
+    """
+    found: dict[str, str] = {}
+    for setting in settings:
+        role, equals, text = setting.partition("=")
+        role = role.strip()
+        if not equals or not text.strip():
+            raise ValueError(f"--column {setting!r} is not of the form ROLE=COLUMN, e.g. reward=score")
+        if role not in ROLES:
+            raise ValueError(f"--column {setting!r}: unknown role {role!r}; {near(role, ROLES, 'roles')}")
+        if role in found:
+            raise ValueError(f"--column: the role {role!r} is given twice")
+        found[role] = text.strip()
+    return found
+
+
+def resolve(names: Collection[str], numeric: Collection[str], given: Mapping[str, str]) -> tuple[Columns, str]:
+    """The columns of a file and the name of its layout ("" for a file of nobody's in particular).
+
+    Args:
+        names: the file's top-level columns.
+        numeric: those of them that hold numbers.
+        given: roles that the user mapped.
+
+    Raises:
+        ValueError: a column that is not there, a required role that no column has, or a layout that has none.
+
+    >>> resolve(["prompt_id", "reward", "log_prob"], ["reward", "log_prob"], {"group": "prompt_id"})[0].used
+    ('prompt_id', 'reward', 'log_prob')
+    """
+    layout = _layout(names)
+    if layout.refusal and not given:
+        raise ValueError(f"{layout.name}: {layout.refusal}")
+    columns = _plain(names) if not layout.name else layout.columns
+    if layout.other_numbers and "reward" not in given:
+        columns = replace(columns, reward=_only_reward(layout, names, numeric))
+    for role, text in given.items():
+        columns = _mapped(columns, role, text, names)
+    for column in columns.used:
+        if column not in names and column.split(".")[0] not in names:
+            raise ValueError(f"no column {column!r}; {near(column, names, 'columns')}")
+    for role in REQUIRED:
+        if not getattr(columns, role):
+            raise ValueError(
+                f"no column {role!r} ({ROLES[role]}); say which it is with --column {role}=NAME; "
+                f"{near(role, names, 'columns')}"
+            )
+    return columns, layout.name
+
+
+def _layout(names: Collection[str]) -> Layout:
+    present = frozenset(names)
+    for layout in LAYOUTS:
+        if layout.needs <= present and not layout.forbids & present:
+            return layout
+    return Layout("", frozenset())
+
+
+def _plain(names: Collection[str]) -> Columns:
+    single: dict[str, Any] = {role: role for role in ROLES if role not in REQUIRED and role in names}
+    return Columns(
+        group=("group",) if "group" in names else (), reward=((1.0, "reward"),) if "reward" in names else (), **single
+    )
+
+
+def _only_reward(layout: Layout, names: Collection[str], numeric: Collection[str]) -> tuple[tuple[float, str], ...]:
+    found = [name for name in names if name in numeric and name not in layout.other_numbers]
+    if len(found) == 1:
+        return ((1.0, found[0]),)
+    if not found:
+        raise ValueError(f"{layout.name}: no column of rewards; say which it is with --column reward=NAME")
+    raise ValueError(
+        f"{layout.name}: {', '.join(found)} could each be rewards; say how they make up the reward, e.g. "
+        f"--column 'reward={'+'.join(found)}' (with reward_weights: 'reward=1.0*{found[0]}+0.5*{found[1]}')"
+    )
+
+
+def _mapped(columns: Columns, role: str, text: str, names: Collection[str]) -> Columns:
+    if role == "group":
+        parts = (text,) if text in names else tuple(part.strip() for part in text.split("+"))
+        return replace(columns, group=parts, trim=None, in_runs=False)
+    if role == "reward":
+        terms = ((1.0, text),) if text in names else tuple(_term(part) for part in text.split("+"))
+        return replace(columns, reward=terms)
+    return replace(columns, **{role: text})
+
+
+def _term(text: str) -> tuple[float, str]:
+    match = TERM.fullmatch(text)
+    if match is None:
+        raise ValueError(f"--column reward: {text!r} is not COLUMN or WEIGHT*COLUMN")
+    return float(match["weight"] or 1.0), match["column"]

@@ -1,0 +1,218 @@
+"""Groups of any sizes under one algorithm, and the totals over all groups."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from .groups import Groups
+from .statistics import KINDS, METHODS, REGIMES, Solved, Solver
+from .totals import Bins, Fit, Sample, Top
+
+STATISTICS = (
+    "baseline",
+    "normalizer",
+    "kl",
+    "kl_share",
+    "entropy_change",
+    "value_change",
+    "drive",
+    "largest_log_ratio",
+)
+DRIFT = ("groups", *REGIMES, "no signal", "reward", "kl", "value_change", "realised_kl")
+PAIRS = 1 << 12
+"""Samples that a picture of realised against predicted log-ratios shows."""
+
+TABLES = {"regime": REGIMES, "kind": KINDS, "method": METHODS}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A batch of n groups (N samples) under one algorithm.
+
+    Attributes:
+        solved: per group (n,); its ``log_ratio`` is (N,), sample by sample as in the batch.
+        mean: (n,) mean reward.
+        signal: (n,) whether rewards differ.
+        kl_share: (n,) KL over log G, its largest value.
+        largest_log_ratio: (n,).
+    """
+
+    solved: Solved
+    mean: np.ndarray
+    signal: np.ndarray
+    kl_share: np.ndarray
+    largest_log_ratio: np.ndarray
+
+    def statistic(self, name: str) -> np.ndarray:
+        """One of ``STATISTICS`` (n,)."""
+        return getattr(self, name) if hasattr(self, name) else getattr(self.solved, name)
+
+
+def measure(groups: Groups, solver: Solver, where: Callable[[int, int], str]) -> Measured:
+    """What the solver's algorithm makes of every group.
+
+    Raises:
+        ValueError: rewards that it does not take, with the place of the group.
+    """
+    reward = groups.column("reward")
+    size, start = groups.size, groups.start[:-1]
+    count = len(groups)
+    parts: dict[str, np.ndarray] = {}
+    extra = {name: np.empty(count) for name in ("mean", "kl_share", "largest_log_ratio")}
+    signal = np.empty(count, dtype=bool)
+    log_ratio = np.empty(len(reward))
+    for samples in np.unique(size):
+        chosen = np.flatnonzero(size == samples)
+        rows = start[chosen][:, None] + np.arange(samples)
+        rewards = reward[rows]
+        try:
+            found = solver(rewards)
+        except ValueError as error:
+            row = start[chosen[_first_refused(rewards, solver)]]
+            file, place = (int(groups.column(name)[row]) for name in ("file", "place"))
+            raise ValueError(f"{where(file, place)}: {solver.algorithm.name}: {error}") from None
+        for field in fields(Solved)[:-1]:
+            values = getattr(found, field.name)
+            parts.setdefault(field.name, np.empty(count, dtype=values.dtype))[chosen] = values
+        log_ratio[rows] = found.log_ratio
+        extra["mean"][chosen] = rewards.mean(axis=-1)
+        extra["kl_share"][chosen] = found.kl / np.log(samples)
+        extra["largest_log_ratio"][chosen] = found.log_ratio.max(axis=-1)
+        signal[chosen] = rewards.max(axis=-1) > rewards.min(axis=-1)
+    return Measured(Solved(**parts, log_ratio=log_ratio), signal=signal, **extra)
+
+
+def _first_refused(rewards: np.ndarray, solver: Solver) -> int:
+    for index in range(len(rewards)):
+        try:
+            solver(rewards[index : index + 1])
+        except ValueError:
+            return index
+    return 0
+
+
+class AlgorithmTotals:
+    """Totals of one algorithm."""
+
+    def __init__(self) -> None:
+        self.codes = {name: np.zeros(len(table), dtype=np.int64) for name, table in TABLES.items()}
+        self.with_signal = np.zeros(len(REGIMES), dtype=np.int64)
+        self.sums: dict[str, float] = dict.fromkeys((*STATISTICS, "lost"), 0.0)
+        self.sample = Sample(STATISTICS)
+        self.by_version, self.by_lag = Bins(DRIFT), Bins(DRIFT)
+        self.pooled, self.within = Fit(), Fit()
+        self.pairs = Sample(("predicted", "realised"), PAIRS)
+        self.top = Top()
+
+    def add(self, groups: Groups, measured: Measured) -> None:
+        """One more batch."""
+        for name, counts in self.codes.items():
+            counts += np.bincount(getattr(measured.solved, name), minlength=len(counts))
+        self.with_signal += np.bincount(measured.solved.regime[measured.signal], minlength=len(REGIMES))
+        values = {name: measured.statistic(name) for name in STATISTICS}
+        for name, column in values.items():
+            self.sums[name] += float(column[np.isfinite(column)].sum())
+        self.sample.add({name: column[measured.signal] for name, column in values.items()})
+        self._add_drift(groups, measured)
+        self._add_realised(groups, measured)
+        self.top.add(measured.solved.drive, lambda chosen: _described(groups, measured, chosen))
+
+    def _add_drift(self, groups: Groups, measured: Measured) -> None:
+        first = groups.start[:-1]
+        version, step = (
+            None if (column := groups.get(name)) is None else column[first] for name in ("version", "step")
+        )
+        regime = measured.solved.regime
+        values = {name: (regime == code).astype(float) for code, name in enumerate(REGIMES)} | {
+            "groups": np.ones(len(groups)),
+            "no signal": (~measured.signal).astype(float),
+            "reward": measured.mean,
+            "kl": measured.solved.kl,
+            "value_change": measured.solved.value_change,
+            "realised_kl": realised_kl(groups),
+        }
+        when = step if version is None else version
+        if when is not None:
+            self.by_version.add(when, values)
+        if version is not None and step is not None:
+            self.by_lag.add(step - version, values)
+
+    def _add_realised(self, groups: Groups, measured: Measured) -> None:
+        behavior, current = groups.get("log_prob"), groups.get("current_log_prob")
+        if behavior is None or current is None:
+            return
+        predicted, realised = measured.solved.log_ratio, current - behavior
+        kept = np.isfinite(predicted)
+        self.sums["lost"] += float((~kept).sum())
+        self.pooled.add(predicted[kept], realised[kept])
+        self.pairs.add({"predicted": predicted[kept], "realised": realised[kept]})
+        owner = np.repeat(np.arange(len(groups)), groups.size)[kept]
+        count = np.bincount(owner, minlength=len(groups))
+
+        def centered(values: np.ndarray) -> np.ndarray:
+            mean = (np.bincount(owner, values, len(groups)) / np.maximum(count, 1))[owner]
+            return np.where(np.abs(values - mean) > 1e-12 * np.abs(mean), values - mean, 0.0)  # else rounding
+
+        self.within.add(centered(predicted[kept]), centered(realised[kept]))
+
+
+class Totals:
+    """Totals of the log itself, and of every algorithm on it."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = list(names)
+        self.algorithms = [AlgorithmTotals() for _ in names]
+        self.groups = self.rows = self.silent = 0
+        self.sizes: Counter[int] = Counter()
+        self.sample = Sample(("reward", "length", "realised_kl"))
+        self.ranges: dict[str, tuple[float, float]] = {}
+
+    def add(self, groups: Groups, measured: Sequence[Measured]) -> None:
+        """One more batch, under every algorithm."""
+        size = groups.size
+        self.groups += len(groups)
+        self.rows += int(size.sum())
+        self.silent += int((~measured[0].signal).sum())
+        values, counts = np.unique(size, return_counts=True)
+        self.sizes.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+        length = _means(groups, groups.get("length"))
+        self.sample.add({"reward": measured[0].mean, "length": length, "realised_kl": realised_kl(groups)})
+        for name in ("reward", "version", "step"):
+            if (column := groups.get(name)) is not None:
+                low, high = self.ranges.get(name, (np.inf, -np.inf))
+                self.ranges[name] = (min(low, float(column.min())), max(high, float(column.max())))
+        for totals, part in zip(self.algorithms, measured, strict=True):
+            totals.add(groups, part)
+
+
+def realised_kl(groups: Groups) -> np.ndarray:
+    r"""$E_\mu[-\ell]$ estimating $\mathrm{KL}(\mu\|\pi)$ to the policy now; NaN if not logged."""
+    behavior, current = groups.get("log_prob"), groups.get("current_log_prob")
+    return _means(groups, None if behavior is None or current is None else behavior - current)
+
+
+def _means(groups: Groups, column: np.ndarray | None) -> np.ndarray:
+    if column is None:
+        return np.full(len(groups), np.nan)
+    return np.add.reduceat(column, groups.start[:-1]) / groups.size
+
+
+def _described(groups: Groups, measured: Measured, chosen: np.ndarray) -> list[dict[str, Any]]:
+    file, place = (groups.column(name)[groups.start[:-1]] for name in ("file", "place"))
+    return [
+        {
+            "group": name,
+            "file": int(file[index]),
+            "place": int(place[index]),
+            "size": int(groups.size[index]),
+            "reward": float(measured.mean[index]),
+            "regime": REGIMES[measured.solved.regime[index]],
+            "kl": float(measured.solved.kl[index]),
+        }
+        for name, index in zip(groups.names(chosen), chosen.tolist(), strict=True)
+    ]

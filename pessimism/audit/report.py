@@ -1,0 +1,275 @@
+"""The outcome of an audit: as plain data and in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..algorithm import Algorithm
+from .measure import STATISTICS, TABLES, AlgorithmTotals, Totals
+from .statistics import REGIMES
+from .totals import quantiles
+
+if TYPE_CHECKING:
+    from .checks import Skipped
+    from .files import Source
+
+TOP_SHARES = (0.01, 0.1)
+DRIFT = 0.1
+"""A change of a share that is worth a sentence."""
+
+MANY = 0.01
+"""A share of groups that is worth a warning."""
+
+
+@dataclass(frozen=True)
+class AlgorithmAudit:
+    """What one algorithm makes of the log.
+
+    Attributes:
+        name: with its parameters.
+        baseline: formula of its baseline.
+        level: where it takes its log-ratio.
+        regimes, kinds, methods: name -> number of groups.
+        regimes_with_signal: the same of those groups whose rewards differ.
+        quantiles: statistic -> quantile -> value, of the groups with signal.
+        means: statistic -> mean over the groups where it is finite.
+        drive_shares: share of the groups with signal -> their share of the summed drive, the strongest first.
+        top: the groups that drive the update most.
+        by_version, by_lag: sums over groups in bins.
+        realised: predicted against realised log-ratios, or None without current log-probabilities.
+        drawn: values of groups drawn at random, and of samples ("predicted", "realised"), for pictures.
+        verdict: in words.
+    """
+
+    name: str
+    baseline: str
+    level: str
+    regimes: dict[str, int]
+    regimes_with_signal: dict[str, int]
+    kinds: dict[str, int]
+    methods: dict[str, int]
+    quantiles: dict[str, dict[str, float]]
+    means: dict[str, float]
+    drive_shares: dict[str, float]
+    top: list[dict[str, Any]]
+    by_version: list[dict[str, float]]
+    by_lag: list[dict[str, float]]
+    realised: dict[str, Any] | None
+    drawn: dict[str, np.ndarray]
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What a log holds and what algorithms make of it; see :func:`pessimism.audit.run.audit`.
+
+    Attributes:
+        files: path and layout of each, and the file that it repeats and is left out for, if any.
+        rows, groups: that were counted in.
+        sizes: group size -> groups.
+        silent: groups whose rewards all agree.
+        ranges: column -> smallest and largest value.
+        quantiles: of the groups' mean reward, mean length and realised divergence.
+        sampled: groups that quantiles are taken from.
+        share: of the log's groups, drawn at random, that was looked at.
+        skipped: reason -> groups, rows and first places.
+        algorithms: one for each.
+    """
+
+    files: list[dict[str, str]]
+    rows: int
+    groups: int
+    sizes: dict[int, int]
+    silent: int
+    ranges: dict[str, tuple[float, float]]
+    quantiles: dict[str, dict[str, float]]
+    sampled: int
+    share: float
+    skipped: dict[str, dict[str, Any]]
+    algorithms: list[AlgorithmAudit]
+
+    @classmethod
+    def of(
+        cls,
+        sources: Sequence[Source],
+        algorithms: Sequence[Algorithm],
+        totals: Totals,
+        skipped: Skipped,
+        share: float,
+    ) -> Audit:
+        """From the totals of a pass."""
+        files = [{"path": str(source.path), "layout": source.layout, "repeats": source.repeats} for source in sources]
+        sample = totals.sample.values()
+        places = [f"{source.path.name}, {source.unit}" if len(sources) > 1 else source.unit for source in sources]
+        return cls(
+            files=files,
+            rows=totals.rows,
+            groups=totals.groups,
+            sizes=dict(sorted(totals.sizes.items())),
+            silent=totals.silent,
+            ranges=totals.ranges,
+            quantiles={name: quantiles(values) for name, values in sample.items() if not np.isnan(values).all()},
+            sampled=len(sample["reward"]),
+            share=share,
+            skipped={
+                reason: {"groups": count, "rows": skipped.rows[reason], "examples": skipped.examples[reason]}
+                for reason, count in skipped.groups.items()
+            },
+            algorithms=[
+                _algorithm_audit(algorithm, part, totals, places)
+                for algorithm, part in zip(algorithms, totals.algorithms, strict=True)
+            ],
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the samples for pictures, as plain values."""
+        own = {name: value for name, value in vars(self).items() if name != "algorithms"}
+        own["sizes"] = {str(size): count for size, count in self.sizes.items()}
+        return own | {
+            "algorithms": [
+                {name: value for name, value in vars(part).items() if name != "drawn"} for part in self.algorithms
+            ]
+        }
+
+
+def label(algorithm: Algorithm) -> str:
+    """The algorithm with its parameters.
+
+    >>> import pessimism as ps
+    >>> label(ps.algorithm("oapl", beta1=1, beta2=0.5))
+    'oapl(beta1=1, beta2=0.5)'
+    """
+    values = ", ".join(f"{name}={value:g}" for name, value in algorithm.parameters.items())
+    return f"{algorithm.name}({values})" if values else algorithm.name
+
+
+def _algorithm_audit(
+    algorithm: Algorithm, totals: AlgorithmTotals, log: Totals, places: Sequence[str]
+) -> AlgorithmAudit:
+    sample = totals.sample.values()
+    counts = {name: _named(table, totals.codes[name]) for name, table in TABLES.items()}
+    with_signal = _named(REGIMES, totals.with_signal)
+    realised = None
+    if totals.pooled.count:
+        realised = {
+            "all samples": totals.pooled.to_dict(),
+            "within groups": totals.within.to_dict(),
+            "predicted to lose all mass": int(totals.sums["lost"]),
+        }
+    found = {name: quantiles(sample[name]) for name in STATISTICS}
+    return AlgorithmAudit(
+        name=label(algorithm),
+        baseline=algorithm.baseline.formula,
+        level=algorithm.level,
+        regimes=counts["regime"],
+        regimes_with_signal=with_signal,
+        kinds=counts["kind"],
+        methods=counts["method"],
+        quantiles=found,
+        means={name: totals.sums[name] / log.groups for name in ("kl", "kl_share", "entropy_change", "value_change")},
+        drive_shares=_shares(sample["drive"]),
+        top=[
+            {name: value for name, value in row.items() if name not in ("file", "place")}
+            | {"where": f"{places[row['file']]} {row['place']}"}
+            for row in totals.top.rows
+        ],
+        by_version=totals.by_version.rows(),
+        by_lag=totals.by_lag.rows(),
+        realised=realised,
+        drawn=sample | totals.pairs.values(),
+        verdict=_verdict(algorithm, with_signal, counts["kind"], found, totals, log, realised),
+    )
+
+
+def _named(table: Sequence[str], counts: np.ndarray) -> dict[str, int]:
+    return {name: int(count) for name, count in zip(table, counts, strict=True) if count}
+
+
+def _shares(drive: np.ndarray) -> dict[str, float]:
+    ranked = -np.sort(-drive[np.isfinite(drive)])
+    total = ranked.sum()
+    if not total > 0:
+        return {}
+    return {f"{share:.0%}": float(ranked[: max(1, round(share * len(ranked)))].sum() / total) for share in TOP_SHARES}
+
+
+# --- in words ---------------------------------------------------------------------------------------------------------
+
+
+def _verdict(
+    algorithm: Algorithm,
+    regimes: dict[str, int],
+    kinds: dict[str, int],
+    found: dict[str, dict[str, float]],
+    totals: AlgorithmTotals,
+    log: Totals,
+    realised: dict[str, Any] | None,
+) -> str:
+    speaking = log.groups - log.silent
+    if not speaking:
+        return "No signal: within every group all rewards agree, so nothing is learned from this log."
+    negative, positive, vertex = regimes.get("negative", 0), regimes.get("positive", 0), kinds.get("vertex", 0)
+    sentences = []
+    if negative > MANY * speaking:
+        sentences.append(
+            f"Fragile: {_share(negative, speaking)} of the groups with signal are in the negative regime, where the "
+            "target is more aggressive than the nominal one and there can be several."
+        )
+    elif positive:
+        share = _share(positive, speaking)
+        sentences.append(f"Pessimistic: {share} of the groups with signal are in the positive regime.")
+    elif regimes.get("none"):
+        sentences.append("The sign of its normalizer has no meaning, so that no regime applies.")
+    else:
+        sentences.append("At the boundary: no implicit pessimism.")
+    if vertex > MANY * log.groups:
+        sentences.append(f"Collapse: in {_share(vertex, log.groups)} of the groups one sample takes all the mass.")
+    gain = totals.sums["value_change"] / log.groups
+    sentences.append(
+        f"The median group with signal is driven {found['kl']['50%']:.3g} nats from its samples, "
+        f"{found['kl_share']['50%']:.0%} of the way to a single one; the mean reward would rise by {gain:.3g}."
+    )
+    if log.silent:
+        sentences.append(f"{_share(log.silent, log.groups)} of the groups have no signal: their rewards all agree.")
+    sentences += _drift(totals.by_version.rows())
+    if kinds.get("not converged"):
+        sentences.append(
+            f"{_share(kinds['not converged'], log.groups)} of the targets were still moving: not converged."
+        )
+    if realised is not None:
+        fit = realised["within groups"]
+        sentences.append(
+            f"So far the log-ratios have moved {fit['slope']:.3g} times as far as predicted (R2 {fit['r2']:.2f})."
+            if np.isfinite(fit["slope"])
+            else "Predicted log-ratios do not vary, so there is nothing to compare the realised ones with."
+        )
+    if algorithm.level != "sequence":
+        sentences.append(
+            f"It takes its ratio per {algorithm.level}: the prediction treats each completion as one arm, which is "
+            "then an approximation."
+        )
+    return " ".join(sentences)
+
+
+def _drift(bins: list[dict[str, float]]) -> list[str]:
+    """Whether signal comes or goes between the earlier and the later half of the groups."""
+    count = np.cumsum([row["groups"] for row in bins])
+    early = count <= count[-1] / 2 if len(bins) > 1 else np.ones(len(bins), dtype=bool)
+    if early.all() or not early.any():
+        return []
+    silent, groups = (np.array([row[name] for row in bins]) for name in ("no signal", "groups"))
+    before, after = (silent[part].sum() / groups[part].sum() for part in (early, ~early))
+    if abs(after - before) < DRIFT:
+        return []
+    return [
+        f"Groups without signal go from {before:.0%} in the earlier half of the versions to {after:.0%} in the later."
+    ]
+
+
+def _share(count: int, total: int) -> str:
+    share = count / total
+    return f"{share:.1%}" if 0.001 <= share <= 0.999 or count in (0, total) else f"{share:.3%}"

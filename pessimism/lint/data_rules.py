@@ -1,0 +1,258 @@
+"""Rules about the data: how they are sampled, how old they are, and which of them are left out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from .reference_groups import ReferenceGroup
+from .rule import ALL, Found, Rule
+from .settings import Settings
+
+Groups = Sequence[ReferenceGroup]
+
+
+def _truncated_sampling(settings: Settings, groups: Groups) -> Iterator[Found]:
+    if settings.objective.uses_log_ratio:
+        for name, words in settings.sampling.changes:
+            yield Found(name, words)
+
+
+def _temperature_mismatch(settings: Settings, groups: Groups) -> Iterator[Found]:
+    sampling = settings.sampling
+    if sampling.temperature != sampling.trained_at:
+        yield Found(
+            "temperature",
+            f"completions are sampled at temperature {sampling.temperature:g}, trained on at {sampling.trained_at:g}",
+        )
+    elif sampling.temperature == 0:
+        yield Found("temperature", "completions are sampled at temperature 0: all of a group are the same")
+
+
+def _group_of_one(settings: Settings, groups: Groups) -> Iterator[Found]:
+    if settings.group_size == 1 and settings.needs_group:
+        origin = "" if settings.given("group_size") else " (the default)"
+        yield Found("group_size", f"a group has one completion{origin}, and the baseline compares within groups")
+
+
+def _steps_per_batch(settings: Settings, groups: Groups) -> Iterator[Found]:
+    steps = settings.lag.steps
+    if steps is None:
+        yield Found("steps", "how many steps are taken on one batch of samples depends on what is not in the file")
+    elif steps > 1:
+        yield Found(
+            "steps",
+            f"{steps:g} optimizer steps are taken on samples of one policy: all but the first are off-policy",
+        )
+
+
+def _ratio_is_one(settings: Settings, groups: Groups) -> Iterator[Found]:
+    if settings.lag.ratio_is_one and settings.clip is not None:
+        yield Found(
+            "steps", "the ratio is measured from the policy that is updated, so it is 1 and the clip never acts"
+        )
+
+
+def _no_lag_bound(settings: Settings, groups: Groups) -> Iterator[Found]:
+    if settings.lag.asynchronous and math.isinf(settings.lag.bound):
+        yield Found("bound", "sampling and training run apart, and nothing bounds how old a trained sample is")
+
+
+def _stale_data(settings: Settings, groups: Groups) -> Iterator[Found]:
+    lag = settings.lag
+    if lag.asynchronous and 0 < lag.bound < math.inf:
+        yield Found("bound", f"trained samples may be up to {lag.bound:g} versions old")
+
+
+def _biased_drop(settings: Settings, groups: Groups) -> Iterator[Found]:
+    for drop in settings.drops:
+        yield Found(drop.name, drop.what)
+    if settings.lag.asynchronous and settings.lag.drops_stale and math.isfinite(settings.lag.bound):
+        yield Found("bound", f"samples more than {settings.lag.bound:g} versions old are dropped")
+
+
+def _sequence_mask(settings: Settings, groups: Groups) -> Iterator[Found]:
+    correction = settings.correction
+    if correction.kind == "mask" and correction.level == "sequence":
+        origin = ", on by default" if correction.by_default else ""
+        yield Found(
+            "correction",
+            f"completions whose summed ratio exceeds {correction.bound:g} are left out of the loss{origin}",
+        )
+
+
+def _mixed_levels(settings: Settings, groups: Groups) -> Iterator[Found]:
+    made, correction = settings.objective.algorithm, settings.correction
+    if made is None or correction.kind not in ("mask", "truncate"):
+        return
+    if {made.level, correction.level} == {"sequence", "sequence mean"}:
+        how = {"sequence": "summed", "sequence mean": "averaged"}
+        yield Found(
+            "correction",
+            f"the loss takes the {how[made.level]} log-ratio of a completion, the sampler's correction the "
+            f"{how[correction.level]} one",
+        )
+
+
+def _uncorrected_sampler(settings: Settings, groups: Groups) -> Iterator[Found]:
+    if settings.correction.kind == "none" and settings.objective.uses_log_ratio:
+        yield Found(
+            "correction_on", "the ratio is taken to probabilities that the trainer recomputes, not to the sampler's"
+        )
+
+
+def _stale_uncorrected(settings: Settings, groups: Groups) -> Iterator[Found]:
+    if settings.correction.kind == "none" and settings.lag.asynchronous and settings.lag.bound > 0:
+        yield Found(
+            "correction_on", "samples come from older policies, but the ratio is taken to the trainer's own last one"
+        )
+
+
+def _cannot_tell(settings: Settings, groups: Groups) -> Iterator[Found]:
+    if settings.objective.unknown:
+        yield Found("loss", f"cannot tell what the objective is: {settings.objective.unknown}")
+
+
+def _unresolved(settings: Settings, groups: Groups) -> Iterator[Found]:
+    for value in {value.key: value for value in settings.unresolved}.values():  # one may have been read twice
+        assumed = "nothing" if value.assumed in (None, {}, []) else value.assumed
+        yield Found(value.key, f"cannot tell {value.key}: {value.why}; taken for {assumed}")
+
+
+DATA_RULES = (
+    Rule(
+        "truncated-sampling",
+        "error",
+        ALL,
+        _truncated_sampling,
+        "Samples then come from another distribution than the one whose log-probabilities the loss uses, and the bias "
+        "of the ratio adds up over the tokens of a completion.",
+        "trl#6789, vllm#42259",
+        "Sample from the policy itself: top_p = 1, top_k off, min_p = 0, repetition_penalty = 1.",
+    ),
+    Rule(
+        "temperature-mismatch",
+        "error",
+        ALL,
+        _temperature_mismatch,
+        "The behavior policy is the one at the sampler's temperature; a ratio to the same logits at another is wrong "
+        "on every token, and temperature 0 leaves nothing to compare.",
+        "vllm#42259; derived here",
+        "Set one temperature, above 0, for sampling and for the loss.",
+    ),
+    Rule(
+        "group-of-one",
+        "error",
+        ALL,
+        _group_of_one,
+        "The mean of one completion is its own reward: every advantage is 0 (prime-rl), or the reward itself where "
+        "the trainer replaces the mean by 0 (verl, Trinity-RFT), or the trainer stops.",
+        "prime-rl GRPOAlgorithm.score_group; verl 0.9.1 compute_grpo_outcome_advantage; trinity-rft 0.6.0",
+        "Sample at least 4 completions of a prompt, or use a baseline that needs no group.",
+    ),
+    Rule(
+        "steps-per-batch",
+        "note",
+        ALL,
+        _steps_per_batch,
+        "From the second step on the data are from an older policy, whatever the method is called: the induced "
+        "target, not the nominal one, is where they drive.",
+        "verl#4449, verl#6780, miles#1697; derived here",
+        "For on-policy training take one step per batch: mini-batch = batch, one epoch.",
+    ),
+    Rule(
+        "ratio-is-one",
+        "note",
+        ("trl",),
+        _ratio_is_one,
+        "One step per batch with the trainer's own sampler is on-policy: the loss is a plain policy gradient.",
+        "trl 1.16.0, GRPOTrainer._compute_loss",
+        "Nothing to fix: clip ranges and the ratio's level have no effect here.",
+    ),
+    Rule(
+        "no-lag-bound",
+        "warning",
+        ALL,
+        _no_lag_bound,
+        "A target is relative to the behavior policy; with samples of any age there is none, and the oldest weigh "
+        "most in ratio-free losses.",
+        "slime#1800, verl#7569, Trinity-RFT#445",
+        "Bound the age of trained samples (a few versions), and log it.",
+    ),
+    Rule(
+        "stale-data",
+        "note",
+        ALL,
+        _stale_data,
+        "Within the bound the behavior policy is a mixture of versions.",
+        "derived here",
+        "Log the true lag of every sample; `pessimism audit` shows regimes by lag.",
+    ),
+    Rule(
+        "biased-drop",
+        "note",
+        ALL,
+        _biased_drop,
+        "What is dropped is not a random part: long completions and slow prompts go first, so the data shift towards "
+        "short and easy ones.",
+        "tinker-cookbook#822, marin#8955",
+        "Wait for what is late instead of dropping it, or watch the share dropped by length and prompt.",
+    ),
+    Rule(
+        "sequence-mask",
+        "warning",
+        ("trl", "verl"),
+        _sequence_mask,
+        "The log-ratio between trainer and sampler is summed over a completion, so its size grows with the length: "
+        "long completions are left out first, at a bound that says nothing about length.",
+        "trl 1.16.0, GRPOConfig.vllm_importance_sampling_mode; trl#5814, trl#4772",
+        "Use a token-level mode (token_truncate, token_k1), or a bound that suits your lengths, and watch the share "
+        "masked.",
+    ),
+    Rule(
+        "mixed-levels",
+        "warning",
+        ALL,
+        _mixed_levels,
+        "A sum and a mean of log-ratios differ by the factor of the length, silently.",
+        "trl#5814, trl#4772",
+        "Take both at the same level.",
+    ),
+    Rule(
+        "uncorrected-sampler",
+        "note",
+        ALL,
+        _uncorrected_sampler,
+        "Sampler and trainer disagree on probabilities (kernels, precision), and the behavior policy is the sampler's.",
+        "verl#2996, verl#2656, open-instruct#1473",
+        "Turn the correction on, or use the sampler's log-probabilities in the ratio.",
+    ),
+    Rule(
+        "stale-uncorrected",
+        "warning",
+        ALL,
+        _stale_uncorrected,
+        "The behavior policy is the one that sampled; a ratio to a newer one leaves the lag out of the clip and the "
+        "weight.",
+        "verl 0.9.1, trainer_separate_async.py; verl#7569",
+        "Use the sampler's log-probabilities (verl: rollout_correction.bypass_mode, or rollout_is).",
+    ),
+    Rule(
+        "cannot-tell",
+        "warning",
+        ALL,
+        _cannot_tell,
+        "The objective decides what everything else means.",
+        "the trainer's version that the rules were written for",
+        "Check the spelling; for an objective of your own, give it to `pessimism compare` as module:name.",
+    ),
+    Rule(
+        "unresolved",
+        "note",
+        ALL,
+        _unresolved,
+        "Only what is in the file can be checked.",
+        "this file",
+        "Write the value into the file, or give it as an override: pessimism lint FILE key=value.",
+    ),
+)

@@ -1,0 +1,156 @@
+"""Reading prime-rl's configuration: one TOML file, or those of the orchestrator and the trainer.
+
+Read from prime-rl 0.8.0 (commit 559b447): ``prime_rl.configs``, ``trainer/rl/loss.py``, ``orchestrator/algo``.
+"""
+
+from __future__ import annotations
+
+from .. import baselines
+from ..baselines import Baseline
+from ..hints import near
+from .document import Document
+from .reader import Reader, Unresolved
+from .settings import Drop, Lag, Objective, Sampling, Settings, adapted, objective, unknown
+
+VERSION = "prime-rl 0.8.0"
+LOSSES = ("default", "ipo", "custom")
+OTHER_ADVANTAGES = {
+    "max_rl": "the group mean, divided by the group mean",
+    "rae": "a moving average per agent",
+    "hierarchical_grpo": "means over roles and problems",
+}
+WITHOUT_REWARD = {
+    "opd": "distillation from a teacher",
+    "opsd": "distillation from the policy itself",
+    "sft": "cross-entropy on samples",
+}
+ALGORITHMS = ("grpo", "echo", *OTHER_ADVANTAGES, *WITHOUT_REWARD)
+NEEDS_GROUP = ("grpo", "echo", "max_rl", "hierarchical_grpo")
+
+
+def read_prime_rl(document: Document) -> Settings:
+    """The settings of a prime-rl configuration; a file of the orchestrator or the trainer alone is read as such."""
+    reader = Reader(document)
+    part = _part(document)
+    orchestrator, trainer = ("orchestrator.", "trainer.") if part == "whole" else ("", "")
+    source = f"{orchestrator}train.source.0"
+    algorithm = _first(reader, f"{source}.algo.type", f"{orchestrator}algo.type")
+    kind = reader.name(algorithm, "grpo")
+    group = _first(reader, f"{source}.group_size", f"{orchestrator}group_size")
+    sampling, keys = _sampling(reader, f"{source}.sampling", f"{orchestrator}train.sampling")
+    bound = reader.integer(f"{orchestrator}max_off_policy_steps", 8, 0)
+    loss = reader.name(f"{trainer}loss.type", "default")
+    penalized = reader.given(f"{algorithm.removesuffix('type')}length_penalty")
+    baseline = None if part == "trainer" else baselines.mean()
+    made = _objective(reader, kind, loss, f"{trainer}loss", _remarks(reader, kind, orchestrator, penalized), baseline)
+    elsewhere = {
+        "trainer": Unresolved("orchestrator", "it has a file of its own", "its defaults"),
+        "orchestrator": Unresolved("trainer", "it has a file of its own", "its defaults"),
+    }
+    return Settings(
+        document,
+        "prime-rl",
+        VERSION,
+        f"RL, the {part}" if part in elsewhere else "RL",
+        made if part else unknown("", "no section is one of prime-rl's RL: orchestrator, trainer, train or loss"),
+        _words(kind, part),
+        "",
+        "token",
+        reader.integer(group, 1, 1) if part in ("whole", "orchestrator") else None,
+        kind in NEEDS_GROUP,
+        sampling=sampling,
+        lag=Lag(1, bound > 0, bound, drops_stale=True) if part in ("whole", "orchestrator") else Lag(),
+        drops=_drops(reader, f"{orchestrator}train.source"),
+        keys={
+            "loss": f"{trainer}loss.type" if kind in ("grpo", "echo") else algorithm,
+            "group_size": group,
+            "baseline": algorithm,
+            "bound": f"{orchestrator}max_off_policy_steps",
+            **keys,
+        },
+        unresolved=(*reader.unresolved, *([elsewhere[part]] if part in elsewhere else [])),
+    )
+
+
+def _part(document: Document) -> str:
+    """Whether a file is of the "whole" run, of the "orchestrator" or the "trainer" alone, or ("") of neither."""
+    if "orchestrator" in document.values or "trainer" in document.values:
+        return "whole"
+    if "train" in document.values:
+        return "orchestrator"
+    return "trainer" if "loss" in document.values else ""
+
+
+def _words(kind: str, part: str) -> str:
+    if part == "trainer":
+        return "the orchestrator's, in a file of its own"
+    return "group mean" if kind in ("grpo", "echo") else OTHER_ADVANTAGES.get(kind, "none")
+
+
+def _first(reader: Reader, *keys: str) -> str:
+    """The first of the keys that the file sets, else the last."""
+    return next((key for key in keys if reader.given(key)), keys[-1])
+
+
+def _objective(
+    reader: Reader, kind: str, loss: str, section: str, remarks: tuple[str, ...], baseline: Baseline | None
+) -> Objective:
+    if kind in WITHOUT_REWARD:
+        return unknown(kind, f"algo.type {kind} is {WITHOUT_REWARD[kind]}, not a policy optimization of a reward")
+    if kind in OTHER_ADVANTAGES:
+        return unknown(loss, f"the advantage of algo.type {kind}, {OTHER_ADVANTAGES[kind]}, is not in the catalogue")
+    if kind not in ALGORITHMS:
+        return unknown(loss, f"algo.type is {kind!r}; {near(kind, ALGORITHMS, 'algorithms')}")
+    if loss == "custom":
+        where = reader.name(f"{section}.import_path", "not given")
+        if where == "pessimism.adapters.prime_rl.loss":
+            return adapted(reader.section(f"{section}.kwargs"), baseline)
+        return unknown(loss, f"the loss is your own, {where}; put it through `pessimism compare module:name`")
+    if loss == "ipo":
+        return unknown(loss, "a ratio masked where the probability moved too far either way is not in the catalogue")
+    if loss != "default":
+        return unknown(loss, f"loss.type is {loss!r}; {near(loss, LOSSES, 'losses')}")
+    scale = reader.number(f"{section}.adv_tau", 1.0)
+    tau = reader.number(f"{section}.kl_tau", 1e-3)
+    if scale == 0 or tau == 0:
+        zero = "adv_tau" if scale == 0 else "kl_tau"
+        return unknown(loss, f"{section}.{zero} is 0; the catalogue's kimi_k2 needs both terms")
+    return objective(
+        loss,
+        "kimi_k2",
+        baseline,
+        "token",
+        remarks,
+        low=reader.number(f"{section}.dppo_mask_low", 0.2),
+        high=reader.number(f"{section}.dppo_mask_high", 0.2),
+        tau=tau / scale,  # a common factor of both terms moves no target
+    )
+
+
+def _remarks(reader: Reader, kind: str, orchestrator: str, penalized: bool) -> tuple[str, ...]:
+    sources = reader.raw(f"{orchestrator}train.source", [])
+    several = isinstance(sources, list) and len(sources) > 1
+    remarks = {
+        "the length penalty on the reward is left out": penalized,
+        "echo's cross-entropy on the environment's tokens is left out": kind == "echo",
+        "of several train sources the first is shown": several,
+    }
+    return tuple(words for words, holds in remarks.items() if holds)
+
+
+def _sampling(reader: Reader, own: str, shared: str) -> tuple[Sampling, dict[str, str]]:
+    """The trainer takes log-probabilities at ``sampling.temperature``; ``extra_body`` reaches the sampler only."""
+    trained_at = reader.number(_first(reader, f"{own}.temperature", f"{shared}.temperature"), 1.0)
+    defaults = {"temperature": trained_at, "top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
+    keys = {name: _first(reader, f"{own}.extra_body.{name}", f"{shared}.extra_body.{name}") for name in defaults}
+    values = {name: reader.number(keys[name], default) for name, default in defaults.items()}
+    if not reader.given(keys["temperature"]):
+        keys["temperature"] = _first(reader, f"{own}.temperature", f"{shared}.temperature")
+    return Sampling(trained_at=trained_at, **values), keys
+
+
+def _drops(reader: Reader, sources: str) -> tuple[Drop, ...]:
+    key = f"{sources}.0.curriculum.gates"
+    if not reader.section(key):
+        return ()
+    return (Drop(key, "groups outside a range of advantages are not trained on"),)

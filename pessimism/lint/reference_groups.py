@@ -1,0 +1,88 @@
+"""Targets on groups that everyone knows: completions of one prompt, of which some pass (reward 1) and the rest fail."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..algorithm import Algorithm
+from ..bandit import Bandit
+from ..targets import group_target, nominal_target
+
+SIZES = (4, 16)
+"""Group sizes besides the configured one."""
+
+RATES = (1 / 8, 1 / 2, 7 / 8)
+"""Shares of completions that pass; at least one passes and one fails."""
+
+
+@dataclass(frozen=True)
+class ReferenceGroup:
+    """Where an algorithm drives one group of samples.
+
+    Attributes:
+        group_size, passing: how many completions there are, and how many of them pass.
+        induced, nominal: probability that each target gives to the passing completions together.
+        ratio_pass, ratio_fail: the largest ratio of the induced target to the behavior policy, among the completions
+            that pass and among those that fail. In the negative regime those of one reward can fare differently.
+        regime: of the induced target; None where its sign means nothing.
+        kind: of the induced target, as in :class:`pessimism.Target`.
+        advantages: of a failing and a passing completion.
+    """
+
+    group_size: int
+    passing: int
+    induced: float
+    nominal: float
+    ratio_pass: float
+    ratio_fail: float
+    regime: str | None
+    kind: str
+    advantages: tuple[float, float]
+
+
+def reference_groups(algorithm: Algorithm, group_size: int | None = None) -> tuple[ReferenceGroup, ...]:
+    """The targets on groups of several sizes and pass rates, the configured size among them.
+
+    Args:
+        algorithm: any.
+        group_size: the configured one; None or 1 for the usual sizes only.
+
+    >>> import pessimism as ps
+    >>> first, *_ = reference_groups(ps.algorithm("shifted_mean", beta=0.5), 8)
+    >>> first.group_size, first.passing, round(first.induced, 4), round(first.nominal, 4), first.regime
+    (4, 1, 0.4447, 0.7112, 'positive')
+    """
+    sizes = sorted({*SIZES, group_size if group_size is not None and group_size > 1 else SIZES[0]})
+    return tuple(group for size in sizes for group in _of_size(algorithm, size))
+
+
+def spread(groups: Sequence[ReferenceGroup]) -> float:
+    """How much more advantage a passing completion gets than a failing one, at least."""
+    return min(group.advantages[1] - group.advantages[0] for group in groups)
+
+
+def _of_size(algorithm: Algorithm, size: int) -> list[ReferenceGroup]:
+    """The groups of one size, solved together."""
+    passing = np.array(sorted({min(size - 1, max(1, round(size * rate))) for rate in RATES}))
+    reward = (np.arange(size) >= size - passing[:, None]).astype(float)  # passing completions last
+    induced = group_target(reward, algorithm)
+    nominal = nominal_target(Bandit(np.full(reward.shape, 1 / size), reward), algorithm)
+    advantage = algorithm.advantage(reward)
+    regimes = [None] * len(passing) if induced.regime is None else np.asarray(induced.regime, dtype=object)
+    return [
+        ReferenceGroup(
+            size,
+            int(count),
+            min(1.0, float(induced.policy[row] @ reward[row])),  # a sum of probabilities, rounded
+            min(1.0, float(nominal.policy[row] @ reward[row])),
+            float(induced.policy[row, size - count :].max() * size),
+            float(induced.policy[row, : size - count].max() * size),
+            regimes[row],
+            str(induced.kind[row]),
+            (float(advantage[row, 0]), float(advantage[row, -1])),
+        )
+        for row, count in enumerate(passing)
+    ]

@@ -1,0 +1,240 @@
+"""Rules about the target: what baseline, temperature and penalties make of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from .reference_groups import ReferenceGroup, spread
+from .rule import ALL, Found, Rule
+from .settings import Settings
+
+Groups = Sequence[ReferenceGroup]
+
+UNBOUND = 1e-3
+"""A penalty binds where it leaves failing completions more probability than this."""
+
+RATIO_FREE_COLLAPSES = ("reinforce", "rloo", "grpo.no_ratio")
+
+
+def _opmd_temperature(settings: Settings, groups: Groups) -> Iterator[Found]:
+    if settings.objective.entry == "trinity.opmd":
+        tau, kl = settings.parameters["tau"], settings.parameters["kl"]
+        beta = f"{kl * (1 + tau):g}, from the KL penalty" if kl else "0: nothing holds the policy"
+        yield Found("tau", f"tau = {tau:g} divides the step by {1 + tau:g}; the temperature of the target is {beta}")
+
+
+def _log_sum_exp(settings: Settings, groups: Groups) -> Iterator[Found]:
+    made = settings.objective.algorithm
+    if made is not None and made.baseline.name == "log sum exp":
+        yield Found("baseline", f"the baseline is {made.baseline.formula.removeprefix('V = ')}, a sum and not a mean")
+
+
+def _negative_regime(settings: Settings, groups: Groups) -> Iterator[Found]:
+    negative = [group for group in groups if group.regime == "negative"]
+    if negative:
+        first = negative[0]
+        yield Found(
+            "baseline",
+            f"the regime is negative on {len(negative)} of {len(groups)} reference groups, "
+            f"e.g. {first.passing} of {first.group_size} passing",
+        )
+
+
+def _beta_order(settings: Settings, groups: Groups) -> Iterator[Found]:
+    beta1, beta2 = settings.parameters.get("beta1"), settings.parameters.get("beta2")
+    if beta1 is not None and beta2 is not None and beta2 >= beta1:
+        words = "equals" if beta2 == beta1 else "exceeds"
+        yield Found("beta2", f"beta2 = {beta2:g} {words} beta1 = {beta1:g}")
+
+
+def _asymre_shift(settings: Settings, groups: Groups) -> Iterator[Found]:
+    if settings.objective.entry == "asymre" and settings.parameters["shift"] >= 0:
+        yield Found("shift", f"the baseline is shifted by {settings.parameters['shift']:g}")
+
+
+def _collapse(settings: Settings, groups: Groups) -> Iterator[Found]:
+    entry = settings.objective.entry
+    free = entry in RATIO_FREE_COLLAPSES or (entry == "trinity.opmd" and not settings.parameters["kl"])
+    if free and settings.lag.off_policy and settings.penalty is None:
+        yield Found("loss", f"{entry} has no ratio and no penalty, and its data come from an older policy")
+
+
+def _foreign_baseline(settings: Settings, groups: Groups) -> Iterator[Found]:
+    made, own = settings.objective.algorithm, settings.objective.replaced_baseline
+    if made is not None and own:
+        yield Found(
+            "baseline", f"{settings.objective.entry} has the baseline {own}; here it is {made.baseline.formula}"
+        )
+
+
+def _dr_grpo_std(settings: Settings, groups: Groups) -> Iterator[Found]:
+    if settings.objective.loss == "dr_grpo" and settings.scaling:
+        yield Found("scaling", f"loss_type is dr_grpo, but advantages are divided by the {settings.scaling}")
+
+
+def _std_with_beta(settings: Settings, groups: Groups) -> Iterator[Found]:
+    made = settings.objective.algorithm
+    has_beta = settings.penalty is not None or (
+        made is not None and (made.beta is not None or "tau" in made.parameters)
+    )
+    if settings.scaling != "group std" or not has_beta:
+        return
+    rare = min(groups, key=lambda group: group.passing / group.group_size, default=None)
+    even = max(groups, key=lambda group: group.passing * (group.group_size - group.passing), default=None)
+    example = ""
+    if rare is not None and even is not None:
+        scales = [1 / (group.advantages[1] - group.advantages[0]) for group in (rare, even)]
+        example = (
+            f": in units of reward it is worth {scales[0]:.2g} of itself where {rare.passing} of {rare.group_size} "
+            f"pass and {scales[1]:.2g} where {even.passing} of {even.group_size} do"
+        )
+    yield Found("scaling", f"the temperature is set against advantages that are divided by the group's std{example}")
+
+
+def _kl_too_small(settings: Settings, groups: Groups) -> Iterator[Found]:
+    if settings.penalty is None or not groups:
+        return
+    gap = spread(groups) / settings.penalty.coefficient
+    size = settings.group_size if settings.group_size is not None and settings.group_size > 1 else groups[0].group_size
+    if gap > math.log((size - 1) / UNBOUND):
+        yield Found(
+            "penalty",
+            f"at {settings.penalty.coefficient:g} the penalty holds the advantage only once a passing completion is "
+            f"e^{gap:.3g} times more likely than a failing one",
+        )
+
+
+def _kl_k1_in_loss(settings: Settings, groups: Groups) -> Iterator[Found]:
+    penalty = settings.penalty
+    if penalty is not None and penalty.place == "loss" and penalty.estimator == "k1":
+        yield Found("kl_estimator", "the KL penalty in the loss is the plain log-ratio (k1)")
+
+
+def _kl_unused(settings: Settings, groups: Groups) -> Iterator[Found]:
+    for name, switch in (("kl_loss_coefficient", "kl_loss_on"), ("kl_reward_coefficient", "kl_reward_on")):
+        place = "loss" if name.startswith("kl_loss") else "reward"
+        if settings.given(name) and (settings.penalty is None or settings.penalty.place != place):
+            yield Found(name, f"{settings.key(name)} is set, but {settings.key(switch)} is off")
+
+
+TARGET_RULES = (
+    Rule(
+        "opmd-temperature",
+        "warning",
+        ("trinity",),
+        _opmd_temperature,
+        "The loss has no log-ratio of its own: tau scales the step, not the target. What regularizes is the KL "
+        "penalty alone.",
+        "trinity-rft 0.6.0, OPMDPolicyLossFn; Kimi k1.5, arXiv 2501.12599; derived here",
+        "For OPMD with a temperature use algorithm_type: rec with regularizer: k2 and regularizer_coef: half of it.",
+    ),
+    Rule(
+        "log-sum-exp-baseline",
+        "error",
+        ALL,
+        _log_sum_exp,
+        "Without - beta1 log G the baseline lies above the soft value by beta1 log G: every prompt is in the negative "
+        "regime.",
+        "OAPL, arXiv 2602.19362; derived here (claim regimes.sign)",
+        "Subtract beta1 log G, i.e. take the log of the mean: the catalogue's oapl.",
+    ),
+    Rule(
+        "negative-regime",
+        "error",
+        ALL,
+        _negative_regime,
+        "Beyond the boundary the induced target is more aggressive than the nominal one, and there can be several: "
+        "which one training ends at depends on its path, and it can be a completion that the data hardly show.",
+        "arXiv 2605.28150; derived here",
+        "Lower the baseline (a mean or a shifted mean), or raise beta1 above beta2.",
+    ),
+    Rule(
+        "beta-order",
+        "error",
+        ALL,
+        _beta_order,
+        "Pessimism comes from beta1 > beta2. With beta1 = beta2 there is none (the boundary), with beta1 < beta2 the "
+        "regime is negative on every prompt whose rewards differ.",
+        "A*-PO, arXiv 2505.20686; OAPL, arXiv 2602.19362; derived here",
+        "Keep beta2 well below beta1; the sources use 0.5 and 0.001, and 1 and 0.001.",
+    ),
+    Rule(
+        "asymre-shift",
+        "error",
+        ALL,
+        _asymre_shift,
+        "With a shift of 0 or more AsymRE's target is a single completion; its authors saw a collapse in every run at "
+        "0.",
+        "AsymRE, arXiv 2506.20520",
+        "Use a negative shift; the authors use -0.1.",
+    ),
+    Rule(
+        "collapse",
+        "warning",
+        ALL,
+        _collapse,
+        "On data from an older policy a ratio-free policy gradient with a mean baseline puts all mass on the "
+        "completion of largest behavior probability times advantage, which need not be the best one.",
+        "arXiv 2509.24203; derived here",
+        "Take one step per batch on fresh data, lower the baseline (asymre, shifted_mean), or use a ratio.",
+    ),
+    Rule(
+        "foreign-baseline",
+        "warning",
+        ("verl", "prime-rl", "trinity"),
+        _foreign_baseline,
+        "The amount of pessimism is set by the baseline: another one makes another objective of the same loss.",
+        "arXiv 2605.28150; docs/adapters.md",
+        "Use the adapter's advantage with the same objective (verl, Trinity-RFT), or its orchestrator (prime-rl).",
+    ),
+    Rule(
+        "dr-grpo-std",
+        "warning",
+        ("trl",),
+        _dr_grpo_std,
+        "Dr. GRPO takes two things out of GRPO: the length and the standard deviation. loss_type only takes out the "
+        "length.",
+        "Dr. GRPO, arXiv 2503.20783; trl 1.16.0, GRPOConfig.scale_rewards",
+        "Set scale_rewards to none.",
+    ),
+    Rule(
+        "std-with-beta",
+        "warning",
+        ALL,
+        _std_with_beta,
+        "Dividing advantages by the group's spread multiplies the temperature by it: prompts where almost all pass or "
+        "fail are held back less than the others by the same setting.",
+        "derived here (equivariance: the target depends on reward over beta)",
+        "Do not divide by the spread where a temperature or KL penalty is to mean the same on every prompt.",
+    ),
+    Rule(
+        "kl-too-small",
+        "note",
+        ALL,
+        _kl_too_small,
+        "Where the advantage outweighs a penalty until failing completions are gone, training ends where it would "
+        "without it: the penalty slows the way there, for the price of a reference model.",
+        "derived here: the Gibbs target of the penalty alone",
+        "Raise it by orders of magnitude, or drop it and save the reference model.",
+    ),
+    Rule(
+        "kl-k1-in-loss",
+        "warning",
+        ("verl", "trinity"),
+        _kl_k1_in_loss,
+        "On data from the policy the gradient of the mean log-ratio is the mean of the score, which is zero: nothing "
+        "but noise.",
+        "derived here: E_pi grad log pi = 0",
+        "Use k2 or k3 (low_var_kl), or put the penalty into the reward.",
+    ),
+    Rule(
+        "kl-unused",
+        "warning",
+        ("verl",),
+        _kl_unused,
+        "The coefficient has no effect without its switch.",
+        "verl 0.9.1, actor.yaml and ppo_trainer.yaml",
+        "Turn the switch on, or remove the coefficient.",
+    ),
+)

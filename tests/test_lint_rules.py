@@ -1,0 +1,531 @@
+"""Every lint rule has configurations that it speaks about and ones that it does not, in the form trainers take them."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pessimism as ps
+from pessimism.lint import RULES, lint, linter, reference_groups
+
+DATA = Path(__file__).parent / "data" / "lint"
+ACTOR = "actor_rollout_ref.actor"
+ROLLOUT = "actor_rollout_ref.rollout"
+CORRECTION = "algorithm.rollout_correction"
+LOSS = "algorithm.policy_loss_fn_args"
+ADVANTAGE = "algorithm.advantage_fn_args"
+VERL_OAPL = f"{ACTOR}.policy_loss.objective={{name: oapl, beta1: 1, beta2: 0.001}}"
+VERL_ADAPTER = (f"{ACTOR}.policy_loss.loss_mode=pessimism", f"{ACTOR}.loss_agg_mode=seq-mean-token-sum", VERL_OAPL)
+CUSTOM = ("trainer.loss.type=custom", "trainer.loss.import_path=pessimism.adapters.prime_rl.loss")
+
+# rule, file, overrides that it speaks about, key that it names, overrides that it does not speak about
+CASES = [
+    ("cispo-cap", "trl_grpo.yaml", ["loss_type=cispo"], "epsilon_high", ["loss_type=cispo", "epsilon_high=5.0"]),
+    (
+        "cispo-lower-bound",
+        "verl_grpo.sh",
+        [f"{ACTOR}.policy_loss.loss_mode=cispo"],
+        f"{ACTOR}.clip_ratio_low",
+        [f"{ACTOR}.policy_loss.loss_mode=cispo", f"{ACTOR}.clip_ratio_low=10"],
+    ),
+    (
+        "cispo-lower-bound",
+        "trinity_grpo.yaml",
+        ["algorithm.algorithm_type=cispo", f"{LOSS}.clip_range_low=0.2"],
+        f"{LOSS}.clip_range_low",
+        ["algorithm.algorithm_type=cispo", f"{LOSS}.clip_range_high=0.28"],
+    ),
+    (
+        "cispo-mask",
+        "trinity_grpo.yaml",
+        ["algorithm.algorithm_type=cispo", f"{LOSS}.enable_mask_clip=true"],
+        f"{LOSS}.enable_mask_clip",
+        ["algorithm.algorithm_type=cispo", f"{LOSS}.enable_mask_clip=false"],
+    ),
+    (
+        "sapo-stopped-gate",
+        "trinity_grpo.yaml",
+        ["algorithm.algorithm_type=sapo"],
+        "algorithm.algorithm_type",
+        [],
+    ),
+    (
+        "token-level",
+        "trinity_grpo.yaml",
+        ["algorithm.algorithm_type=topr"],
+        "algorithm.algorithm_type",
+        ["algorithm.algorithm_type=gspo"],
+    ),
+    (
+        "token-level",
+        "verl_grpo.sh",
+        [f"{ACTOR}.policy_loss.loss_mode=dro", f"{ACTOR}.policy_loss.dro_beta=0.1"],
+        f"{ACTOR}.policy_loss.loss_mode",
+        [f"{ACTOR}.policy_loss.loss_mode=gpg"],
+    ),
+    (
+        "luspo-level",
+        "trl_grpo.yaml",
+        ["loss_type=luspo"],
+        "importance_sampling_level",
+        ["loss_type=luspo", "importance_sampling_level=sequence"],
+    ),
+    (
+        "gspo-aggregation",
+        "verl_grpo.sh",
+        [f"{ACTOR}.policy_loss.loss_mode=gspo"],
+        f"{ACTOR}.loss_agg_mode",
+        [f"{ACTOR}.policy_loss.loss_mode=gspo", f"{ACTOR}.loss_agg_mode=seq-mean-token-mean"],
+    ),
+    (
+        "gspo-aggregation",
+        "trinity_grpo.yaml",
+        ["algorithm.algorithm_type=gspo"],
+        "algorithm.loss_agg_mode",
+        ["algorithm.algorithm_type=gspo", "algorithm.loss_agg_mode=seq-mean-token-mean"],
+    ),
+    (
+        "loss-agg-mode-ignored",
+        "trinity_grpo.yaml",
+        ["algorithm.algorithm_type=cispo", f"{LOSS}.loss_agg_mode=seq-mean-token-mean"],
+        f"{LOSS}.loss_agg_mode",
+        [
+            "algorithm.algorithm_type=cispo",
+            f"{LOSS}.loss_agg_mode=seq-mean-token-mean",
+            "algorithm.loss_agg_mode=seq-mean-token-mean",
+        ],
+    ),
+    (
+        "clip-range-level",
+        "trl_grpo.yaml",
+        ["importance_sampling_level=sequence"],
+        "epsilon_high",
+        ["importance_sampling_level=sequence", "epsilon=3e-4", "epsilon_high=4e-4"],
+    ),
+    ("clip-range-level", "trl_grpo.yaml", ["epsilon=3e-4", "epsilon_high=4e-4"], "epsilon_high", []),
+    (
+        "clip-range-level",
+        "trl_rloo.yaml",
+        ["num_iterations=4"],
+        "epsilon_high",
+        ["num_iterations=1"],
+    ),
+    (
+        "clip-ratio-ignored",
+        "verl_grpo.sh",
+        [f"{ACTOR}.clip_ratio=0.3"],
+        f"{ACTOR}.clip_ratio",
+        [f"{ACTOR}.clip_ratio=0.3", f"{ACTOR}.clip_ratio_low=0.3", f"{ACTOR}.clip_ratio_high=0.3"],
+    ),
+    ("dual-clip", "verl_grpo.sh", [], f"{ACTOR}.clip_ratio_c", [f"{ACTOR}.policy_loss.loss_mode=sapo"]),
+    ("dual-clip", "trl_grpo.yaml", ["delta=4"], "delta", []),
+    ("length-bias", "trl_grpo.yaml", ["loss_type=grpo"], "loss_type", ["loss_type=dr_grpo"]),
+    (
+        "opmd-temperature",
+        "trinity_grpo.yaml",
+        ["algorithm.algorithm_type=opmd", f"{LOSS}.tau=4"],
+        f"{LOSS}.tau",
+        ["algorithm.algorithm_type=asymre"],
+    ),
+    (
+        "log-sum-exp-baseline",
+        "trl_adapter.yaml",
+        ["objective=oapl.missing_log_g"],
+        "objective",
+        [],
+    ),
+    ("negative-regime", "trl_adapter.yaml", ["objective=oapl.missing_log_g"], "objective", []),
+    ("negative-regime", "trl_a2po.yaml", ["beta2=1.0"], "beta1", ["beta2=0.1"]),
+    ("beta-order", "trl_a2po.yaml", ["beta2=0.5"], "beta2", ["beta2=0.4"]),
+    ("beta-order", "trl_adapter.yaml", ["objective_parameters.beta2=1.5"], "objective_parameters.beta2", []),
+    (
+        "asymre-shift",
+        "trinity_grpo.yaml",
+        ["algorithm.algorithm_type=asymre", f"{ADVANTAGE}.baseline_shift=0.0"],
+        f"{ADVANTAGE}.baseline_shift",
+        ["algorithm.algorithm_type=asymre"],
+    ),
+    (
+        "collapse",
+        "trinity_rec.yaml",
+        [f"{LOSS}.clip_mode=none"],
+        "algorithm.algorithm_type",
+        [f"{LOSS}.clip_mode=none", "synchronizer.sync_interval=1"],
+    ),
+    (
+        "collapse",
+        "verl_grpo.sh",
+        [f"{ACTOR}.policy_loss.loss_mode=gpg", f"{ACTOR}.ppo_mini_batch_size=64"],
+        f"{ACTOR}.policy_loss.loss_mode",
+        [f"{ACTOR}.policy_loss.loss_mode=gpg"],
+    ),
+    (
+        "foreign-baseline",
+        "verl_grpo.sh",
+        [*VERL_ADAPTER],
+        "algorithm.adv_estimator",
+        [
+            *VERL_ADAPTER,
+            "algorithm.adv_estimator=pessimism",
+            "algorithm.objective={name: oapl, beta1: 1, beta2: 0.001}",
+        ],
+    ),
+    (
+        "foreign-baseline",
+        "prime_rl.toml",
+        [*CUSTOM, "trainer.loss.kwargs={name: oapl, beta1: 1, beta2: 0.001}"],
+        "orchestrator.algo.type",
+        [*CUSTOM, "trainer.loss.kwargs={name: kimi_k15, tau: 0.1}"],
+    ),
+    (
+        "dr-grpo-std",
+        "trl_grpo.yaml",
+        ["loss_type=dr_grpo"],
+        "scale_rewards",
+        ["loss_type=dr_grpo", "scale_rewards=false"],
+    ),
+    ("std-with-beta", "trl_grpo.yaml", ["beta=1.0"], "scale_rewards", ["beta=1.0", "scale_rewards=none"]),
+    (
+        "std-with-beta",
+        "trinity_grpo.yaml",
+        ["algorithm.kl_loss_fn=k2"],
+        "algorithm.advantage_fn",
+        ["algorithm.kl_loss_fn=k2", "algorithm.advantage_fn=rec"],
+    ),
+    ("kl-too-small", "trl_grpo.yaml", ["beta=0.001"], "beta", ["beta=1.0"]),
+    (
+        "kl-k1-in-loss",
+        "verl_grpo.sh",
+        [f"{ACTOR}.use_kl_loss=True", f"{ACTOR}.kl_loss_type=kl"],
+        f"{ACTOR}.kl_loss_type",
+        [f"{ACTOR}.use_kl_loss=True", f"{ACTOR}.kl_loss_type=low_var_kl"],
+    ),
+    (
+        "kl-k1-in-loss",
+        "trinity_grpo.yaml",
+        ["algorithm.kl_loss_fn=k1"],
+        "algorithm.kl_loss_fn",
+        ["algorithm.kl_penalty_fn=k1"],
+    ),
+    (
+        "kl-unused",
+        "verl_grpo.sh",
+        [f"{ACTOR}.kl_loss_coef=0.01"],
+        f"{ACTOR}.kl_loss_coef",
+        [f"{ACTOR}.kl_loss_coef=0.01", f"{ACTOR}.use_kl_loss=True"],
+    ),
+    (
+        "kl-unused",
+        "verl_grpo.sh",
+        ["algorithm.kl_ctrl.kl_coef=0.01"],
+        "algorithm.kl_ctrl.kl_coef",
+        ["algorithm.kl_ctrl.kl_coef=0.01", "algorithm.use_kl_in_reward=True"],
+    ),
+    ("truncated-sampling", "trl_grpo.yaml", ["top_p=0.95"], "top_p", ["top_p=1.0"]),
+    (
+        "truncated-sampling",
+        "trl_grpo.yaml",
+        ["generation_kwargs={min_p: 0.1}"],
+        "generation_kwargs.min_p",
+        ["generation_kwargs={seed: 1}"],
+    ),
+    ("truncated-sampling", "trl_grpo.yaml", ["generation_kwargs='{\"top_p\": 0.9}'"], "generation_kwargs.top_p", []),
+    ("truncated-sampling", "verl_grpo.sh", [f"{ROLLOUT}.top_k=20"], f"{ROLLOUT}.top_k", [f"{ROLLOUT}.top_k=-1"]),
+    (
+        "truncated-sampling",
+        "prime_rl.toml",
+        ["orchestrator.train.sampling.extra_body={top_k: 50}"],
+        "orchestrator.train.sampling.extra_body.top_k",
+        ["orchestrator.train.sampling.extra_body={top_k: -1}"],
+    ),
+    (
+        "truncated-sampling",
+        "trinity_grpo.yaml",
+        ["model.top_p=0.9"],
+        "model.top_p",
+        ["model.top_p=0.9", "buffer.explorer_input.taskset.rollout_args.top_p=1.0"],
+    ),
+    (
+        "temperature-mismatch",
+        "trl_grpo.yaml",
+        ["generation_kwargs={temperature: 0.6}"],
+        "generation_kwargs.temperature",
+        ["temperature=0.6"],
+    ),
+    (
+        "temperature-mismatch",
+        "prime_rl.toml",
+        ["orchestrator.train.sampling.extra_body={temperature: 0.8}"],
+        "orchestrator.train.sampling.extra_body.temperature",
+        ["orchestrator.train.sampling.temperature=0.8"],
+    ),
+    ("temperature-mismatch", "verl_grpo.sh", [f"{ROLLOUT}.temperature=0"], f"{ROLLOUT}.temperature", []),
+    (
+        "group-of-one",
+        "verl_grpo.sh",
+        [f"{ROLLOUT}.n=1"],
+        f"{ROLLOUT}.n",
+        [f"{ROLLOUT}.n=1", "algorithm.adv_estimator=gae"],
+    ),
+    ("group-of-one", "prime_rl.toml", ["orchestrator.group_size=null"], "orchestrator.group_size", []),
+    (
+        "group-of-one",
+        "trinity_grpo.yaml",
+        ["algorithm.repeat_times=1"],
+        "algorithm.repeat_times",
+        ["algorithm.repeat_times=1", "algorithm.advantage_fn=reinforce"],
+    ),
+    ("steps-per-batch", "trl_grpo.yaml", ["num_iterations=2"], "num_iterations", []),
+    (
+        "steps-per-batch",
+        "trl_grpo.yaml",
+        ["steps_per_generation=16"],
+        "steps_per_generation",
+        ["steps_per_generation=4"],
+    ),
+    ("steps-per-batch", "trl_grpo.yaml", ["generation_batch_size=64"], "num_iterations", []),
+    ("steps-per-batch", "verl_grpo.sh", [f"{ACTOR}.ppo_mini_batch_size=64"], f"{ACTOR}.ppo_mini_batch_size", []),
+    ("steps-per-batch", "verl_grpo.sh", [f"{ACTOR}.ppo_epochs=2"], f"{ACTOR}.ppo_mini_batch_size", []),
+    (
+        "steps-per-batch",
+        "trinity_grpo.yaml",
+        ["synchronizer.sync_interval=4"],
+        "synchronizer.sync_interval",
+        [],
+    ),
+    ("ratio-is-one", "trl_grpo.yaml", ["use_vllm=false"], "num_iterations", ["use_vllm=false", "num_iterations=2"]),
+    (
+        "no-lag-bound",
+        "verl_async.yaml",
+        ["trainer.v1.sampler.max_off_policy_threshold=null"],
+        "trainer.v1.sampler.max_off_policy_threshold",
+        [],
+    ),
+    (
+        "no-lag-bound",
+        "trinity_grpo.yaml",
+        ["synchronizer.sync_style=explorer_driven"],
+        "synchronizer.sync_style",
+        [
+            "synchronizer.sync_style=explorer_driven",
+            "algorithm.sample_strategy=staleness_control",
+            "algorithm.sample_strategy_args.max_staleness=2",
+        ],
+    ),
+    ("stale-data", "prime_rl.toml", [], "orchestrator.max_off_policy_steps", ["orchestrator.max_off_policy_steps=0"]),
+    ("stale-data", "trl_async.json", [], "max_staleness", ["max_staleness=0"]),
+    (
+        "stale-data",
+        "trinity_grpo.yaml",
+        ["synchronizer.sync_offset=1"],
+        "synchronizer.sync_offset",
+        ["synchronizer.sync_offset=0"],
+    ),
+    (
+        "biased-drop",
+        "verl_async.yaml",
+        ["trainer.v1.sampler.max_off_policy_strategy=drop"],
+        "trainer.v1.sampler.max_off_policy_threshold",
+        [],
+    ),
+    ("biased-drop", "trl_grpo.yaml", ["mask_truncated_completions=true"], "mask_truncated_completions", []),
+    ("biased-drop", "trl_a2po.yaml", ["filter_all_incorrect=true"], "filter_all_incorrect", []),
+    (
+        "biased-drop",
+        "trinity_grpo.yaml",
+        ["synchronizer.sync_style=trainer_driven", "explorer.over_rollout.ratio=0.2"],
+        "explorer.over_rollout.ratio",
+        ["synchronizer.sync_style=trainer_driven"],
+    ),
+    (
+        "sequence-mask",
+        "trl_grpo.yaml",
+        ["vllm_importance_sampling_mode=sequence_mask"],
+        "vllm_importance_sampling_mode",
+        ["vllm_importance_sampling_mode=null", "use_vllm=false"],
+    ),
+    (
+        "sequence-mask",
+        "verl_grpo.sh",
+        [f"{CORRECTION}.rollout_rs=seq_sum_k1", f"{CORRECTION}.rollout_rs_threshold=0.5_2.0"],
+        f"{CORRECTION}.rollout_rs",
+        [f"{CORRECTION}.rollout_rs=token_k1", f"{CORRECTION}.rollout_rs_threshold=0.5_2.0"],
+    ),
+    (
+        "mixed-levels",
+        "trl_grpo.yaml",
+        ["importance_sampling_level=sequence", "vllm_importance_sampling_mode=sequence_truncate"],
+        "vllm_importance_sampling_mode",
+        ["importance_sampling_level=sequence"],
+    ),
+    (
+        "uncorrected-sampler",
+        "trl_grpo.yaml",
+        ["vllm_importance_sampling_correction=false"],
+        "vllm_importance_sampling_correction",
+        [],
+    ),
+    ("uncorrected-sampler", "verl_grpo.sh", [f"{CORRECTION}.rollout_is=null"], f"{CORRECTION}.rollout_is", []),
+    (
+        "stale-uncorrected",
+        "verl_async.yaml",
+        [f"{CORRECTION}.bypass_mode=false"],
+        f"{CORRECTION}.rollout_is",
+        [f"{CORRECTION}.bypass_mode=false", f"{CORRECTION}.rollout_is=token"],
+    ),
+    ("cannot-tell", "trl_grpo.yaml", ["loss_type=my_loss"], "loss_type", []),
+    ("unresolved", "verl_grpo.sh", [f"{ACTOR}.ppo_epochs=${{oc.env:EPOCHS}}"], f"{ACTOR}.ppo_epochs", []),
+]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def targets_once():
+    """Targets take most of the time and are the same for most cases: each is computed once, for two group sizes."""
+    known = {}
+
+    def remembered(algorithm, group_size):
+        key = (algorithm.name, *sorted(algorithm.parameters.items()), algorithm.baseline.formula, group_size)
+        if key not in known:
+            known[key] = reference_groups.reference_groups(algorithm, group_size)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reference_groups, "SIZES", (4,))
+        patch.setattr(linter, "reference_groups", remembered)
+        yield
+
+
+def found(name: str, overrides: list[str], rule: str):
+    return [finding for finding in lint(DATA / name, overrides).findings if finding.rule.id == rule]
+
+
+@pytest.mark.parametrize(("rule", "name", "wrong", "key", "right"), CASES, ids=lambda value: str(value)[:40])
+def test_a_rule_speaks_where_it_applies_and_is_silent_where_not(rule, name, wrong, key, right):
+    (finding,) = found(name, wrong, rule)
+    assert finding.key == key
+    assert finding.message
+    assert found(name, right, rule) == []
+
+
+def test_every_rule_is_tried_on_every_kind_of_case():
+    assert {case[0] for case in CASES} == {rule.id for rule in RULES}
+
+
+def test_rules_have_distinct_names_and_complete_texts():
+    assert len({rule.id for rule in RULES}) == len(RULES)
+    for rule in RULES:
+        assert rule.reason.endswith("."), rule.id
+        assert rule.fix.endswith("."), rule.id
+        assert rule.source, rule.id
+        assert rule.trainers, rule.id
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in DATA.iterdir()))
+def test_the_example_configurations_have_nothing_to_warn_about(name):
+    report = lint(DATA / name)
+    assert not report.reaches("warning"), [finding.message for finding in report.findings]
+    assert report.groups
+
+
+@pytest.mark.parametrize(
+    ("name", "entry"),
+    [
+        ("trl/oapl.yaml", "oapl"),
+        ("verl/oapl.yaml", "oapl"),
+        ("verl/two_nodes.yaml", "shifted_mean"),
+        ("prime_rl/oapl.toml", "oapl"),
+        ("trinity/oapl.yaml", "oapl"),
+    ],
+)
+def test_the_examples_of_the_adapters_are_what_they_say(name, entry):
+    report = lint(DATA.parent.parent.parent / "examples" / name)
+    assert report.settings.objective.entry == entry
+    assert report.settings.objective.replaced_baseline == ""
+    assert {group.regime for group in report.groups} == {"positive"}
+    assert not report.reaches("warning"), [finding.message for finding in report.findings]
+
+
+def test_findings_name_the_line_of_the_key():
+    (finding,) = found("prime_rl.toml", [], "stale-data")
+    lines = (DATA / "prime_rl.toml").read_text().splitlines()
+    assert finding.line is not None
+    assert lines[finding.line - 1] == "max_off_policy_steps = 2"
+
+
+def test_the_most_severe_come_first():
+    report = lint(DATA / "trl_grpo.yaml", ["loss_type=cispo", "beta=0.01", "top_p=0.9", "num_iterations=2"])
+    order = [finding.rule.severity for finding in report.findings]
+    assert order == sorted(order, key=["error", "warning", "note"].index)
+    assert set(order) == {"error", "warning", "note"}
+
+
+def test_the_sampled_temperature_can_differ_between_task_sets():
+    sets = "[{rollout_args: {temperature: 1.0}}, {rollout_args: {temperature: 0.7}}]"
+    overrides = ["buffer.explorer_input={}", f"buffer.explorer_input.tasksets={sets}"]
+    (finding,) = found("trinity_grpo.yaml", overrides, "temperature-mismatch")
+    assert "0.7" in finding.message
+
+
+# --- what rules say, checked by another route -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", ["group", "none"])
+def test_a_penalty_is_called_too_small_where_its_gibbs_target_forgets_failures(scale):
+    """The policy that the penalty alone aims at, on the group of least advantage: exp(A/beta) by direct evaluation."""
+    said = []
+    for beta in np.geomspace(0.01, 3, 25):
+        finding = found("trl_grpo.yaml", [f"beta={beta}", f"scale_rewards={scale}"], "kl-too-small")
+        gaps = []
+        for size in (4, 8):
+            for passing in range(1, size):
+                reward = np.repeat([0.0, 1.0], [size - passing, passing])
+                if min(passing, size - passing) >= 1 and passing / size in (0.125, 0.25, 0.5, 0.75, 0.875):
+                    gaps.append(1 / (reward.std(ddof=1) + 1e-4) if scale == "group" else 1.0)
+        weight = np.exp(-min(gaps) / beta)
+        failing = 7 * weight / (1 + 7 * weight)  # one of eight passes
+        if not 0.9e-3 < failing < 1.1e-3:
+            assert bool(finding) == (failing < 1e-3), beta
+            said.append(bool(finding))
+    assert set(said) == {True, False}
+
+
+def test_the_worth_of_a_temperature_is_the_spread_of_the_group():
+    (finding,) = found("trl_grpo.yaml", ["beta=0.1"], "std-with-beta")
+    rare, even = np.repeat([0.0, 1.0], [7, 1]).std(ddof=1), np.repeat([0.0, 1.0], [2, 2]).std(ddof=1)
+    said = [float(number) for number in re.findall(r"(0\.\d+)", finding.message)]
+    assert said[0] == pytest.approx(rare, abs=5e-3)
+    assert said[1] <= even + 5e-3
+    assert "1 of 8 pass" in finding.message
+
+
+def test_the_gates_weights_are_those_that_the_rule_quotes():
+    (rule,) = [rule for rule in RULES if rule.id == "sapo-stopped-gate"]
+    log_ratio = np.log([1.0, 2.0, 4.0])
+    for name in ("sapo", "trinity.sapo"):
+        weights = ps.algorithm(name).coefficient(log_ratio, np.ones(3))
+        words = [f"{weight:.1f}" for weight in weights]
+        assert any(joined in rule.reason for joined in (f"{words[0]}, {words[1]} and {words[2]}", ", ".join(words))), (
+            words
+        )
+
+
+def test_the_shifted_baseline_of_a_forward_kl_is_asymres():
+    """REINFORCE with coef * log pi added to the objective: -(A + coef) log pi, term by term."""
+    reward = np.array([0.0, 0.0, 1.0, 1.0, 0.5])
+    loss = "algorithm.policy_loss_fn_args"
+    report = lint(
+        DATA / "trinity_rec.yaml",
+        [f"{loss}.clip_mode=none", f"{loss}.regularizer=forward-kl", f"{loss}.regularizer_coef=0.25"],
+    )
+    made = report.settings.objective.algorithm
+    assert made is not None
+    np.testing.assert_allclose(made.advantage(reward), reward - reward.mean() + 0.25, atol=1e-12)
+
+
+def test_what_bounds_the_age_of_samples_is_named_in_trinity():
+    strategy = ["algorithm.sample_strategy=staleness_control", "algorithm.sample_strategy_args.max_staleness=3"]
+    (finding,) = found("trinity_grpo.yaml", ["mode=explore", *strategy], "stale-data")
+    assert finding.key == "algorithm.sample_strategy_args.max_staleness"
+    (finding,) = found("trinity_grpo.yaml", ["mode=explore"], "no-lag-bound")
+    assert finding.key == "mode"
