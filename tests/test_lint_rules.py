@@ -21,6 +21,13 @@ CUSTOM = ("trainer.loss.type=custom", "trainer.loss.import_path=pessimism.adapte
 
 # rule, file, overrides that it speaks about, key that it names, overrides that it does not speak about
 CASES = [
+    (
+        "gradient-clip-ignored",
+        "verl_grpo.sh",
+        [f"{ACTOR}.grad_clip=1e-3"],
+        f"{ACTOR}.grad_clip",
+        [f"{ACTOR}.optim.clip_grad=1e-3"],
+    ),
     ("cispo-cap", "trl_grpo.yaml", ["loss_type=cispo"], "epsilon_high", ["loss_type=cispo", "epsilon_high=5.0"]),
     (
         "cispo-lower-bound",

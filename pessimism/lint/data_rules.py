@@ -108,6 +108,11 @@ def _stale_uncorrected(settings: Settings, groups: Groups) -> Iterator[Found]:
         )
 
 
+def _gradient_clip_ignored(settings: Settings, groups: Groups) -> Iterator[Found]:
+    if settings.given("gradient_clip") and not settings.given("optimizer_clip"):
+        yield Found("gradient_clip", f"nothing reads it; gradients are clipped by {settings.key('optimizer_clip')}, 1.0")
+
+
 def _cannot_tell(settings: Settings, groups: Groups) -> Iterator[Found]:
     if settings.objective.unknown:
         yield Found("loss", f"cannot tell what the objective is: {settings.objective.unknown}")
@@ -236,6 +241,15 @@ DATA_RULES = (
         "weight.",
         "verl 0.9.1, trainer_separate_async.py; verl#7569",
         "Use the sampler's log-probabilities (verl: rollout_correction.bypass_mode, or rollout_is).",
+    ),
+    Rule(
+        "gradient-clip-ignored",
+        "warning",
+        ("verl",),
+        _gradient_clip_ignored,
+        "Regressions on log-ratios are published with small bounds (OAPL: 1e-3), which then never act.",
+        "verl 0.9.1, workers/engine/*/transformer_impl.py",
+        "Set actor.optim.clip_grad.",
     ),
     Rule(
         "cannot-tell",

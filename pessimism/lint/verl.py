@@ -117,6 +117,8 @@ def read_verl(document: Document) -> Settings:
             "kl_reward_coefficient": "algorithm.kl_ctrl.kl_coef",
             "kl_reward_on": "algorithm.use_kl_in_reward",
             "steps": f"{ACTOR}.ppo_mini_batch_size",
+            "gradient_clip": f"{ACTOR}.grad_clip",
+            "optimizer_clip": f"{ACTOR}.optim.clip_grad",
             "bound": _bound_key(reader),
             "correction": f"{CORRECTION}.rollout_rs"
             if reader.given(f"{CORRECTION}.rollout_rs")
