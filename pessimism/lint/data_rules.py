@@ -110,7 +110,8 @@ def _stale_uncorrected(settings: Settings, groups: Groups) -> Iterator[Found]:
 
 def _gradient_clip_ignored(settings: Settings, groups: Groups) -> Iterator[Found]:
     if settings.given("gradient_clip") and not settings.given("optimizer_clip"):
-        yield Found("gradient_clip", f"nothing reads it; gradients are clipped by {settings.key('optimizer_clip')}, 1.0")
+        told = f"nothing reads it; gradients are clipped by {settings.key('optimizer_clip')}, 1.0 by default"
+        yield Found("gradient_clip", told)
 
 
 def _cannot_tell(settings: Settings, groups: Groups) -> Iterator[Found]:
