@@ -47,6 +47,7 @@ bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.bench_bandits
 	$(BIN)/python -m benchmarks.bench_llm
 	$(BIN)/python -m benchmarks.bench_llm_run
+	$(BIN)/python -m benchmarks.bench_audit
 
 mutants: $(INSTALLED)
 	$(BIN)/mutmut run

@@ -19,7 +19,7 @@ from .bandit import Bandit
 from .catalogue import algorithm as catalogue_algorithm
 from .files import check_writable, parse_number, write_whole
 from .lint.command import lint_command
-from .objects import in_user_code, is_object_name, load_bandit, load_object
+from .objects import in_user_code, is_object_name, load_algorithm, load_bandit, load_object
 from .terminal import FAILED, new_app, progress_bar, run_app, show, write, write_json
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ def compare(
     """Compare the policy that an objective drives toward with the one it claims to."""
     _check_json(json)
     _check_plot(plot)
-    objective = _chosen_algorithm(algorithm, parameters or [])
+    objective = load_algorithm(algorithm, parameters or [])
     inline = {"behavior": behavior, "reward": reward, "reference": reference}
     logged = None if rollouts is None else (rollouts, group, column or [])
     if logged is None and (group is not None or column):
@@ -250,20 +250,6 @@ def _chosen_claims(patterns: list[str] | None, places: list[str]) -> list[Claim]
         if not fnmatch.filter(known, pattern):
             raise ValueError(f"unknown claim {pattern!r}; known claims: {', '.join(known)}")
     return [claim for name, claim in known.items() if any(fnmatch.fnmatchcase(name, p) for p in patterns or ["*"])]
-
-
-def _chosen_algorithm(name: str, settings: list[str]) -> Algorithm:
-    parameters: dict[str, object] = {}
-    for setting in settings:
-        key, equals, value = setting.partition("=")
-        if not equals or not key.isidentifier():
-            raise ValueError(f"{setting!r} is not of the form key=value, e.g. beta=0.5")
-        if key in parameters:
-            raise ValueError(f"the parameter {key!r} is given twice")
-        parameters[key] = float("inf") if value == "inf" else parse_number(value, key)
-    if is_object_name(name):
-        return load_object(name, Algorithm, **parameters)
-    return catalogue_algorithm(name, **parameters)
 
 
 def _chosen_bandit(

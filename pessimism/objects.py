@@ -1,4 +1,4 @@
-"""Objects that users name as ``module:name``: their bandits and algorithms, and what their code raises."""
+"""What users name: bandits and algorithms, ours and, as ``module:name``, their own; and what their code raises."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import os
 import re
 import sys
 import sysconfig
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from .algorithm import Algorithm
 from .bandit import Bandit
-from .files import read_bandit
+from .catalogue import algorithm
+from .files import parse_number, read_bandit
 
 T = TypeVar("T")
 
@@ -29,6 +31,37 @@ def load_bandit(where: str) -> Bandit:
     ValueError: coins.txt: the suffix is '.txt'; it must be one of .json, .csv, .npz
     """
     return load_object(where, Bandit) if is_object_name(where) else read_bandit(where)
+
+
+def load_algorithm(name: str, settings: Sequence[str] = (), place: str = "") -> Algorithm:
+    """The algorithm that a name of the catalogue or ``module:name`` names, with parameters as users write them.
+
+    Args:
+        name: see :func:`pessimism.algorithm` and :func:`load_object`.
+        settings: "key=value" each; values may be fractions, or "inf".
+        place: what messages about settings begin with.
+
+    Raises:
+        ValueError: a setting of another form or given twice, or what the two functions raise.
+
+    >>> load_algorithm("oapl", ["beta1=1", "beta2=1/2"]).parameters["beta2"]
+    0.5
+    >>> load_algorithm("oapl", ["beta1"])
+    Traceback (most recent call last):
+    ...
+    ValueError: 'beta1' is not of the form key=value, e.g. beta=0.5
+    """
+    parameters: dict[str, object] = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or not key.isidentifier():
+            raise ValueError(f"{place}{setting!r} is not of the form key=value, e.g. beta=0.5")
+        if key in parameters:
+            raise ValueError(f"{place}the parameter {key!r} is given twice")
+        parameters[key] = float("inf") if value == "inf" else parse_number(value, f"{place}{key}")
+    if is_object_name(name):
+        return load_object(name, Algorithm, **parameters)
+    return algorithm(name, **parameters)
 
 
 def is_object_name(where: str) -> bool:

@@ -157,6 +157,12 @@ def test_trl_runs_survive_pieces(tmp_path, rows_at_once, monkeypatch):
     assert of(path).sizes == {6: 6}
 
 
+def test_trl_rows_that_were_shuffled_group_by_step_and_prompt(tmp_path):
+    rows = pa.Table.from_pylist(trl_rows(1, ["a", "b", "c"], 5, seed=0))
+    path = parquet(tmp_path / "c.parquet", rows.take(pa.array(np.random.default_rng(0).permutation(15))))
+    assert of(path).sizes == {5: 3}
+
+
 def test_trl_chats_group_by_their_messages(tmp_path):
     chats = [[{"role": "user", "content": text}] for text in ("2+2?", "3+3?")]
     path = parquet(tmp_path / "c.parquet", pa.Table.from_pylist(trl_rows(1, chats, 4, seed=0)))

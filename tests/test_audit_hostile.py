@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -151,6 +152,7 @@ GOOD = b'{"group": "a", "reward": 0.0}\n{"group": "a", "reward": 1.0}\n'
         (b"\n\n  \n", "no line with anything in it"),
         (b"", "is empty"),
         (b"[" * 100_000 + b"\n", "line 1: not JSON"),
+        (GOOD + b'{"group": "a", "reward": ' + b"1" * 5000 + b"}\n", "line 3: not JSON"),
         (
             GOOD + b'{"group": "a", "reward": 1}{"group": "a", "reward": 0}\n',
             "3: not JSON at character 28",
@@ -231,6 +233,7 @@ def test_csv_cells_may_hold_line_ends(tmp_path):
         ({"version": [1.5, 2.0]}, "version must hold whole numbers"),
         ({"version": ["a", "b"]}, r"version holds (large_)?string; it must hold whole numbers"),
         ({"log_prob": [b"1", b"2"]}, r"log_prob holds binary; it must hold numbers"),
+        ({"group": [b"\xe9", b"\xe9"]}, r"group holds binary, and not all of it is UTF-8 text"),
     ],
 )
 def test_a_column_of_the_wrong_type_is_named(tmp_path, column, message):
@@ -317,3 +320,36 @@ def test_a_column_that_names_no_groups_is_told(tmp_path, monkeypatch):
         path = parquet(tmp_path / "log.parquet", rows.set_column(0, "group", kinds))
         with pytest.raises(ValueError, match=r"group '(math|code)' has more than 20 samples; say what names a group"):
             of(path)
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".jsonl", ".csv"])
+def test_damaged_bytes_are_refused_in_one_line_or_read(tmp_path, suffix):
+    """Bytes changed, cut off, lost or put in: never anything but an audit or one line that names the file."""
+    random = np.random.default_rng(0)
+    path = write(log(groups=30), tmp_path / f"log{suffix}")
+    good = path.read_bytes()
+    refused = 0
+    for trial in range(40):
+        content = bytearray(good)
+        place = int(random.integers(len(content)))
+        if trial % 4 == 0:
+            content[place] = int(random.integers(256))
+        elif trial % 4 == 1:
+            del content[place:]
+        elif trial % 4 == 2:
+            del content[place : place + int(random.integers(1, 200))]
+        else:
+            content[place:place] = random.bytes(int(random.integers(1, 50)))
+        path.write_bytes(content)
+        told = refusal(path)
+        refused += told is not None
+        assert told is None or (told.startswith(str(path)) and "\n" not in told)
+    assert refused > 20
+
+
+def refusal(path: Path) -> str | None:
+    try:
+        of(path)
+    except ValueError as error:
+        return str(error)
+    return None

@@ -114,6 +114,9 @@ def test_an_objective_of_ones_own_can_be_audited(tmp_path, monkeypatch, capsys):
     assert algorithm_of("mine:cubic:strength=2").name == "cubic"
     assert run(parquet(tmp_path / "log.parquet", log(groups=12)), "--algorithm", "mine:cubic") == 0
     assert "cubic" in capsys.readouterr().out
+    (tmp_path / "wrong.py").write_text("import pessimism as ps\nbad = ps.Algorithm(lambda l, a: a.nope, name='bad')\n")
+    assert run(tmp_path / "log.parquet", "--algorithm", "wrong:bad") == 2
+    assert re.search(r"log.parquet, row 1: bad: AttributeError: .*'nope'", capsys.readouterr().err)
 
 
 def test_a_level_other_than_the_sequence_is_said_to_be_an_approximation(tmp_path, capsys):

@@ -12,9 +12,8 @@ import typer
 
 from ..algorithm import Algorithm
 from ..bandit import Bandit
-from ..catalogue import algorithm as catalogue_algorithm
-from ..files import check_writable, parse_number, write_whole
-from ..objects import OBJECT, load_object
+from ..files import check_writable, write_whole
+from ..objects import load_algorithm
 from ..terminal import progress_bar, show, write_json
 
 
@@ -124,14 +123,4 @@ def algorithm_of(text: str) -> Algorithm:
     name, parameters = text, ""
     if "=" in text:
         name, _, parameters = text.rpartition(":")
-    values: dict[str, object] = {}
-    for setting in filter(None, parameters.split(",")):
-        key, equals, value = setting.partition("=")
-        if not equals or not key.isidentifier():
-            raise ValueError(f"--algorithm {text!r}: {setting!r} is not of the form key=value, e.g. beta=0.5")
-        if key in values:
-            raise ValueError(f"--algorithm {text!r}: the parameter {key!r} is given twice")
-        values[key] = float("inf") if value == "inf" else parse_number(value, f"--algorithm {text!r}: {key}")
-    if OBJECT.fullmatch(name):
-        return load_object(name, Algorithm, **values)
-    return catalogue_algorithm(name, **values)
+    return load_algorithm(name, list(filter(None, parameters.split(","))), f"--algorithm {text!r}: ")

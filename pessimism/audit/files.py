@@ -18,11 +18,12 @@ import pyarrow.parquet as pq
 from . import lines
 from .fields import DATABASE, EPISODE_COLUMNS, EPISODES, Columns, resolve
 from .groups import numbered_runs
-from .rows import INTEGERS, canonical
+from .rows import INTEGERS, canonical, pc
 from .trainers import database_tables, episode_tables
 
 PIECE_BYTES = 24 << 20
 PIECE_ROWS = 1 << 18
+LEAST_ROWS = 1 << 11
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet", ".csv", ".db", ".sqlite")
 
 Piece = tuple[pa.Table, float]
@@ -103,7 +104,8 @@ def _open(path: Path, given: Mapping[str, str]) -> Source:
     try:
         return opener(path, given, size)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}".replace(f"{path}: {path}", str(path))) from None
+        told = " ".join(str(error).split("\n"))
+        raise ValueError(told if told.startswith(str(path)) else f"{path}: {told}") from None
 
 
 # --- Parquet --------------------------------------------------------------------------------------------------------
@@ -118,16 +120,17 @@ def _parquet(path: Path, given: Mapping[str, str], size: int) -> Source:
     numeric = [field.name for field in schema if pa.types.is_floating(field.type) or pa.types.is_integer(field.type)]
     columns, layout = resolve(schema.names, numeric, given)
     heads = list(dict.fromkeys(name if name in schema.names else name.split(".")[0] for name in columns.used))
-    rows = _rows_at_once(metadata, heads)
+    texts = [name for name in columns.group if name in schema.names and _is_text(schema.field(name).type)]
 
     def pieces(number: int) -> Iterator[Piece]:
         done = 0
         try:
-            with pq.ParquetFile(path, pre_buffer=False) as file:
-                for batch in file.iter_batches(rows, columns=heads):
-                    place = np.arange(done + 1, done + 1 + batch.num_rows)
-                    done += batch.num_rows
-                    yield canonical(pa.Table.from_batches([batch]), columns, number, place), done / metadata.num_rows
+            with pq.ParquetFile(path, pre_buffer=False, read_dictionary=texts) as file:
+                for batch in file.iter_batches(_rows_at_once(metadata), columns=heads):
+                    for part in _slices(batch, texts):
+                        place = np.arange(done + 1, done + 1 + part.num_rows)
+                        done += part.num_rows
+                        yield canonical(pa.Table.from_batches([part]), columns, number, place), done / metadata.num_rows
         except (pa.ArrowException, OSError) as error:
             raise ValueError(f"{path}: damaged after row {done} ({_first_line(error)})") from None
         except ValueError as error:
@@ -150,18 +153,25 @@ def _digest(path: Path, names: tuple[str, ...]) -> str:
     return digest.hexdigest()
 
 
-def _rows_at_once(metadata: pq.FileMetaData, heads: list[str]) -> int:
-    """As many rows as keep a piece of these columns, uncompressed, within bounds."""
-    total = 0
-    for group in range(metadata.num_row_groups):
-        chunks = (metadata.row_group(group).column(index) for index in range(metadata.num_columns))
-        total += sum(
-            max(chunk.total_uncompressed_size, 8 * chunk.num_values)
-            for chunk in chunks
-            if chunk.path_in_schema.split(".")[0] in heads
-        )
-    per_row = total / max(metadata.num_rows, 1)
-    return int(min(PIECE_ROWS, max(1, PIECE_BYTES // max(per_row, 1))))
+def _rows_at_once(metadata: pq.FileMetaData) -> int:
+    """As many rows as keep a piece within bounds, as far as the sizes of all columns together tell."""
+    size = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
+    return int(min(PIECE_ROWS, max(LEAST_ROWS, PIECE_BYTES // max(size / max(metadata.num_rows, 1), 1))))
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def _slices(batch: pa.RecordBatch, texts: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """The batch in parts whose ids, written out, stay within bounds: few long prompts compress well."""
+    size = 0
+    for name in texts:
+        keys = batch.column(name)
+        if pa.types.is_dictionary(keys.type):
+            size += pc.sum(pc.binary_length(keys.dictionary).take(keys.indices)).as_py() or 0
+    rows = max(1, batch.num_rows // (1 + size // PIECE_BYTES))
+    return (batch.slice(start, rows) for start in range(0, batch.num_rows, rows))
 
 
 # --- CSV ------------------------------------------------------------------------------------------------------------

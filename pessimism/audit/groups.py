@@ -148,7 +148,7 @@ def numbered_runs(
     """The pieces of a file with the number of the group as one more key, where all groups are runs of one length.
 
     That length is the greatest common divisor of the lengths of all runs of equal keys: a prompt drawn twice in a row
-    makes a run of twice the length.
+    makes a run of twice the length. Where it is 1 the rows have been shuffled, and the keys alone must do.
     """
     size, length = 0, 0
     for table, _, continues in _continued(pieces(file)):
@@ -160,6 +160,9 @@ def numbered_runs(
         size = gcd(size, *lengths[:-1].tolist())
         length = int(lengths[-1])
     size, place, number = gcd(size, length), 0, -1
+    if size == 1:
+        yield from pieces(file)
+        return
     for table, share, continues in _continued(pieces(file)):
         start = run_starts(table)
         within = np.arange(table.num_rows) - np.repeat(start, np.diff(start, append=table.num_rows))

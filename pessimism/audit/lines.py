@@ -96,7 +96,7 @@ def records(path: Path, line: int, block: bytes) -> Iterator[tuple[int, Any]]:
                 yield number, json.loads(text, object_pairs_hook=_no_key_twice)
             except KeyError as error:
                 raise ValueError(f"{path}, line {number}: the key {error.args[0]!r} twice in one object") from None
-            except (json.JSONDecodeError, RecursionError) as error:
+            except (ValueError, RecursionError) as error:
                 where = f" at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else ""
                 cut = " (is the file cut off, or still being written?)" if not block.endswith(b"\n") else ""
                 raise ValueError(f"{path}, line {number}: not JSON{where}{cut}") from None

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .groups import Groups
-from .statistics import KINDS, METHODS, REGIMES, Solved, Solver
+from .statistics import KINDS, METHODS, REGIMES, Solved, Solver, by_sample
 from .totals import Bins, Fit, Sample, Top
 
 STATISTICS = (
@@ -72,18 +72,20 @@ def measure(groups: Groups, solver: Solver, where: Callable[[int, int], str]) ->
         rewards = reward[rows]
         try:
             found = solver(rewards)
-        except ValueError as error:
+        except solver.refusals as error:
             row = start[chosen[_first_refused(rewards, solver)]]
             file, place = (int(groups.column(name)[row]) for name in ("file", "place"))
-            raise ValueError(f"{where(file, place)}: {solver.algorithm.name}: {error}") from None
+            told = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+            raise ValueError(f"{where(file, place)}: {solver.algorithm.name}: {told}") from error
         for field in fields(Solved)[:-1]:
             values = getattr(found, field.name)
             parts.setdefault(field.name, np.empty(count, dtype=values.dtype))[chosen] = values
         log_ratio[rows] = found.log_ratio
-        extra["mean"][chosen] = rewards.mean(axis=-1)
+        samplewise = by_sample(rewards)
+        extra["mean"][chosen] = samplewise.mean(axis=0)
         extra["kl_share"][chosen] = found.kl / np.log(samples)
-        extra["largest_log_ratio"][chosen] = found.log_ratio.max(axis=-1)
-        signal[chosen] = rewards.max(axis=-1) > rewards.min(axis=-1)
+        extra["largest_log_ratio"][chosen] = by_sample(found.log_ratio).max(axis=0)
+        signal[chosen] = samplewise.max(axis=0) > samplewise.min(axis=0)
     return Measured(Solved(**parts, log_ratio=log_ratio), signal=signal, **extra)
 
 
@@ -91,7 +93,7 @@ def _first_refused(rewards: np.ndarray, solver: Solver) -> int:
     for index in range(len(rewards)):
         try:
             solver(rewards[index : index + 1])
-        except ValueError:
+        except solver.refusals:
             return index
     return 0
 

@@ -194,7 +194,8 @@ def _shares(drive: np.ndarray) -> dict[str, float]:
     total = ranked.sum()
     if not total > 0:
         return {}
-    return {f"{share:.0%}": float(ranked[: max(1, round(share * len(ranked)))].sum() / total) for share in TOP_SHARES}
+    counts = {share: round(share * len(ranked)) for share in TOP_SHARES}  # of few groups a share may be none
+    return {f"{share:.0%}": float(ranked[:count].sum() / total) for share, count in counts.items() if count}
 
 
 # --- in words ---------------------------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ def canonical(raw: pa.Table, columns: Columns, file: int, place: np.ndarray) -> 
     """
     parts: dict[str, pa.Array] = {}
     for index, name in enumerate(columns.group):
-        keys = _text(_at(raw, name))
+        keys = _text(_at(raw, name), _said("group", name))
         last = index == len(columns.group) - 1
         parts[f"{KEY}{index}"] = pc.replace_substring_regex(keys, columns.trim, "") if columns.trim and last else keys
     parts["reward"] = pa.array(_reward(raw, columns))
@@ -79,10 +79,15 @@ def _is_list(kind: pa.DataType) -> bool:
     return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
 
 
-def _text(keys: pa.Array) -> pa.Array:
+def _text(keys: pa.Array, what: str) -> pa.Array:
     if pa.types.is_nested(keys.type):  # messages of a chat: their JSON
         return pa.array([None if key is None else json.dumps(key) for key in keys.to_pylist()], pa.large_string())
-    return pc.cast(keys, pa.large_string())
+    try:
+        text = pc.cast(keys, pa.large_string())
+        text.validate(full=True)
+    except pa.ArrowException:
+        raise ValueError(f"{what} holds {keys.type}, and not all of it is UTF-8 text") from None
+    return text
 
 
 def _reward(raw: pa.Table, columns: Columns) -> np.ndarray:

@@ -113,11 +113,15 @@ class Fit:
         """More samples (n,)."""
         if not len(x):
             return
+        with np.errstate(over="ignore", invalid="ignore"):  # absurd numbers end as NaN
+            self._merge(x, y)
+
+    def _merge(self, x: np.ndarray, y: np.ndarray) -> None:
         mean_x, mean_y, total = float(x.mean()), float(y.mean()), self.count + len(x)
         dx, dy = x - mean_x, y - mean_y
         shift_x, shift_y, weight = mean_x - self.x, mean_y - self.y, self.count * len(x) / total
-        self.xx += float((dx * dx).sum()) + shift_x**2 * weight
-        self.yy += float((dy * dy).sum()) + shift_y**2 * weight
+        self.xx += float((dx * dx).sum()) + shift_x * shift_x * weight
+        self.yy += float((dy * dy).sum()) + shift_y * shift_y * weight
         self.xy += float((dx * dy).sum()) + shift_x * shift_y * weight
         self.x += shift_x * len(x) / total
         self.y += shift_y * len(x) / total
@@ -126,7 +130,7 @@ class Fit:
     def to_dict(self) -> dict[str, float]:
         """Slope, intercept and R^2; NaN where x or y does not vary."""
         slope = self.xy / self.xx if self.xx > 0 else float("nan")
-        r2 = self.xy**2 / (self.xx * self.yy) if self.xx > 0 and self.yy > 0 else float("nan")
+        r2 = (self.xy / self.xx) * (self.xy / self.yy) if self.xx > 0 and self.yy > 0 else float("nan")
         return {"samples": self.count, "slope": slope, "intercept": self.y - slope * self.x, "r2": r2}
 
 
