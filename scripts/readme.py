@@ -1,4 +1,4 @@
-"""Everything in README.md that a program can write: tables, quoted output, the picture.
+"""Everything in README.md that a program can write: tables, quoted output, the pictures.
 
 python -m scripts.readme            rewrite what is quick and the same on every machine
 python -m scripts.readme --all      also run `make verify` and `make test` and quote them (minutes)
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,7 @@ from pessimism.screens import method
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 PICTURE = ROOT / "docs" / "compare.svg"
+FIGURE = "language_model_lag"
 
 COMMANDS = {
     "compare": "compare oapl beta1=1 beta2=0.5 --behavior 0.5,0.3,0.2 --reward 0,0,1",
@@ -123,9 +125,12 @@ def excerpt(command: list[str], head: int = 14, tail: int = 24) -> str:
 
 
 def draw() -> None:
-    """Write the picture."""
+    """Write the pictures."""
     PICTURE.parent.mkdir(exist_ok=True)
     run([sys.executable, "-m", "pessimism", *COMMANDS["picture"].split()], ROOT)
+    with tempfile.TemporaryDirectory() as folder:
+        run([sys.executable, "-m", "paper_figures", FIGURE, "--out", folder], ROOT)
+        shutil.copyfile(Path(folder) / f"{FIGURE}.png", PICTURE.with_name(f"{FIGURE}.png"))
 
 
 def example_files(text: str) -> dict[str, str]:
