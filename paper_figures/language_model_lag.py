@@ -43,22 +43,25 @@ CAPTION = (
     "A transformer (64 wide, 2 layers) on countdown in 24 tokens, warmed up by imitation, after 400 optimizer steps "
     "(800 for L = 400) on data from a policy that is renewed every L steps; 32 prompts with 8 completions each; AdamW "
     "at 3e-4, gradients clipped at norm 1; a window's batches, 50 at most, are used 1, 1, 2 and 8 times. On 256 held- "
-    "out problems, 8 completions each. Points: means over seeds of the training (one warmed-up model); bars: 95% "
-    "Student-t intervals over seeds, where there are at least two. A collapsed run can have high entropy: of garbage, "
-    "as the share of well-formed answers shows. Regressions share the temperature 0.1."
+    "out problems, 8 completions each. Lines: means over seeds of the training (one warmed-up model); bars: from the "
+    "lowest seed to the highest. A collapsed run can have high entropy: of garbage, as the share of well-formed "
+    "answers shows. Regressions share the temperature 0.1."
 )
 
 
 def compute(settings: Settings) -> pl.DataFrame:
-    """Columns objective, lag, measure, seeds, mean, half (of the interval's width; null with one seed)."""
+    """Columns objective, lag, measure, seeds; mean, low, high over seeds; half of the width of the mean's 95% interval.
+
+    The interval is Student's, of no use for two seeds (half is null for fewer than three).
+    """
     table = pl.read_parquet(DATA).filter(pl.col("last"))
     rows = []
     for (objective, lag), part in table.group_by("variant", "sync_every", maintain_order=True):
         for measure in MEASURES:
             values = part[f"evaluation/{measure}"].to_numpy()
-            mean, half = interval(values) if len(values) > 1 else (values[0], None)
-            row = {"objective": objective, "lag": lag, "measure": measure, "seeds": len(values), "mean": float(mean)}
-            rows.append(row | {"half": None if half is None else float(half)})
+            row = {"objective": objective, "lag": lag, "measure": measure, "seeds": len(values)}
+            row |= {"mean": float(values.mean()), "low": float(values.min()), "high": float(values.max())}
+            rows.append(row | {"half": float(interval(values)[1]) if len(values) > 2 else None})
     return pl.DataFrame(rows, schema_overrides={"half": pl.Float64})
 
 
@@ -90,8 +93,7 @@ def _panel(axes: Axes, table: pl.DataFrame, lags: list[int]) -> None:
         axes.plot(
             places, part["mean"], **look.lines(), marker=look.marker, markersize=3, linewidth=0.9, label=objective
         )
-        half = part["half"].fill_null(0.0).to_numpy()
-        axes.errorbar(places, part["mean"], half, fmt="none", ecolor=look.color, elinewidth=0.8)
+        axes.vlines(places, part["low"], part["high"], color=look.color, linewidth=0.8)
 
 
 FIGURE = FigureSpec(
