@@ -40,8 +40,8 @@ def test_the_python_example_runs():
 
 def test_every_option_shown_is_one_that_exists():
     shown = re.findall(r"^pessimism (\S+)(.*?)(?:#.*)?$", TEXT, flags=re.MULTILINE)
-    assert {command for command, _ in shown} == {"verify", "compare", "catalogue"}
-    for command in ("verify", "compare", "catalogue"):
+    assert {command for command, _ in shown} == {"verify", "compare", "catalogue", "audit", "lint"}
+    for command in ("verify", "compare", "catalogue", "audit", "lint"):
         asked = subprocess.run(
             [sys.executable, "-m", "pessimism", command, "--help"], cwd=ROOT, capture_output=True, text=True
         )

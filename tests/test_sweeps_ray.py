@@ -33,9 +33,7 @@ def test_a_killed_node_costs_neither_cells_nor_copies(tmp_path):
         timeout=280,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    killed = [int(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("killed ")]
-    assert len(killed) == 1
-    assert 4 <= killed[0] < 12
+    assert 4 <= int((tmp_path / "ray" / "killed").read_text()) < 12
     assert "12 cells: 0 there, 12 computed, 0 failed" in done.stdout
 
     table = run(SLEEPY, tmp_path / "here", on_cores(1))

@@ -1,11 +1,12 @@
 """A sweep on a Ray cluster of two nodes on this machine, one of which is killed half way; run by test_sweeps_ray.py.
 
-python two_node_sweep.py DIR writes the results there and prints how many cells there were when the node was killed.
+python two_node_sweep.py DIR writes the results there, and into DIR/killed how many cells there were when the node was
+killed: Ray writes to the output too, whenever it likes.
 """
 
 import sys
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,12 @@ def finished(folder: Path) -> int:
     return len(list(folder.glob("cells/*.parquet")))
 
 
-def kill_half_way(cluster: Any, node: object, folder: Path) -> None:
+def kill_half_way(cluster: Any, node: object, folder: Path) -> int:
     deadline = time.monotonic() + 100
     while finished(folder) < 4 and time.monotonic() < deadline:
         time.sleep(0.02)
     cluster.remove_node(node, allow_graceful=False)
-    print("killed", finished(folder), flush=True)
+    return finished(folder)
 
 
 def run(directory: str) -> int:
@@ -33,11 +34,11 @@ def run(directory: str) -> int:
     try:
         second = cluster.add_node(**NODE)
         cluster.wait_for_nodes()
-        killer = threading.Thread(target=kill_half_way, args=(cluster, second, Path(directory, "sleepy")))
-        killer.start()
-        sweep = ["sweep", "sweep_objects:SLEEPY", "--out", directory, "--backend", "ray"]
-        status = main([*sweep, "--address", str(cluster.address)])
-        killer.join()
+        with ThreadPoolExecutor(1) as beside:
+            killed = beside.submit(kill_half_way, cluster, second, Path(directory, "sleepy"))
+            sweep = ["sweep", "sweep_objects:SLEEPY", "--out", directory, "--backend", "ray"]
+            status = main([*sweep, "--address", str(cluster.address)])
+            Path(directory, "killed").write_text(str(killed.result()))
         return status
     finally:
         cluster.shutdown()
