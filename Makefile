@@ -9,14 +9,15 @@ INSTALLED := .venv/.installed
 # verl and Trinity-RFT ask for packages that contradict ours: they live in an environment of their own, which sees ours.
 PEERS := .venv-peers/bin
 PEERS_INSTALLED := .venv-peers/.installed
-PEER_TESTS := $(filter-out tests/test_adapters_trl.py,$(wildcard tests/test_adapters_*.py)) tests/test_lint_peers.py
+PEER_TESTS := $(filter-out tests/test_adapters_trl.py,$(wildcard tests/test_adapters_*.py)) \
+  tests/test_lint_peers.py tests/test_llm_trackers.py
 
 .PHONY: help verify test lint format bench mutants lock clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make verify   check every claim, on generated instances and on the digits bandit"
-	@echo "make test     run the tests, then those that need verl and Trinity-RFT beside them"
+	@echo "make test     run the tests, then those that need verl, Trinity-RFT, W&B and trackio beside them"
 	@echo "make lint     ruff (rules and format) and pyright"
 	@echo "make format   let ruff rewrite the sources"
 	@echo "make bench    accuracy and speed figures"

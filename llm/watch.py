@@ -160,7 +160,7 @@ def trackers(config: Config, folder: Path, step: int = 0) -> dict[str, Tracker]:
         step: that it goes on from. TensorBoard drops what was written after it; W&B and trackio begin a new run.
 
     Raises:
-        ValueError: one is not installed.
+        ValueError: one is not installed, or does not start.
     """
     watch = config.watch
     found: dict[str, Tracker] = {}
@@ -176,8 +176,10 @@ def trackers(config: Config, folder: Path, step: int = 0) -> dict[str, Tracker]:
 def _library(option: str, package: str, module: str) -> Any:
     try:
         return importlib.import_module(module)
-    except ImportError:
-        raise ValueError(f"watch.{option}: the package {package!r} is not installed") from None
+    except ImportError as error:
+        whole = error.name in (None, package, module)
+        reason = "is not installed" if whole else f"cannot be imported: {error}"
+        raise ValueError(f"watch.{option}: the package {package!r} {reason}") from None
 
 
 class _TensorBoard:
@@ -198,9 +200,13 @@ class _Logged:
 
     def __init__(self, module: str, project: str, config: Config, folder: Path) -> None:
         options = {"dir": str(folder)} if module == "wandb" else {}
-        self._run = _library(module, module, module).init(
-            project=project, name=config.name, config=config.model_dump(mode="json"), **options
-        )
+        library = _library(module, module, module)
+        try:
+            self._run = library.init(
+                project=project, name=config.name, config=config.model_dump(mode="json"), **options
+            )
+        except Exception as error:  # no key, no network, a name that is not allowed: each library has its own kinds
+            raise ValueError(f"watch.{module}: {str(error).partition(chr(10))[0]}") from error
 
     def __call__(self, step: int, numbers: Numbers) -> None:
         self._run.log({name: value for name, value in numbers.items() if math.isfinite(value)}, step=step)

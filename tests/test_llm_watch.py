@@ -134,6 +134,15 @@ def test_a_tracker_that_is_not_installed_is_named(tmp_path, monkeypatch, option,
         trackers(described(watch={option: value}), tmp_path)
 
 
+def test_a_tracker_that_lacks_something_is_not_called_missing(tmp_path, monkeypatch):
+    (tmp_path / "trackio.py").write_text("import nothing_of_that_name")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "trackio", raising=False)
+    reason = r"^watch\.trackio: the package 'trackio' cannot be imported: No module named 'nothing_of_that_name'$"
+    with pytest.raises(ValueError, match=reason):
+        trackers(described(watch={"trackio": "project"}), tmp_path)
+
+
 # The screen
 
 
