@@ -12,8 +12,10 @@ from ..bandit import Bandit
 from ..catalogue import algorithm
 from .claim import NOT_APPLICABLE, Case, Claim
 from .families import ANCHORED, MODERATE, PLAIN, RARE_ARMS, SMALL, TIES, ZERO_PROBABILITY
-from .regression import HERE, ROUNDED, SOLVED
 from .support import (
+    HERE,
+    ROUNDED,
+    SOLVED,
     Array,
     advantages,
     coefficient,

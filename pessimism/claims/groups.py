@@ -10,8 +10,7 @@ from ..bandit import Bandit
 from ..catalogue import algorithm
 from .claim import NOT_APPLICABLE, Case, Claim
 from .families import MODERATE, SMALL
-from .regression import HERE, ROUNDED, SOLVED
-from .support import Array, advantages, combined, induced, regression, share, soft_value
+from .support import HERE, ROUNDED, SOLVED, Array, advantages, combined, induced, regression, share, soft_value
 
 
 def _group_bandit(case: Case) -> Bandit:

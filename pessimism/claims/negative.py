@@ -13,8 +13,22 @@ from ..baselines import Baseline, Statistics, log_mean_exp
 from ..catalogue import algorithm
 from .claim import NOT_APPLICABLE, Case, Claim
 from .families import HUGE_BETA, NEAR_BOUNDARY, RANDOM, SMALL, TIES, ZERO_PROBABILITY, Family
-from .regression import HERE, SOLVED, excluded
-from .support import Array, advantages, combined, disorder, induced, mean, nominal, over_arms, regression, share, size
+from .support import (
+    HERE,
+    SOLVED,
+    Array,
+    advantages,
+    combined,
+    disorder,
+    excluded,
+    induced,
+    mean,
+    nominal,
+    over_arms,
+    regression,
+    share,
+    size,
+)
 
 MIDDLING = (RANDOM, NEAR_BOUNDARY, TIES, ZERO_PROBABILITY, HUGE_BETA, *SMALL)
 

@@ -13,8 +13,10 @@ from ..bandit import Bandit
 from ..catalogue import algorithm
 from .claim import NOT_APPLICABLE, Case, Claim
 from .families import MODERATE, ONE_ARM, RANDOM, RARE_ARMS, SMALL, TIES, ZERO_PROBABILITY
-from .regression import HERE, ROUNDED, SOLVED
 from .support import (
+    HERE,
+    ROUNDED,
+    SOLVED,
     Array,
     advantages,
     coefficient,

@@ -15,14 +15,14 @@ from ..catalogue import algorithm
 from ..divergences import DIVERGENCES
 from . import exact
 from .claim import NOT_APPLICABLE, Case, Claim
+from .conservatism import entropy_order
 from .counterfactual import first_step_awr
 from .families import SMALL, Family
 from .groups import always_pessimistic
 from .negative import beyond_soft_value, missing_log_population
 from .others import reinforce_best_arm
-from .regression import HERE, entropy_order
 from .sequences import normalized_equals_sequence, token_equals_sequence
-from .support import Array, combined, excess, induced, nominal, pessimistic, regression, soft_value
+from .support import HERE, Array, combined, excess, induced, nominal, pessimistic, regression, soft_value
 
 # A violation counts from here on: far above rounding, and every counterexample is then confirmed in 50 digits.
 VISIBLE = 1e-6

@@ -14,7 +14,7 @@ from typing import Any
 from ..algorithm import Algorithm
 from ..bandit import Bandit
 from ..objects import load_object
-from . import counterfactual, generic, groups, negative, others, refuted, regression, sequences, values
+from . import conservatism, counterfactual, generic, groups, negative, others, refuted, regression, sequences, values
 from .claim import FAILS, HOLDS, NOT_REFUTED, REFUTED, Case, Claim, Outcome, Tally
 from .falsify import falsify
 from .families import Family, user_family
@@ -32,7 +32,7 @@ ROUNDS = 4  # of the families, until enough instances lay within a claim's hypot
 
 
 def _all_claims() -> dict[str, Claim]:
-    modules = (regression, counterfactual, negative, groups, others, sequences, values, generic, refuted)
+    modules = (regression, conservatism, counterfactual, negative, groups, others, sequences, values, generic, refuted)
     claims = [_with_proof(claim) for module in modules for claim in module.CLAIMS]
     table = {claim.id: claim for claim in claims}
     if len(table) != len(claims):

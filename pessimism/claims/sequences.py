@@ -9,8 +9,7 @@ from ..bandit import Bandit
 from ..catalogue import algorithm
 from .claim import NOT_APPLICABLE, Case, Claim
 from .families import SMALL
-from .regression import HERE, SOLVED
-from .support import Array, advantages, combined, induced, share
+from .support import HERE, SOLVED, Array, advantages, combined, induced, share
 
 VOCABULARY, LENGTH = 3, 3
 SHAPES = {27: (3, 3), 4: (2, 2)}

@@ -12,9 +12,19 @@ from ..algorithm import Algorithm
 from ..bandit import Bandit
 from ..baselines import Baseline, Statistics
 from ..catalogue import algorithm
-from .claim import Case
+from .claim import NOT_APPLICABLE, Case
 
 Array = np.ndarray
+
+HERE = "derived here"
+"""The source of a claim that is in no paper."""
+
+# The solver promises log-ratios to 1e-12 max(1, |x|): what is compared through them gets ten times that.
+SOLVED = 1e-11
+# Sums and differences of a few correctly rounded terms, against the sum of their sizes.
+ROUNDED = 1e-13
+# Divergences weigh errors of log-ratios by up to rho |x|; 1e-12 |x| with |x| <= 700 is below 1e-9.
+WEIGHED = 1e-9
 
 
 def induced(bandit: Bandit, chosen: Algorithm) -> targets.Target:
@@ -141,3 +151,8 @@ def combined(*violations: Array) -> Array:
 def replaced(chosen: Algorithm, **fields: Any) -> Algorithm:
     """The algorithm with other fields."""
     return replace(chosen, **fields)
+
+
+def excluded(applies: Array, violations: Array) -> Array:
+    """Violations where the hypotheses hold; elsewhere not applicable."""
+    return np.where(applies, violations, NOT_APPLICABLE)

@@ -10,8 +10,7 @@ from ..bandit import Bandit
 from ..catalogue import algorithm
 from .claim import Case, Claim
 from .families import Family, Generator
-from .regression import HERE
-from .support import Array, combined, induced
+from .support import HERE, Array, combined, induced
 
 FIRST = (np.array([0.5, 0.3, 0.2]), np.array([0.0, 0.0, 1.0]), 0.5)
 SECOND = (
