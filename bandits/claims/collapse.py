@@ -7,8 +7,7 @@ import numpy as np
 import pessimism as ps
 from pessimism.claims.claim import Case, Claim
 from pessimism.claims.families import MODERATE
-from pessimism.claims.regression import HERE, SOLVED
-from pessimism.claims.support import combined, excess, over_arms, share, size
+from pessimism.claims.support import HERE, SOLVED, combined, excess, over_arms, share, size
 from pessimism.simplex import expectation
 
 from . import proofs

@@ -10,8 +10,7 @@ from scipy.special import wrightomega
 import pessimism as ps
 from pessimism.claims.claim import NOT_APPLICABLE, Case, Claim
 from pessimism.claims.families import SMALL
-from pessimism.claims.regression import HERE, SOLVED
-from pessimism.claims.support import advantages, combined
+from pessimism.claims.support import HERE, SOLVED, advantages, combined
 from pessimism.simplex import expectation
 
 from ..sequences import SequenceBandit, SequenceTree, population_update, run_to_convergence

@@ -13,8 +13,7 @@ from pessimism import baselines
 from pessimism.baselines import Baseline
 from pessimism.claims.claim import Case, Claim
 from pessimism.claims.families import SMALL
-from pessimism.claims.regression import HERE
-from pessimism.claims.support import combined, over_arms, regression, share, size
+from pessimism.claims.support import HERE, combined, over_arms, regression, share, size
 
 from ..groups import count_advantage, works_by_weights
 from ..simulate import logit_gradient

@@ -10,8 +10,7 @@ import pessimism as ps
 from pessimism.claims.claim import NOT_APPLICABLE, Case, Claim
 from pessimism.claims.families import SMALL, Family
 from pessimism.claims.negative import critical_offset
-from pessimism.claims.regression import HERE
-from pessimism.claims.support import combined, pessimistic, regression, soft_value
+from pessimism.claims.support import HERE, combined, pessimistic, regression, soft_value
 from pessimism.simplex import expectation
 
 from ..instances import rec_counterexample

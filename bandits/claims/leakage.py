@@ -9,8 +9,7 @@ import numpy as np
 import pessimism as ps
 from pessimism.claims.claim import Case, Claim
 from pessimism.claims.families import SMALL
-from pessimism.claims.regression import HERE
-from pessimism.claims.support import combined, over_arms, share
+from pessimism.claims.support import HERE, combined, over_arms, share
 
 from ..batches import Batch
 from ..settings import Settings

@@ -10,8 +10,18 @@ import numpy as np
 import pessimism as ps
 from pessimism.claims.claim import Case, Claim
 from pessimism.claims.families import MODERATE, SMALL
-from pessimism.claims.regression import HERE, SOLVED, WEIGHED
-from pessimism.claims.support import combined, disorder, excess, over_arms, pessimistic, share, size
+from pessimism.claims.support import (
+    HERE,
+    SOLVED,
+    WEIGHED,
+    combined,
+    disorder,
+    excess,
+    over_arms,
+    pessimistic,
+    share,
+    size,
+)
 from pessimism.simplex import expectation
 
 from . import proofs

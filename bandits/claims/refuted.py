@@ -12,8 +12,7 @@ import pessimism as ps
 from pessimism.claims import exact
 from pessimism.claims.claim import Case, Claim
 from pessimism.claims.refuted import VISIBLE, small_rationals
-from pessimism.claims.regression import HERE
-from pessimism.claims.support import regression, soft_value
+from pessimism.claims.support import HERE, regression, soft_value
 
 from . import collapse, completions, groups, lagged, recursion
 from .support import Array
