@@ -48,6 +48,8 @@ WARMUP = {"steps": 3000, "every": 500}
 STABLE = ("grpo", "oapl", "shifted_mean", "pmd_mean", "is_regression")
 """Objectives that do not collapse at the shortest length."""
 
+REGRESSIONS = ("oapl", "oapl.single_beta", "shifted_mean", "pmd_mean")
+"""Whose targets solve one equation, in the positive regime or at its boundary."""
 
 STABLE_VARIANTS = tuple(variant for variant in LAG_VARIANTS if variant.label in STABLE)
 
@@ -64,6 +66,13 @@ def longer(problems: int, prompts: int) -> Study:
         LAGS[:1],
         warmup=WARMUP | {"target": 0.24},
     )
+
+
+def other_rate(name: str, rate: float, shows: str) -> Study:
+    """The study of another learning rate."""
+    optimizer = BASE["optimizer"] | {"learning_rate": rate}
+    shows = f"whether the learning rate moves the picture: {shows}"
+    return Study(name, shows, BASE | {"optimizer": optimizer}, STABLE_VARIANTS, LAGS[:1], warmup=WARMUP)
 
 
 STUDIES = {
@@ -107,12 +116,14 @@ STUDIES = {
             (Schedule(100, 1, 400), Schedule(100, 8, 400)),
             warmup=WARMUP,
         ),
+        other_rate("rate", 1e-4, "a third of it"),
+        other_rate("rate_high", 1e-3, "three times it"),
         Study(
-            "rate",
-            "whether the learning rate moves the picture: a third of it",
-            BASE | {"optimizer": BASE["optimizer"] | {"learning_rate": 1e-4}},
-            STABLE_VARIANTS,
-            LAGS[:1],
+            "identity",
+            "whether 64 groups end where the induced target says when they are trained on to the end",
+            BASE | {"checkpoint_every": 400, "evaluation": BASE["evaluation"] | {"every": 400}},
+            tuple(variant for variant in LAG_VARIANTS if variant.label in REGRESSIONS),
+            (Schedule(400, 200, 400),),
             warmup=WARMUP,
         ),
         Study(
