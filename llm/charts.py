@@ -99,10 +99,18 @@ CHARTS = (
         "each sync; a slope of one is the induced target.",
     ),
     Chart(
-        "Theory against practice: the identity βℓ + λρ = A",
+        "Theory against practice: the equation βℓ + λπ/w = A",
         "share of the variance of A",
-        {"with λρ": "theory/identity_r2", "without": "theory/identity_r2_without"},
-        "How much of the advantages the left side explains on training groups; one at the induced target.",
+        {"with λπ/w": "theory/equation_r2", "without": "theory/equation_r2_without"},
+        "How much of the advantages the left side explains; one where training on these groups alone would end. "
+        "w is a completion's share of its group.",
+    ),
+    Chart(
+        "What sampled completions hold",
+        "share",
+        {"of the policy's mass": "theory/sampled_mass", "groups that would overfill it": "target/bound"},
+        "While they hold less than all, mass leaks to what nobody sampled, and on the group alone the pessimistic term "
+        "λπ/w does not act.",
     ),
     Chart("Age of the data", "optimizer steps", {"lag": "lag/steps"}),
     Chart("Norm of the gradient, before clipping", "", {"norm": "gradient/norm"}),

@@ -11,6 +11,7 @@ import numpy as np
 
 import pessimism as ps
 
+from .batch import Batch
 from .loss import Step
 
 PASSES = 1.0
@@ -64,10 +65,14 @@ def compare_with_targets(step: Step, algorithm: ps.Algorithm) -> dict[str, float
     Every group is a bandit whose arms are its samples. ``target/<regime>`` is the share of groups in each regime and
     ``target/normalizer`` the mean $\lambda$ at the induced target. ``theory/slope`` and ``theory/r2`` are of the line
     through the realised log-ratios over those that the induced target predicts, both taken from their group's mean:
-    a policy may take mass from completions that nobody sampled, which shifts a whole group. For log-ratio regressions,
-    whose target solves $\beta\ell + \lambda\rho = A$, ``theory/identity_r2`` is the share of the advantages' variance
-    that the left side explains, with $\lambda$ = E[c] of each group at the policy as it is, and
-    ``theory/identity_r2_without`` the same without the term $\lambda\rho$.
+    a policy may take mass from completions that nobody sampled, which shifts a whole group.
+
+    For log-ratio regressions ``theory/equation_r2`` is the share of the advantages' variance that the left side of
+    $\beta\ell + \lambda\pi/w = A$ explains, where training on the group alone would end: w is the share of the group
+    that a completion has, $\lambda$ = E[c] at the policy as it is. ``theory/equation_r2_without`` is the same without
+    the term $\lambda\pi/w$, which vanishes while unsampled completions have mass left: until the sampled ones hold all
+    of it, ``theory/sampled_mass`` on average, they can have $\ell = A/\beta$. ``target/bound`` is the share of groups
+    in which they cannot, as $\sum\mu e^{A/\beta} > 1$ over the sampled completions.
 
     Groups in the negative regime have several targets, which take longer to find than a step takes: they count in the
     shares of regimes only.
@@ -87,15 +92,32 @@ def compare_with_targets(step: Step, algorithm: ps.Algorithm) -> dict[str, float
         regimes = (("positive", 1), ("boundary", 0), ("negative", -1))
         numbers |= {f"target/{name}": float((sign == value).mean()) for name, value in regimes}
         normalizer = (weight * coefficient).sum(axis=1, keepdims=True)
+        behavior, held = sampled(batch)
         with np.errstate(over="ignore"):
-            extra = normalizer * np.exp(log_ratio)
-        numbers["theory/identity_r2"] = _explained(advantage, beta * log_ratio + extra)
-        numbers["theory/identity_r2_without"] = _explained(advantage, beta * log_ratio)
+            policy = np.exp(behavior + log_ratio)
+            claimed = np.exp(behavior + advantage / beta)
+        # Completions that are equal share what they hold: weight / held of it each.
+        numbers["theory/equation_r2"] = _explained(advantage, beta * log_ratio + normalizer * policy / held)
+        numbers["theory/equation_r2_without"] = _explained(advantage, beta * log_ratio)
+        numbers["theory/sampled_mass"] = float((policy * weight / held).sum(axis=1).mean())
+        numbers["target/bound"] = float(((claimed * weight / held).sum(axis=1) > 1).mean())
     if (sign >= 0).any():
         target, realised = _targets(step, algorithm, sign >= 0)
         numbers["target/normalizer"] = float(np.mean(target.normalizer))
         numbers |= _line(*_both(target, realised))
     return numbers
+
+
+def sampled(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+    """The behavior policy's log-probability of every completion, nats, and the weight that it has in its group,
+    together with those that are equal to it: (groups, G) each."""
+    held: dict[tuple[int, bytes], float] = {}
+    keys = [(group, tokens.tobytes()) for group, tokens in zip(batch.group.tolist(), batch.tokens, strict=True)]
+    for key, weight in zip(keys, batch.weight.tolist(), strict=True):
+        held[key] = held.get(key, 0.0) + weight
+    behavior = [log_probs.sum(dtype=np.float64) for log_probs in batch.behavior_log_probs]
+    shape = (batch.groups, -1)
+    return np.reshape(behavior, shape), np.reshape([held[key] for key in keys], shape)
 
 
 def log_ratio_pairs(step: Step, algorithm: ps.Algorithm) -> np.ndarray:

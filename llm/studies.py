@@ -120,7 +120,7 @@ STUDIES = {
         other_rate("rate_high", 1e-3, "three times it"),
         Study(
             "identity",
-            "whether 64 groups end where the induced target says when they are trained on to the end",
+            "whether 64 groups, one for each prompt, end where theory says when they are trained on to the end",
             BASE | {"checkpoint_every": 400, "evaluation": BASE["evaluation"] | {"every": 400}},
             tuple(variant for variant in LAG_VARIANTS if variant.label in REGRESSIONS),
             (Schedule(400, 200, 400),),

@@ -19,15 +19,21 @@ POSITIVE = [
 RATIOS = arrays(np.float64, st.integers(1, 50), elements=st.floats(-5, 5))
 
 
-def step_at(log_ratio, reward, algorithm):
-    """A step whose samples, one token each, have these log-ratios (B, G)."""
+def step_at(log_ratio, reward, algorithm, behavior=None, answers=None):
+    """A step whose samples, one token each, have these log-ratios (B, G).
+
+    ``behavior`` (B, G) are the probabilities that they were sampled with, 1/G if left out, ``answers`` their tokens,
+    all different if left out.
+    """
     groups, size = reward.shape
     advantage = algorithm.advantage(reward)
     weight = np.full(reward.shape, 1 / size)
-    tokens = tuple(np.array([1, 2], dtype=np.int32) for _ in range(reward.size))
-    behavior = tuple(np.array([-1.0], dtype=np.float32) for _ in range(reward.size))
+    behavior = weight if behavior is None else behavior
+    answers = np.tile(np.arange(size), (groups, 1)) if answers is None else answers
+    tokens = tuple(np.array([1, answer], dtype=np.int32) for answer in answers.ravel())
+    log_probs = tuple(np.array([value]) for value in np.log(behavior).ravel())
     batch = Batch(
-        tokens, behavior, np.ones(reward.size, int), np.repeat(np.arange(groups), size),
+        tokens, log_probs, np.ones(reward.size, int), np.repeat(np.arange(groups), size),
         reward.ravel(), advantage.ravel(), weight.ravel(),
     )  # fmt: skip
     taken = {"behavior": weight} if algorithm.coupled else {}
@@ -45,10 +51,39 @@ def test_a_policy_at_its_target_follows_the_theory_exactly(name, parameters):
     algorithm = ps.algorithm(name, **parameters)
     reward = rewards(0)
     numbers = describe(step_at(ps.group_target(reward, algorithm).log_ratio, reward, algorithm), algorithm)
-    for key in ("theory/slope", "theory/r2", "theory/identity_r2"):
+    for key in ("theory/slope", "theory/r2", "theory/equation_r2", "theory/sampled_mass"):
         assert numbers[key] == pytest.approx(1, abs=1e-9)
-    assert numbers["theory/identity_r2_without"] < 0.999
+    assert numbers["theory/equation_r2_without"] < 0.999
     assert numbers["target/negative"] == 0
+
+
+@pytest.mark.parametrize(("name", "parameters"), POSITIVE)
+def test_where_training_on_the_groups_alone_ends_the_equation_explains_everything(name, parameters):
+    """Groups with completions that were sampled twice; claims of `bandits` prove where they end."""
+    algorithm = ps.algorithm(name, **parameters)
+    generator = np.random.default_rng(0)
+    answers = generator.integers(0, 8, (40, 8))
+    share = np.stack([np.bincount(row, minlength=9) for row in answers]) / 8  # the ninth is never sampled
+    world = generator.dirichlet(np.ones(9), 40)
+    world[::2, :8] *= 1e-3
+    world[:, 8] = 1 - world[:, :8].sum(axis=1)
+    worth = generator.integers(0, 2, world.shape).astype(float)
+    behavior, reward = (np.take_along_axis(values, answers, axis=1) for values in (world, worth))
+    advantage = np.zeros_like(world)
+    np.put_along_axis(advantage, answers, algorithm.advantage(reward), axis=1)
+
+    claimed = np.where(share > 0, world * np.exp(advantage / algorithm.beta), 0.0)
+    bound = claimed.sum(axis=1) > 1
+    assert 0.2 < bound.mean() < 0.8
+    anchored = ps.Bandit(share, advantage, world)
+    full = ps.induced_target(anchored, ps.algorithm("dro", beta=algorithm.beta, baseline=0.0)).policy
+    policy = np.where(bound[:, None], full, claimed)
+    log_ratio = np.log(np.take_along_axis(policy, answers, axis=1) / behavior)
+    numbers = describe(step_at(log_ratio, reward, algorithm, behavior, answers), algorithm)
+    assert numbers["target/bound"] == bound.mean()
+    assert numbers["theory/sampled_mass"] == pytest.approx(policy.sum(axis=1).mean())
+    assert numbers["theory/equation_r2"] == pytest.approx(1)
+    assert numbers["theory/equation_r2_without"] < 0.999
 
 
 def test_half_way_to_the_target_is_half_the_slope():
