@@ -103,10 +103,11 @@ def _induced(bandit: Bandit, moments: Moments, algorithm: Algorithm) -> Target:
 
 
 def group_target(reward: ArrayLike, algorithm: Algorithm) -> Target:
-    r"""The induced target of sampled groups: where the update on these samples alone would stop.
+    r"""The induced target of sampled groups: where the update would stop if these samples were all there is.
 
     Every sample is an arm of probability 1/G, and its advantage is the one that a trainer gives it: baselines that
-    treat a sample differently from an arm (leave-one-out, unbiased deviations, a missing log G) do so here.
+    treat a sample differently from an arm (leave-one-out, unbiased deviations, a missing log G) do so here. Mass that
+    goes to completions which nobody sampled is left out: docs/theory.md says when it matters.
 
     Args:
         reward: (..., G) of the samples of each group.

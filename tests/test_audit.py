@@ -124,6 +124,44 @@ def test_realised_against_predicted_finds_how_far_a_policy_has_gone(tmp_path, ga
     assert outcome.realised["all samples"]["intercept"] == pytest.approx(pooled[1], abs=1e-9)
 
 
+@pytest.mark.parametrize("depth", [6, 2000])
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("oapl", {"beta1": 1.0, "beta2": 0.5}),
+        ("oapl.missing_log_g", {"beta1": 1.0, "beta2": 0.5}),
+        ("oapl.single_beta", {"beta": 0.5}),
+        ("shifted_mean", {"beta": 0.5}),
+        ("pmd_mean", {"tau": 0.5}),
+    ],
+)
+def test_what_samples_would_hold_of_a_larger_world_is_what_their_advantages_say(tmp_path, name, parameters, depth):
+    algorithm = ps.algorithm(name, **parameters)
+    generator = np.random.default_rng(3)
+    reward = generator.integers(0, 2, (60, 4)).astype(float)
+    log_prob = -generator.uniform(depth / 10, depth, reward.shape)
+    found = audit([parquet(tmp_path / "log.parquet", table(reward, log_prob=log_prob))], [algorithm]).algorithms[0]
+    signal = np.ptp(reward, axis=1) > 0
+    assert algorithm.beta is not None
+    tilted = log_prob + algorithm.advantage(reward) / algorithm.beta
+    held, claimed = (np.logaddexp.reduce(values[signal], axis=1) for values in (log_prob, tilted))
+    assert found.leakage is not None
+    assert found.leakage["groups"] == signal.sum()
+    assert found.leakage["open"] == (claimed < 0).sum() > 0
+    expected = np.quantile(np.exp(claimed - held), 0.5, method="inverted_cdf")
+    assert found.leakage["factor"]["50%"] == pytest.approx(expected)
+    assert f"mass multiplied by {expected:.3g} (median)" in found.verdict
+
+
+@pytest.mark.parametrize(("name", "columns"), [("oapl", {}), ("grpo", {"log_prob": np.full((3, 4), -2.0)})])
+def test_nothing_is_said_of_a_larger_world_where_nothing_is_known(tmp_path, name, columns):
+    reward = np.array([[0.0, 0.0, 0.0, 1.0]] * 3)
+    path = parquet(tmp_path / "log.parquet", table(reward, **columns))
+    found = audit([path], [ps.algorithm(name)]).algorithms[0]
+    assert found.leakage is None
+    assert "nobody sampled" not in found.verdict
+
+
 def test_summary_statistics_are_those_of_a_plain_loop(tmp_path):
     reward = np.concatenate([rewards("continuous", 40, 4, seed=1), np.ones((10, 4))])
     version = np.repeat(np.arange(50) // 10, 4)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..algorithm import Algorithm
 from .groups import Groups
 from .statistics import KINDS, METHODS, REGIMES, Solved, Solver, by_sample
 from .totals import Bins, Fit, Sample, Top
@@ -40,6 +41,8 @@ class Measured:
         signal: (n,) whether rewards differ.
         kl_share: (n,) KL over log G, its largest value.
         largest_log_ratio: (n,).
+        held, claimed: (n,) the samples' summed probability under the behavior policy, and what it would be at
+            $\\ell = A/\beta$; NaN without log-probabilities, or where the objective is no regression on completions.
     """
 
     solved: Solved
@@ -47,6 +50,8 @@ class Measured:
     signal: np.ndarray
     kl_share: np.ndarray
     largest_log_ratio: np.ndarray
+    log_held: np.ndarray
+    log_claimed: np.ndarray
 
     def statistic(self, name: str) -> np.ndarray:
         """One of ``STATISTICS`` (n,)."""
@@ -86,7 +91,22 @@ def measure(groups: Groups, solver: Solver, where: Callable[[int, int], str]) ->
         extra["kl_share"][chosen] = found.kl / np.log(samples)
         extra["largest_log_ratio"][chosen] = by_sample(found.log_ratio).max(axis=0)
         signal[chosen] = samplewise.max(axis=0) > samplewise.min(axis=0)
-    return Measured(Solved(**parts, log_ratio=log_ratio), signal=signal, **extra)
+    solved = Solved(**parts, log_ratio=log_ratio)
+    return Measured(solved, signal=signal, **extra, **sampled_mass(groups, solver.algorithm, solved))
+
+
+def sampled_mass(groups: Groups, algorithm: Algorithm, solved: Solved) -> dict[str, np.ndarray]:
+    r"""What groups hold of a world with more completions than their samples; see :class:`Measured`.
+
+    Advantages are read off the target, which solves $\beta x + \lambda e^x = A$. Equal samples count each for itself,
+    so that both sums are upper bounds.
+    """
+    behavior = groups.get("log_prob")
+    if behavior is None or algorithm.beta is None or algorithm.level != "sequence":
+        return dict.fromkeys(("log_held", "log_claimed"), np.full(len(groups), np.nan))
+    x, kappa = solved.log_ratio, np.repeat(solved.normalizer / algorithm.beta, groups.size)
+    sums = {"log_held": behavior, "log_claimed": behavior + x + kappa * np.exp(x)}
+    return {name: np.logaddexp.reduceat(values, groups.start[:-1]) for name, values in sums.items()}
 
 
 def _first_refused(rewards: np.ndarray, solver: Solver) -> int:
@@ -110,6 +130,8 @@ class AlgorithmTotals:
         self.pooled, self.within = Fit(), Fit()
         self.pairs = Sample(("predicted", "realised"), PAIRS)
         self.top = Top()
+        self.open = self.weighed = 0
+        self.factors = Sample(("factor",))
 
     def add(self, groups: Groups, measured: Measured) -> None:
         """One more batch."""
@@ -122,6 +144,7 @@ class AlgorithmTotals:
         self.sample.add({name: column[measured.signal] for name, column in values.items()})
         self._add_drift(groups, measured)
         self._add_realised(groups, measured)
+        self._add_leakage(measured)
         self.top.add(measured.solved.drive, lambda chosen: _described(groups, measured, chosen))
 
     def _add_drift(self, groups: Groups, measured: Measured) -> None:
@@ -161,6 +184,12 @@ class AlgorithmTotals:
             return np.where(np.abs(values - mean) > 1e-12 * np.abs(mean), values - mean, 0.0)  # else rounding
 
         self.within.add(centered(predicted[kept]), centered(realised[kept]))
+
+    def _add_leakage(self, measured: Measured) -> None:
+        known = measured.signal & ~np.isnan(measured.log_claimed)
+        self.weighed += int(known.sum())
+        self.open += int((measured.log_claimed[known] < 0).sum())
+        self.factors.add({"factor": np.exp(measured.log_claimed[known] - measured.log_held[known])})
 
 
 class Totals:

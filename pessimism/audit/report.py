@@ -27,7 +27,7 @@ MANY = 0.01
 
 @dataclass(frozen=True)
 class AlgorithmAudit:
-    """What one algorithm makes of the log.
+    r"""What one algorithm makes of the log.
 
     Attributes:
         name: with its parameters.
@@ -41,6 +41,9 @@ class AlgorithmAudit:
         top: the groups that drive the update most.
         by_version, by_lag: sums over groups in bins.
         realised: predicted against realised log-ratios, or None without current log-probabilities.
+        leakage: of the groups with signal, how many could be weighed against what nobody sampled (``groups``), in how
+            many of those the samples would not fill the simplex at $\ell = A/\beta$ (``open``), and quantiles of the
+            factor by which their mass would change; None without log-probabilities, or for other objectives.
         drawn: values of groups drawn at random, and of samples ("predicted", "realised"), for pictures.
         verdict: in words.
     """
@@ -59,6 +62,7 @@ class AlgorithmAudit:
     by_version: list[dict[str, float]]
     by_lag: list[dict[str, float]]
     realised: dict[str, Any] | None
+    leakage: dict[str, Any] | None
     drawn: dict[str, np.ndarray]
     verdict: str
 
@@ -160,6 +164,10 @@ def _algorithm_audit(
             "within groups": totals.within.to_dict(),
             "predicted to lose all mass": int(totals.sums["lost"]),
         }
+    leakage = None
+    if totals.weighed:
+        factor = quantiles(totals.factors.values()["factor"])
+        leakage = {"groups": totals.weighed, "open": totals.open, "factor": factor}
     found = {name: quantiles(sample[name]) for name in STATISTICS}
     return AlgorithmAudit(
         name=label(algorithm),
@@ -180,8 +188,9 @@ def _algorithm_audit(
         by_version=totals.by_version.rows(),
         by_lag=totals.by_lag.rows(),
         realised=realised,
+        leakage=leakage,
         drawn=sample | totals.pairs.values(),
-        verdict=_verdict(algorithm, with_signal, counts["kind"], found, totals, log, realised),
+        verdict=_verdict(algorithm, with_signal, counts["kind"], found, totals, log, realised, leakage),
     )
 
 
@@ -209,6 +218,7 @@ def _verdict(
     totals: AlgorithmTotals,
     log: Totals,
     realised: dict[str, Any] | None,
+    leakage: dict[str, Any] | None,
 ) -> str:
     speaking = log.groups - log.silent
     if not speaking:
@@ -247,6 +257,13 @@ def _verdict(
             f"So far the log-ratios have moved {fit['slope']:.3g} times as far as predicted (R2 {fit['r2']:.2f})."
             if np.isfinite(fit["slope"])
             else "Predicted log-ratios do not vary, so there is nothing to compare the realised ones with."
+        )
+    if leakage is not None and leakage["open"]:
+        sentences.append(
+            f"In {_share(leakage['open'], leakage['groups'])} of the groups with signal the samples could not fill the "
+            "simplex (sum of mu e^(A/beta) < 1): trained on such a group alone, to the end, they would be at a ratio "
+            f"of e^(A/beta), their mass multiplied by {leakage['factor']['50%']:.3g} (median), and what nobody sampled "
+            "would hold the rest."
         )
     if algorithm.level != "sequence":
         sentences.append(
