@@ -109,8 +109,8 @@ CHARTS = (
         "What sampled completions hold",
         "share",
         {"of the policy's mass": "theory/sampled_mass", "groups that would overfill it": "target/bound"},
-        "While they hold less than all, mass leaks to what nobody sampled, and on the group alone the pessimistic term "
-        "λπ/w does not act.",
+        "Where a group's completions would not overfill it, training on the group alone ends with mass left for what "
+        "nobody sampled, and the pessimistic term λπ/w vanishes.",
     ),
     Chart("Age of the data", "optimizer steps", {"lag": "lag/steps"}),
     Chart("Norm of the gradient, before clipping", "", {"norm": "gradient/norm"}),

@@ -70,9 +70,9 @@ def compare_with_targets(step: Step, algorithm: ps.Algorithm) -> dict[str, float
     For log-ratio regressions ``theory/equation_r2`` is the share of the advantages' variance that the left side of
     $\beta\ell + \lambda\pi/w = A$ explains, where training on the group alone would end: w is the share of the group
     that a completion has, $\lambda$ = E[c] at the policy as it is. ``theory/equation_r2_without`` is the same without
-    the term $\lambda\pi/w$, which vanishes while unsampled completions have mass left: until the sampled ones hold all
-    of it, ``theory/sampled_mass`` on average, they can have $\ell = A/\beta$. ``target/bound`` is the share of groups
-    in which they cannot, as $\sum\mu e^{A/\beta} > 1$ over the sampled completions.
+    the term $\lambda\pi/w$. ``theory/sampled_mass`` is what the sampled completions of a group hold of the policy's
+    mass, on average. ``target/bound`` is the share of groups in which they would overfill it, $\sum\mu e^{A/\beta} > 1$:
+    those end with all of it. In the others the term vanishes at the end, and $\ell = A/\beta$.
 
     Groups in the negative regime have several targets, which take longer to find than a step takes: they count in the
     shares of regimes only.
