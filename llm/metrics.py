@@ -71,8 +71,8 @@ def compare_with_targets(step: Step, algorithm: ps.Algorithm) -> dict[str, float
     $\beta\ell + \lambda\pi/w = A$ explains, where training on the group alone would end: w is the share of the group
     that a completion has, $\lambda$ = E[c] at the policy as it is. ``theory/equation_r2_without`` is the same without
     the term $\lambda\pi/w$. ``theory/sampled_mass`` is what the sampled completions of a group hold of the policy's
-    mass, on average. ``target/bound`` is the share of groups in which they would overfill it, $\sum\mu e^{A/\beta} > 1$:
-    those end with all of it. In the others the term vanishes at the end, and $\ell = A/\beta$.
+    mass, on average. ``target/bound`` is the share of groups in which they would overfill it, as
+    $\sum\mu e^{A/\beta} > 1$: they end with all of it. In the others the term vanishes, and $\ell = A/\beta$.
 
     Groups in the negative regime have several targets, which take longer to find than a step takes: they count in the
     shares of regimes only.
