@@ -50,19 +50,27 @@ CAPTION = (
 
 
 def compute(settings: Settings) -> pl.DataFrame:
-    """Columns objective, lag, measure, seeds; mean, low, high over seeds; half of the width of the mean's 95% interval.
-
-    The interval is Student's, of no use for two seeds (half is null for fewer than three).
-    """
+    """Columns objective, lag, measure and those of :func:`over_seeds`."""
     table = pl.read_parquet(DATA).filter(pl.col("last"))
     rows = []
     for (objective, lag), part in table.group_by("variant", "sync_every", maintain_order=True):
         for measure in MEASURES:
-            values = part[f"evaluation/{measure}"].to_numpy()
-            row = {"objective": objective, "lag": lag, "measure": measure, "seeds": len(values)}
-            row |= {"mean": float(values.mean()), "low": float(values.min()), "high": float(values.max())}
-            rows.append(row | {"half": float(interval(values)[1]) if len(values) > 2 else None})
+            row = {"objective": objective, "lag": lag, "measure": measure}
+            rows.append(row | over_seeds(part[f"evaluation/{measure}"].to_numpy()))
     return pl.DataFrame(rows, schema_overrides={"half": pl.Float64})
+
+
+def over_seeds(values: np.ndarray) -> dict[str, float | None]:
+    """How many seeds, their mean, low and high, and half of the width of the mean's 95% interval.
+
+    The interval is Student's, of no use for two seeds (half is None for fewer than three).
+
+    >>> over_seeds(np.array([0.25, 0.75]))
+    {'seeds': 2, 'mean': 0.5, 'low': 0.25, 'high': 0.75, 'half': None}
+    """
+    half = float(interval(values)[1]) if len(values) > 2 else None
+    found = {"mean": float(values.mean()), "low": float(values.min()), "high": float(values.max()), "half": half}
+    return {"seeds": len(values)} | found
 
 
 def draw(table: pl.DataFrame) -> Figure:

@@ -26,7 +26,7 @@ from pessimism.screens import method
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 PICTURE = ROOT / "docs" / "compare.svg"
-FIGURE = "language_model_lag"
+FIGURES = ("language_model_lag", "language_model_settings")
 
 COMMANDS = {
     "compare": "compare oapl beta1=1 beta2=0.5 --behavior 0.5,0.3,0.2 --reward 0,0,1",
@@ -129,8 +129,9 @@ def draw() -> None:
     PICTURE.parent.mkdir(exist_ok=True)
     run([sys.executable, "-m", "pessimism", *COMMANDS["picture"].split()], ROOT)
     with tempfile.TemporaryDirectory() as folder:
-        run([sys.executable, "-m", "paper_figures", FIGURE, "--out", folder], ROOT)
-        shutil.copyfile(Path(folder) / f"{FIGURE}.png", PICTURE.with_name(f"{FIGURE}.png"))
+        run([sys.executable, "-m", "paper_figures", *FIGURES, "--out", folder], ROOT)
+        for name in FIGURES:
+            shutil.copyfile(Path(folder) / f"{name}.png", PICTURE.with_name(f"{name}.png"))
 
 
 def example_files(text: str) -> dict[str, str]:

@@ -10,11 +10,12 @@ from matplotlib.text import Text
 
 import pessimism as ps
 from llm.studies import STUDIES
-from llm.sweep import cells as lag_study
+from llm.sweep import cells as study_runs
 from paper_figures import (
     asymre_transition,
     catalogue_map,
     language_model_lag,
+    language_model_settings,
     oapl_plane,
     rare_arms,
     regimes,
@@ -37,6 +38,7 @@ SMALL = {
     "asymre_transition": asymre_transition.Settings(below=(1.5, 0.3, 0.02), above=(0.0, 0.1), windows=(1, 5), draws=3),
     "sequence_levels": sequence_levels.Settings(lengths=(1, 2), trees=2, drawn_length=2),
     "language_model_lag": language_model_lag.Settings(),
+    "language_model_settings": language_model_settings.Settings(),
     "catalogue_map": catalogue_map.Settings(arms=4, spread=2.0, frontier=(1e-2, 1e2, 9), left_out=CLIPPED),
 }
 
@@ -74,16 +76,35 @@ def test_the_same_settings_give_the_same_data(name):
     assert FIGURES[name].compute(SMALL[name]).equals(small(name), null_equal=True)
 
 
-def test_stored_runs_are_those_of_the_study_and_averaged_over_seeds():
-    stored = pl.read_parquet(language_model_lag.DATA).filter("last")
-    cells = {(run.variant.label, run.config.lag.sync_every, run.config.seed) for run in lag_study(STUDIES["lag"])}
-    found = list(stored.select("variant", "sync_every", "seed").iter_rows())
+@pytest.mark.parametrize("study", ["lag", "identity", *language_model_settings.STUDIES])
+def test_stored_runs_are_those_of_their_study(study):
+    stored = pl.read_parquet(language_model_settings.path(study)).filter("last")
+    declared = {
+        (run.variant.label, run.config.lag.sync_every, run.config.lag.epochs, run.config.seed)
+        for run in study_runs(STUDIES[study])
+    }
+    found = list(stored.select("variant", "sync_every", "epochs", "seed").iter_rows())
     assert len(found) == len(set(found))
-    assert cells.issuperset(found)
+    assert declared.issuperset(found)
+    whole = [seed for seed in range(3) if len({run for run in declared - set(found) if run[-1] == seed}) == 0]
+    assert stored["seed"].is_in(whole).all()  # no comparison lacks an objective
+
+
+def test_stored_runs_are_averaged_over_seeds():
+    stored = pl.read_parquet(language_model_lag.DATA).filter("last")
     shown = rows_of(small("language_model_lag"), objective="oapl", lag=100, measure="pass@1")
     values = stored.filter((pl.col("variant") == "oapl") & (pl.col("sync_every") == 100))["evaluation/pass@1"]
-    assert shown["seeds"].item() == len(values)
+    assert shown["seeds"].item() == len(values) == 3
     assert shown["mean"].item() == pytest.approx(values.mean())
+    mean = rows_of(small("language_model_settings"), panel="rate", setting="3e-4", objective="oapl", measure="reward")
+    assert mean["mean"].item() == pytest.approx(values.mean())  # pass@1 is the reward where there is one problem
+
+
+@pytest.mark.parametrize("panel", language_model_settings.PANELS)
+def test_every_panel_compares_the_same_objectives_in_all_its_settings(panel):
+    table = rows_of(small("language_model_settings"), panel=panel)
+    compared = table.group_by("setting", "measure").agg(pl.col("objective").sort())
+    assert compared["objective"].n_unique() == 1
 
 
 def test_ratios_solve_their_equation_and_average_to_one():

@@ -1,0 +1,44 @@
+"""docs/language_models.md says what the stored runs say: its tables are generated, its links resolve."""
+
+import re
+
+import polars as pl
+import pytest
+
+from scripts import findings
+
+TEXT = findings.PAGE.read_text("utf-8")
+
+
+def test_tables_are_current():
+    for name, content in findings.tables().items():
+        assert f"<!-- begin {name} -->\n{content}\n<!-- end {name} -->" in TEXT, "run python -m scripts.findings"
+
+
+def test_a_stale_table_is_seen(monkeypatch, tmp_path, capsys):
+    stale = tmp_path / "page.md"
+    stale.write_text(TEXT.replace("| oapl |", "| opal |"), "utf-8")
+    monkeypatch.setattr(findings, "PAGE", stale)
+    monkeypatch.setattr("sys.argv", ["findings", "--check"])
+    assert findings.main() == 1
+    assert "out of date" in capsys.readouterr().err
+    monkeypatch.setattr("sys.argv", ["findings"])
+    assert findings.main() == 0
+    assert stale.read_text("utf-8") == TEXT
+
+
+def test_links_resolve():
+    targets = [target for target in re.findall(r"\]\(([^)]+)\)", TEXT) if "://" not in target]
+    assert len(targets) > 4
+    assert [target for target in targets if not (findings.PAGE.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize(("objective", "lag", "sign"), [("grpo", "L = 400", "-"), ("asymre", "L = 400", "-")])
+def test_differences_are_taken_seed_by_seed(objective, lag, sign):
+    header, _, *rows = (line.split(" | ") for line in findings.differences().splitlines())
+    (row,) = (row for row in rows if row[0] == f"| {objective}")
+    shown = row[[cell.rstrip(" |") for cell in header].index(lag)]
+    runs = pl.read_parquet(findings.language_model_lag.DATA).filter("last", sync_every=int(lag.removeprefix("L = ")))
+    own, other = (runs.filter(variant=name).sort("seed")["evaluation/pass@1"] for name in (objective, "shifted_mean"))
+    mean = float((own.to_numpy() - other.to_numpy()).mean())
+    assert shown.startswith(f"{sign}{abs(mean):.3f}".replace("0.", "."))
