@@ -68,9 +68,13 @@ def over_seeds(values: np.ndarray) -> dict[str, float | None]:
     >>> over_seeds(np.array([0.25, 0.75]))
     {'seeds': 2, 'mean': 0.5, 'low': 0.25, 'high': 0.75, 'half': None}
     """
-    half = float(interval(values)[1]) if len(values) > 2 else None
-    found = {"mean": float(values.mean()), "low": float(values.min()), "high": float(values.max()), "half": half}
-    return {"seeds": len(values)} | found
+    return {
+        "seeds": len(values),
+        "mean": float(values.mean()),
+        "low": float(values.min()),
+        "high": float(values.max()),
+        "half": float(interval(values)[1]) if len(values) > 2 else None,
+    }
 
 
 def draw(table: pl.DataFrame) -> Figure:

@@ -72,6 +72,7 @@ def test_where_training_on_the_groups_alone_ends_the_equation_explains_everythin
     advantage = np.zeros_like(world)
     np.put_along_axis(advantage, answers, algorithm.advantage(reward), axis=1)
 
+    assert algorithm.beta is not None
     claimed = np.where(share > 0, world * np.exp(advantage / algorithm.beta), 0.0)
     bound = claimed.sum(axis=1) > 1
     assert 0.2 < bound.mean() < 0.8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import sqlite3
@@ -57,8 +58,7 @@ def records(content):
 
 def test_trackio_holds_every_finite_number_and_the_configuration(tmp_path, monkeypatch):
     pytest.importorskip("trackio", reason="trackio is in .venv-peers")
-    from trackio import sqlite_storage
-
+    sqlite_storage = importlib.import_module("trackio.sqlite_storage")
     monkeypatch.setattr(sqlite_storage, "TRACKIO_DIR", tmp_path / "trackio")
     watched(tmp_path, described(trackio="project"))
     (database,) = tmp_path.rglob("project.db")
@@ -80,8 +80,7 @@ def wandb():
 
 
 def test_wandb_offline_holds_every_finite_number_and_the_configuration(tmp_path, monkeypatch, wandb):
-    from wandb.proto import wandb_internal_pb2
-
+    wandb_internal_pb2 = importlib.import_module("wandb.proto.wandb_internal_pb2")
     monkeypatch.setenv("WANDB_MODE", "offline")
     watched(tmp_path, described(wandb="project"))
     (file,) = tmp_path.rglob("*.wandb")
