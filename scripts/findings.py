@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
@@ -17,6 +18,14 @@ from paper_figures.swept import interval
 from .readme import ROOT, with_part
 
 PAGE = ROOT / "docs" / "language_models.md"
+EQUATION = {
+    "with λπ/w": "theory/equation_r2",
+    "without": "theory/equation_r2_without",
+    "mass of the samples": "theory/sampled_mass",
+    "groups that would overfill it": "target/bound",
+    "reward on held-out prompts": "evaluation/reward",
+}
+
 COMPARED = ("pmd_mean", "oapl", "is_regression", "asymre", "grpo", "rec_oneside_nois")
 """Objectives that are compared with the shifted mean."""
 
@@ -54,44 +63,64 @@ def table(runs: pl.DataFrame, first: str) -> str:
     """One row for every objective, one column for every setting: the first measure, pass@8 and entropy.
 
     Args:
-        runs: columns objective, setting, measure, seeds, mean and half, in the order of rows and columns.
+        runs: columns objective, setting, measure, mean and half, in the order of rows and columns.
         first: the measure that is given with half of its interval's width, where there are three seeds.
     """
     settings = runs["setting"].unique(maintain_order=True).to_list()
-    rows = [f"| objective | {' | '.join(settings)} |", "|---" * (len(settings) + 1) + "|"]
-    for objective in runs["objective"].unique(maintain_order=True):
-        own = runs.filter(pl.col("objective") == objective)
-        cells = [cell(own.filter(pl.col("setting") == setting), first) for setting in settings]
-        rows.append(f"| {objective} | {' | '.join(cells)} |")
-    return "\n".join(rows)
+    rows = {
+        objective: [cell(runs.filter(objective=objective, setting=setting), first) for setting in settings]
+        for objective in runs["objective"].unique(maintain_order=True)
+    }
+    return markdown(settings, rows)
+
+
+def cell(runs: pl.DataFrame, first: str) -> str:
+    """What a table says of one objective in one setting.
+
+    >>> row = {"measure": ["reward", "pass@8", "entropy"], "mean": [0.25, 0.5, 0.125], "half": [0.0625, None, None]}
+    >>> cell(pl.DataFrame(row), "reward")
+    '.250 ± .062 / .500 / .125'
+    """
+    found = {row["measure"]: row for row in runs.iter_rows(named=True)}
+    half = found[first]["half"]
+    shown = [number(found[name]["mean"]) for name in (first, "pass@8", "entropy")]
+    if half is not None:
+        shown[0] += f" ± {number(half)}"
+    return " / ".join(shown)
 
 
 def differences() -> str:
     """What objectives have less or more than the shifted mean, seed by seed: means and halves of 95% intervals."""
-    runs = pl.read_parquet(language_model_lag.DATA).filter("last", pl.col("sync_every") > 1).sort("seed")
+    runs = last_rows("lag").filter(pl.col("sync_every") > 1).sort("seed")
     lags = runs["sync_every"].unique().sort().to_list()
-    rows = [f"| objective | {' | '.join(f'L = {lag}' for lag in lags)} |", "|---" * (len(lags) + 1) + "|"]
-    for objective in COMPARED:
-        cells = []
-        for lag in lags:
-            own, other = (
-                runs.filter(pl.col("sync_every") == lag, pl.col("variant") == name)
-                for name in (objective, "shifted_mean")
-            )
-            found = [
-                interval((own[name] - other[name]).to_numpy())
-                for name in ("evaluation/pass@1", "evaluation/pass@8", "evaluation/entropy")
-            ]
-            cells.append(" / ".join(f"{signed(float(mean))} ± {number(float(half))}" for mean, half in found))
-        rows.append(f"| {objective} | {' | '.join(cells)} |")
-    return "\n".join(rows)
+
+    def difference(objective: str, lag: int, name: str) -> str:
+        own, other = (runs.filter(sync_every=lag, variant=variant)[name] for variant in (objective, "shifted_mean"))
+        mean, half = interval((own - other).to_numpy())
+        return f"{number(float(mean), sign=True)} ± {number(float(half))}"
+
+    names = ("evaluation/pass@1", "evaluation/pass@8", "evaluation/entropy")
+    rows = {
+        objective: [" / ".join(difference(objective, lag, name) for name in names) for lag in lags]
+        for objective in COMPARED
+    }
+    return markdown([f"L = {lag}" for lag in lags], rows)
+
+
+def distance() -> str:
+    """KL(mu|pi) at the end of the last window by objective and lag, mean over seeds; it is nothing at L = 1."""
+    runs = last_rows("lag").filter(pl.col("sync_every") > 1)
+    lags = runs["sync_every"].unique().sort().to_list()
+    rows = {
+        objective: [f"{runs.filter(variant=objective, sync_every=lag)['kl/k1_sequence'].mean():.2f}" for lag in lags]
+        for objective in runs["variant"].unique(maintain_order=True)
+    }
+    return markdown([f"L = {lag}" for lag in lags], rows)
 
 
 def spread() -> str:
     """How much a run's reward depends on its seed, of the objectives that do not collapse."""
-    runs = pl.read_parquet(language_model_lag.DATA).filter(
-        "last", pl.col("sync_every") == 100, pl.col("variant").is_in((*COMPARED, "shifted_mean"))
-    )
+    runs = last_rows("lag").filter(pl.col("variant").is_in((*COMPARED, "shifted_mean")), sync_every=100)
     variance = runs.group_by("variant").agg(pl.col("evaluation/reward").var())["evaluation/reward"].to_numpy().mean()
     deviation, pair = variance**0.5, 1.96 * (2 * variance) ** 0.5
     return (
@@ -100,67 +129,45 @@ def spread() -> str:
     )
 
 
-def signed(value: float) -> str:
-    """Three digits with their sign, as in -.250."""
-    return ("-" if value < 0 else "+") + number(abs(value))
-
-
-def distance() -> str:
-    """KL(mu|pi) at the end of the last window by objective and lag, mean over seeds; nothing is lost at L = 1."""
-    runs = pl.read_parquet(language_model_lag.DATA).filter("last", pl.col("sync_every") > 1)
-    lags = runs["sync_every"].unique().sort().to_list()
-    rows = [f"| objective | {' | '.join(f'L = {lag}' for lag in lags)} |", "|---" * (len(lags) + 1) + "|"]
-    for objective in runs["variant"].unique(maintain_order=True):
-        own = runs.filter(pl.col("variant") == objective)
-        cells = [f"{own.filter(pl.col('sync_every') == lag)['kl/k1_sequence'].mean():.2f}" for lag in lags]
-        rows.append(f"| {objective} | {' | '.join(cells)} |")
-    return "\n".join(rows)
-
-
-EQUATION = {
-    "with λπ/w": "theory/equation_r2",
-    "without": "theory/equation_r2_without",
-    "mass of the samples": "theory/sampled_mass",
-    "groups that would overfill it": "target/bound",
-    "reward on held-out prompts": "evaluation/reward",
-}
-
-
 def equation() -> str:
     """How well the target's equation holds where groups were trained to the end: lowest and highest over seeds."""
-    runs = pl.read_parquet(language_model_settings.path("identity")).filter("last")
-    rows = [f"| objective | {' | '.join(EQUATION)} |", "|---" * (len(EQUATION) + 1) + "|"]
-    for objective in runs["variant"].unique(maintain_order=True):
-        own = runs.filter(pl.col("variant") == objective)
-        bounds = [f"{_four(own[name].min())} to {_four(own[name].max())}" for name in EQUATION.values()]
-        rows.append(f"| {objective} | {' | '.join(bounds)} |")
-    return "\n".join(rows)
+    runs = last_rows("identity")
+
+    def bounds(objective: str, name: str) -> str:
+        values = runs.filter(variant=objective)[name].to_numpy()
+        return f"{number(values.min(), digits=4)} to {number(values.max(), digits=4)}"
+
+    objectives = runs["variant"].unique(maintain_order=True)
+    rows = {objective: [bounds(objective, name) for name in EQUATION.values()] for objective in objectives}
+    return markdown(list(EQUATION), rows)
 
 
-def _four(value: object) -> str:
-    return f"{value:.4f}".removeprefix("0")
+def last_rows(study: str) -> pl.DataFrame:
+    """What the stored runs of a study were at their end."""
+    return pl.read_parquet(language_model_settings.path(study)).filter("last")
 
 
-def cell(runs: pl.DataFrame, first: str) -> str:
-    """What a table says of one objective in one setting.
+def markdown(columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:
+    """A table with a row for every objective.
 
-    >>> row = {"measure": ["reward", "pass@8", "entropy"], "mean": [0.25, 0.5, 0.125], "half": [0.0625, None, None]}
-    >>> cell(pl.DataFrame(row | {"seeds": [3, 3, 3]}), "reward")
-    '.250 ± .062 / .500 / .125'
+    >>> print(markdown(["L = 1"], {"oapl": [".5"]}))
+    | objective | L = 1 |
+    |---|---|
+    | oapl | .5 |
     """
-    if runs.is_empty():
-        return ""
-    means = {row["measure"]: row for row in runs.iter_rows(named=True)}
-    half = means[first]["half"]
-    shown = [number(means[name]["mean"]) for name in (first, "pass@8", "entropy")]
-    if half is not None:
-        shown[0] += f" ± {number(half)}"
-    return " / ".join(shown)
+    lines = [("objective", *columns), *((name, *cells) for name, cells in rows.items())]
+    head, *rest = (f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join([head, "|---" * len(lines[0]) + "|", *rest])
 
 
-def number(value: float) -> str:
-    """Three digits, as in .250."""
-    return f"{value:.3f}".removeprefix("0")
+def number(value: float, digits: int = 3, sign: bool = False) -> str:
+    """A number without the zero before its point.
+
+    >>> number(0.25), number(-0.25), number(0.25, sign=True)
+    ('.250', '-.250', '+.250')
+    """
+    shown = f"{abs(value):.{digits}f}".removeprefix("0")
+    return ("-" if value < 0 else "+" if sign else "") + shown
 
 
 if __name__ == "__main__":

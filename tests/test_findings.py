@@ -1,5 +1,6 @@
 """docs/language_models.md says what the stored runs say: its tables are generated, its links resolve."""
 
+import doctest
 import re
 
 import polars as pl
@@ -25,6 +26,12 @@ def test_a_stale_table_is_seen(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr("sys.argv", ["findings"])
     assert findings.main() == 0
     assert stale.read_text("utf-8") == TEXT
+
+
+def test_examples_run():
+    found = doctest.testmod(findings)
+    assert found.attempted >= 3
+    assert found.failed == 0
 
 
 def test_links_resolve():
