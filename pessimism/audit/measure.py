@@ -187,9 +187,11 @@ class AlgorithmTotals:
 
     def _add_leakage(self, measured: Measured) -> None:
         known = measured.signal & ~np.isnan(measured.log_claimed)
+        open_ = known & (measured.log_claimed < 0)
         self.weighed += int(known.sum())
-        self.open += int((measured.log_claimed[known] < 0).sum())
-        self.factors.add({"factor": np.exp(measured.log_claimed[known] - measured.log_held[known])})
+        self.open += int(open_.sum())
+        with np.errstate(over="ignore"):
+            self.factors.add({"factor": np.exp(measured.log_claimed[open_] - measured.log_held[open_])})
 
 
 class Totals:

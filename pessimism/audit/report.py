@@ -43,7 +43,8 @@ class AlgorithmAudit:
         realised: predicted against realised log-ratios, or None without current log-probabilities.
         leakage: of the groups with signal, how many could be weighed against what nobody sampled (``groups``), in how
             many of those the samples would not fill the simplex at $\ell = A/\beta$ (``open``), and quantiles of the
-            factor by which their mass would change; None without log-probabilities, or for other objectives.
+            factor by which the samples' mass would change in these; None without log-probabilities, or for other
+            objectives.
         drawn: values of groups drawn at random, and of samples ("predicted", "realised"), for pictures.
         verdict: in words.
     """
