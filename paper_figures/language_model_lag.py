@@ -5,7 +5,6 @@ The runs are `python -m llm sweep lag`'s, hours of computing; their results lie 
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,21 +14,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from . import style
+from .fingerprint import sha256
 from .spec import FigureSpec
 from .swept import interval
 
 DATA = Path(__file__).parent / "data" / "language_model_lag.parquet"
 
 
-def _digest() -> str:
-    return hashlib.sha256(DATA.read_bytes()).hexdigest()
-
-
 @dataclass(frozen=True)
 class Settings:
     """All is settled by the data; their digest tells one version from another."""
 
-    data_sha256: str = field(default_factory=_digest)
+    data_sha256: str = field(default_factory=lambda: sha256(DATA.read_bytes()))
 
 
 MEASURES = {

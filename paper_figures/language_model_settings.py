@@ -5,7 +5,6 @@ The runs are the companion studies of `python -m llm sweep`, hours of computing;
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from . import style
+from .fingerprint import sha256
 from .language_model_lag import DATA as LAG
 from .language_model_lag import over_seeds
 from .spec import FigureSpec
@@ -34,7 +34,7 @@ COMPARED = ("shifted_mean", "oapl", "pmd_mean", "is_regression", "grpo")
 
 def _digest() -> str:
     content = b"".join(file.read_bytes() for file in (LAG, *map(path, STUDIES), *map(warmup, LENGTHS)))
-    return hashlib.sha256(content).hexdigest()
+    return sha256(content)
 
 
 def path(study: str) -> Path:

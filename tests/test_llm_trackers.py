@@ -10,21 +10,8 @@ import struct
 
 import pytest
 
-from llm.config import Config
 from llm.watch import Watcher, trackers
-
-
-def described(**watch):
-    table = {
-        "name": "tracked",
-        "steps": 30,
-        "model": {"path": "m"},
-        "task": {"name": "countdown24"},
-        "objective": {"algorithm": "shifted_mean"},
-        "lag": {"sync_every": 10},
-        "watch": watch,
-    }
-    return Config.model_validate(table)
+from llm_configs import described
 
 
 class Unseen:
@@ -60,7 +47,7 @@ def test_trackio_holds_every_finite_number_and_the_configuration(tmp_path, monke
     pytest.importorskip("trackio", reason="trackio is in .venv-peers")
     sqlite_storage = importlib.import_module("trackio.sqlite_storage")
     monkeypatch.setattr(sqlite_storage, "TRACKIO_DIR", tmp_path / "trackio")
-    watched(tmp_path, described(trackio="project"))
+    watched(tmp_path, described(name="tracked", watch={"trackio": "project"}))
     (database,) = tmp_path.rglob("project.db")
     with sqlite3.connect(database) as connection:
         metrics = connection.execute("select run_name, step, metrics from metrics order by step").fetchall()
@@ -82,7 +69,7 @@ def wandb():
 def test_wandb_offline_holds_every_finite_number_and_the_configuration(tmp_path, monkeypatch, wandb):
     wandb_internal_pb2 = importlib.import_module("wandb.proto.wandb_internal_pb2")
     monkeypatch.setenv("WANDB_MODE", "offline")
-    watched(tmp_path, described(wandb="project"))
+    watched(tmp_path, described(name="tracked", watch={"wandb": "project"}))
     (file,) = tmp_path.rglob("*.wandb")
     told, configuration = [], {}
     for content in records(file.read_bytes()):
@@ -102,5 +89,5 @@ def test_wandb_that_does_not_start_says_why_in_one_line(tmp_path, monkeypatch, w
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     with pytest.raises(ValueError, match=rf"^watch\.wandb: .*({reason}).*$") as caught:
-        trackers(described(wandb=project), tmp_path)
+        trackers(described(watch={"wandb": project}), tmp_path)
     assert "\n" not in str(caught.value)

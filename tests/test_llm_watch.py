@@ -12,21 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from llm.config import Config
 from llm.screen import BARS, LEFT, RIGHT, Lines, Panels, screen, sparkline
 from llm.watch import METRICS, PAIRS, TIMING, Watcher, cut_back, read, trackers
-
-
-def described(**changes):
-    table = {
-        "name": "a run",
-        "steps": 30,
-        "model": {"path": "m"},
-        "task": {"name": "countdown24"},
-        "objective": {"algorithm": "shifted_mean"},
-        "lag": {"sync_every": 10},
-    }
-    return Config.model_validate(table | changes)
+from llm_configs import described
 
 
 class Seen:
