@@ -16,7 +16,7 @@ from scipy.special import log_softmax
 
 import pessimism as ps
 from pessimism.algorithm import LEVELS
-from pessimism.simplex import check_finite
+from pessimism.solve.simplex import check_finite
 
 LARGEST = 5_000
 """Most completions that are enumerated."""

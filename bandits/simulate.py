@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 import pessimism as ps
-from pessimism.simplex import check_finite, log
+from pessimism.solve.simplex import check_finite, log
 
 from .batches import Batch, Generators, Task, draw_batch, make_task, minibatches
 from .learners import Policy, linear, make_optimizer, softmax, tabular

@@ -8,8 +8,8 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 import pessimism as ps
-from pessimism.divergences import chi_squared, entropy, kl, reverse_kl
-from pessimism.simplex import expectation
+from pessimism.solve.divergences import chi_squared, entropy, kl, reverse_kl
+from pessimism.solve.simplex import expectation
 
 SUPPORT = 1e-6
 """Arms with less probability than this are not counted as support."""

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from pessimism.terminal import new_table, show
+from pessimism.shell.terminal import new_table, show
 
 SIZE = 8
 CHUNK = 1 << 16

@@ -17,7 +17,7 @@ from scipy.special import log_softmax, softmax, wrightomega
 
 import pessimism as ps
 from benchmarks.bench_lambert import best_seconds
-from pessimism.fixed_point import solve_fixed_point
+from pessimism.solve.fixed_point import solve_fixed_point
 
 Line = tuple[str, str, str]
 """What was measured, the figure, the goal."""

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pessimism.files import write_whole
+from pessimism.shell.files import write_whole
 
 from .samples import Completion, Group, Prompt
 

@@ -13,9 +13,9 @@ import typer
 from rich.console import RenderableType
 from rich.table import Table
 
-from pessimism.files import write_whole
-from pessimism.hints import near
-from pessimism.terminal import FAILED, INTERRUPTED, console_on, new_app, new_table, progress_bar, run_app, show
+from pessimism.shell.files import write_whole
+from pessimism.shell.hints import near
+from pessimism.shell.terminal import FAILED, INTERRUPTED, console_on, new_app, new_table, progress_bar, run_app, show
 
 from . import runs
 from .config import Config, checked, load, to_toml

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 import pessimism as ps
-from pessimism.files import write_whole
+from pessimism.shell.files import write_whole
 
 from . import runs
 from .buffer import Buffer

@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from pessimism.files import write_whole
+from pessimism.shell.files import write_whole
 
 from . import watch
 from .config import Config, load, to_toml

@@ -19,7 +19,7 @@ from typing import Any
 import polars
 from pydantic import ValidationError
 
-from pessimism.files import write_whole
+from pessimism.shell.files import write_whole
 
 from .config import Config, Lag, set_value, told
 from .watch import METRICS, Watcher, read

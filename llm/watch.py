@@ -16,7 +16,7 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
-from pessimism.files import write_whole
+from pessimism.shell.files import write_whole
 
 from .config import Config
 

@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from pessimism.hints import near
-from pessimism.terminal import new_app, run_app, show
+from pessimism.shell.hints import near
+from pessimism.shell.terminal import new_app, run_app, show
 
 from .figures import FIGURES
 from .numbers import NAME as NUMBERS_NAME

@@ -15,7 +15,7 @@ from joblib import Parallel, delayed
 from bandits.sweeps import Sweep, load, on_cores
 from bandits.sweeps import run as run_sweep
 from bandits.sweeps.plan import make_plan
-from pessimism.files import write_whole
+from pessimism.shell.files import write_whole
 
 from . import style
 from .fingerprint import fingerprint, sha256, sources_hash, sweep_hashes, versions

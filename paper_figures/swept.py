@@ -11,8 +11,8 @@ from scipy.special import logit
 from scipy.stats import t
 
 import pessimism as ps
-from pessimism.divergences import entropy
-from pessimism.simplex import expectation
+from pessimism.solve.divergences import entropy
+from pessimism.solve.simplex import expectation
 
 CONFIDENCE = 0.95
 """Of every interval."""

@@ -12,9 +12,10 @@ array([0.2195, 0.1317, 0.6488])
 from .algorithm import Algorithm
 from .bandit import Bandit
 from .baselines import Baseline
-from .catalogue import Entry, Parameter, algorithm, catalogue
 from .compare import Comparison, Metrics, compare
-from .minima import StationaryPoint, stationary_points
+from .objectives.catalogue import algorithm, catalogue
+from .objectives.entry import Entry, Parameter
+from .stationary_points import StationaryPoint, stationary_points
 from .targets import Target, gradient_flow, group_target, induced_target, nominal_target, regression_regime
 
 __version__ = "0.1.0"

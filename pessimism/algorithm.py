@@ -11,7 +11,7 @@ from array_api_compat import array_namespace
 
 from . import baselines
 from .baselines import Baseline, Moments, Statistics
-from .simplex import Array, first_index
+from .solve.simplex import Array, first_index
 
 if TYPE_CHECKING:
     from .bandit import Bandit

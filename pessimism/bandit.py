@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .simplex import check_finite, check_policy, first_index, log
+from .solve.simplex import check_finite, check_policy, first_index, log
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,7 +20,7 @@ from functools import partial
 import numpy as np
 from array_api_compat import array_namespace
 
-from .simplex import Array, expm1_minus
+from .solve.simplex import Array, expm1_minus
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from scipy.special import expit
 from . import coefficients
 from .bandit import Bandit
 from .baselines import Moments
-from .lambert import LambertSolution, solve_fixed_kappa, solve_lambert
-from .simplex import any_arm, expectation, first_index, log, log_expectation_exp
+from .solve.lambert import LambertSolution, solve_fixed_kappa, solve_lambert
+from .solve.simplex import any_arm, expectation, first_index, log, log_expectation_exp
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ import math
 import numpy as np
 from array_api_compat import array_namespace
 
-from .simplex import Array
+from .solve.simplex import Array
 
 
 def regression(log_ratio: Array, advantage: Array, *, beta: float) -> Array:

@@ -10,8 +10,8 @@ import numpy as np
 
 from .algorithm import Algorithm
 from .bandit import Bandit
-from .divergences import chi_squared, entropy, kl, reverse_kl
-from .simplex import expectation, log_expectation_exp, plain
+from .solve.divergences import chi_squared, entropy, kl, reverse_kl
+from .solve.simplex import expectation, log_expectation_exp, plain
 from .targets import Target, induced_target, nominal_target
 
 if TYPE_CHECKING:
@@ -85,23 +85,23 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain Python values, ready for JSON (infinities as None are left to the writer)."""
-        from .render import comparison_dict
+        from .views.comparison import comparison_dict
 
         return comparison_dict(self)
 
     def __rich__(self) -> RenderableType:
-        from .render import comparison_table
+        from .views.comparison import comparison_table
 
         return comparison_table(self)
 
     def _repr_html_(self) -> str:
-        from .render import comparison_html
+        from .views.comparison import comparison_html
 
         return comparison_html(self)
 
     def plot(self) -> Figure:
         """Both targets and the behavior policy, arm by arm, as a matplotlib figure (needs the ``figures`` extra)."""
-        from .plot import plot_comparison
+        from .views.comparison_plot import plot_comparison
 
         return plot_comparison(self)
 
@@ -132,7 +132,7 @@ def compare(bandit: Bandit, algorithm: Algorithm) -> Comparison:
         induced.regime,
         "",
     )
-    from .render import verdict
+    from .views.comparison import verdict
 
     object.__setattr__(comparison, "verdict", verdict(comparison))
     return comparison

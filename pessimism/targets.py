@@ -14,10 +14,10 @@ from .algorithm import Algorithm, ClosedForm, Coefficient
 from .bandit import Bandit
 from .baselines import Moments
 from .closed_forms import Solution, greedy
-from .fixed_point import FixedPoint, solve_fixed_point
-from .flow import Flow, softmax_flow
-from .simplex import expectation, log, log_expectation_exp, plain
-from .stationary import regression_minima
+from .solve.fixed_point import FixedPoint, solve_fixed_point
+from .solve.flow import Flow, softmax_flow
+from .solve.lambert_minima import regression_minima
+from .solve.simplex import expectation, log, log_expectation_exp, plain
 
 ROUNDING = 1e-13
 """Largest log E exp(A/beta) that is rounding, where a baseline should be the soft value of its group."""
@@ -182,7 +182,7 @@ def gradient_flow(bandit: Bandit, algorithm: Algorithm, **options: Any) -> Flow:
     r"""The softmax gradient flow of the update from the behavior policy: an oracle independent of every closed form.
 
     $\dot\theta_y = \mu(y)\,c(\ell(y), A(y)) - \pi(y)\,E_\mu[c]$, $\pi = \mathrm{softmax}(\theta)$. Options are those of
-    :func:`pessimism.flow.softmax_flow`: ``t_max``, ``rtol``, ``keep``, ...
+    :func:`pessimism.solve.flow.softmax_flow`: ``t_max``, ``rtol``, ``keep``, ...
 
     >>> import pessimism as ps
     >>> bandit = ps.Bandit([0.5, 0.3, 0.2], [0, 0, 1])

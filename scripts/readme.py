@@ -21,7 +21,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pessimism as ps
-from pessimism.screens import method
+from pessimism.views.tables import method
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"

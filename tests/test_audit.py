@@ -13,7 +13,7 @@ from pessimism.audit.report import label
 from pessimism.audit.run import audit, rollouts_bandit
 from pessimism.audit.statistics import METHODS, REGIMES, Solver, distinct_rows, solve
 from pessimism.audit.totals import Bins, Fit, Sample, Top, quantiles
-from pessimism.catalogue import catalogue
+from pessimism.objectives.catalogue import catalogue
 
 CLOSED = [name for name, entry in catalogue().items() if entry.closed_form]
 SEEN_ALIKE = ("mean", "shifted mean", "log mean exp", "constant", "none")

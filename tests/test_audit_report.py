@@ -21,7 +21,7 @@ from pessimism.audit.command import algorithm_of
 from pessimism.audit.groups import shown_id
 from pessimism.audit.page import page
 from pessimism.audit.run import audit as run_audit
-from pessimism.cli import main
+from pessimism.cli.main import main
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 HOSTILE = '</td></table><script>document.title="owned"</script><img src=x onerror=alert(1)>\x1b[31m&amp;'
@@ -293,6 +293,6 @@ def test_the_command_says_which_packages_it_lacks(tmp_path, monkeypatch, capsys)
 
 
 def test_commands_that_audit_nothing_load_none_of_its_packages():
-    code = "import sys, pessimism.cli; print(sorted({'polars', 'pyarrow', 'matplotlib'} & set(sys.modules)))"
+    code = "import sys, pessimism.cli.main; print(sorted({'polars', 'pyarrow', 'matplotlib'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

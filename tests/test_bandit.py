@@ -137,7 +137,7 @@ def test_every_parameter_of_every_entry_is_checked(name: str) -> None:
 
 
 def test_allowed_values_in_words() -> None:
-    from pessimism.catalogue import Parameter, fraction, nonnegative, positive, real
+    from pessimism.objectives.entry import Parameter, fraction, nonnegative, positive, real
 
     assert positive(1.0, "").allowed == "a finite number > 0"
     assert positive(1.0, "", infinite=True).allowed == "a number > 0"

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 import pessimism as ps
 from pessimism.claims import CLAIMS
 from pessimism.claims.claim import Case, Claim, Outcome
-from pessimism.cli import main, with_json_target
+from pessimism.cli.main import main, with_json_target
 from pessimism.compare import compare
-from pessimism.screens import encode
+from pessimism.views.tables import encode
 
 ROOT = Path(__file__).resolve().parent.parent
 INLINE = ["--behavior", "1/2,0.3,0.2", "--reward", "0,0,1"]
@@ -421,7 +421,7 @@ def test_an_interrupt_is_quiet(folder):
 
 def test_help_and_catalogue_load_nothing_heavy():
     program = (
-        "import sys; from pessimism.cli import main; main(['catalogue']); main(['--help']); "
+        "import sys; from pessimism.cli.main import main; main(['catalogue']); main(['--help']); "
         "print({'sympy', 'hypothesis', 'matplotlib', 'torch'} & set(sys.modules), file=sys.stderr)"
     )
     finished = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)

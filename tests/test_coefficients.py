@@ -16,7 +16,7 @@ from scipy.optimize import minimize
 
 import pessimism as ps
 from pessimism import coefficients
-from pessimism.catalogue import Parameter
+from pessimism.objectives.entry import Parameter
 from published_losses import NEED_PROBABILITIES, PUBLISHED_LOSSES, Group
 
 NAMES = list(ps.catalogue())

@@ -15,7 +15,7 @@ from scipy.optimize import brentq
 
 import pessimism as ps
 from pessimism.compare import effective_temperature, measure
-from pessimism.divergences import kl
+from pessimism.solve.divergences import kl
 
 BANDIT = ps.Bandit([0.5, 0.3, 0.2], [0, 0, 1])
 METRICS = ("value", "kl", "reverse_kl", "chi2", "entropy", "ess", "max_ratio", "effective_temperature")

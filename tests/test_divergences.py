@@ -11,8 +11,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pessimism import simplex
-from pessimism.divergences import DIVERGENCES, chi_squared, entropy, kl, reverse_kl
+from pessimism.solve import simplex
+from pessimism.solve.divergences import DIVERGENCES, chi_squared, entropy, kl, reverse_kl
 
 mp.mp.dps = 50
 
@@ -113,7 +113,7 @@ def test_entropy() -> None:
     np.testing.assert_allclose(entropy(np.array([[1.0, 0.0], [0.25, 0.75]])), [0.0, 0.5623351446188083])
 
 
-# --- pessimism.simplex ------------------------------------------------------------------------------------------------
+# --- pessimism.solve.simplex ----------------------------------------------------------------------------------------
 
 
 def exact_expm1_minus(x: float) -> float:

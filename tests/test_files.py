@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pessimism as ps
-from pessimism.files import check_writable, parse_number, read_bandit, write_whole
-from pessimism.objects import load_bandit, load_object
+from pessimism.shell.files import check_writable, parse_number, read_bandit, write_whole
+from pessimism.shell.objects import load_bandit, load_object
 
 
 @st.composite

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 from scipy.special import logsumexp, wrightomega
 
-from pessimism.fixed_point import solve_fixed_point
-from pessimism.flow import softmax_flow
+from pessimism.solve.fixed_point import solve_fixed_point
+from pessimism.solve.flow import softmax_flow
 
 SEEDS = st.integers(0, 2**32 - 1)
 

@@ -8,8 +8,8 @@ from scipy.integrate import solve_ivp
 from scipy.optimize import brentq
 from scipy.special import log_softmax, wrightomega
 
-from pessimism.flow import softmax_flow
-from pessimism.flow_field import Field, linear_solver, velocity_of
+from pessimism.solve.flow import softmax_flow
+from pessimism.solve.flow_field import Field, linear_solver, velocity_of
 
 EPSILON = 0.2
 

@@ -11,9 +11,9 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax
 
 import mpmath_reference as reference
-from pessimism import lambert_regimes as regimes
-from pessimism.lambert import critical_offset, solve_fixed_kappa, solve_lambert
-from pessimism.lambert_functions import excess, inverse_excess
+from pessimism.solve import lambert_regimes as regimes
+from pessimism.solve.lambert import critical_offset, solve_fixed_kappa, solve_lambert
+from pessimism.solve.lambert_functions import excess, inverse_excess
 
 EPSILON = np.finfo(float).eps
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pessimism.lint.command import lint_command
-from pessimism.terminal import new_app, run_app
+from pessimism.shell.terminal import new_app, run_app
 
 DATA = Path(__file__).parent / "data" / "lint"
 RLOO = str(DATA / "trl_rloo.yaml")

@@ -170,10 +170,10 @@ def test_a_script_depends_on_what_it_imports_and_not_on_looks():
     assert {
         "paper_figures/worlds.py",
         "bandits/instances.py",
-        "pessimism/minima.py",
+        "pessimism/stationary_points.py",
         "pessimism/__init__.py",
     } <= reached
-    assert {"pessimism/entries/regression.py", "pessimism/lambert_newton.py"} <= reached
+    assert {"pessimism/objectives/regression.py", "pessimism/solve/lambert_newton.py"} <= reached
     assert not reached & {"paper_figures/style.py", "paper_figures/rare_arms.py", "bandits/simulate.py"}
 
 

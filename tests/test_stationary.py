@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
-from pessimism.lambert import critical_offset
-from pessimism.stationary import Minimum, regression_minima
+from pessimism.solve.lambert import critical_offset
+from pessimism.solve.lambert_minima import Minimum, regression_minima
 
 
 def nominal_log_ratio(behavior: np.ndarray, score: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import pessimism as ps
 from pessimism.claims.claim import Case, Claim
 from pessimism.claims.families import MODERATE
 from pessimism.claims.support import HERE, SOLVED, combined, excess, over_arms, share, size
-from pessimism.simplex import expectation
+from pessimism.solve.simplex import expectation
 
 from . import proofs
 from .support import Array, finite_log, last_policy, syncs

@@ -11,7 +11,7 @@ import pessimism as ps
 from pessimism.claims.claim import NOT_APPLICABLE, Case, Claim
 from pessimism.claims.families import SMALL
 from pessimism.claims.support import HERE, SOLVED, advantages, combined
-from pessimism.simplex import expectation
+from pessimism.solve.simplex import expectation
 
 from ..sequences import SequenceBandit, SequenceTree, population_update, run_to_convergence
 from . import proofs

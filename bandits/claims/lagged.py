@@ -11,7 +11,7 @@ from pessimism.claims.claim import NOT_APPLICABLE, Case, Claim
 from pessimism.claims.families import SMALL, Family
 from pessimism.claims.negative import critical_offset
 from pessimism.claims.support import HERE, combined, pessimistic, regression, soft_value
-from pessimism.simplex import expectation
+from pessimism.solve.simplex import expectation
 
 from ..instances import rec_counterexample
 from ..recursion import ideal_recursion

@@ -22,7 +22,7 @@ from pessimism.claims.support import (
     share,
     size,
 )
-from pessimism.simplex import expectation
+from pessimism.solve.simplex import expectation
 
 from . import proofs
 from .support import Array, distance, finite_log, last_policy, playable, syncs, tilted

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 import pessimism as ps
-from pessimism.hints import near
-from pessimism.objects import is_object_name, load_object
-from pessimism.screens import encode
+from pessimism.shell.hints import near
+from pessimism.shell.objects import is_object_name, load_object
+from pessimism.views.tables import encode
 
 from ..instances import INSTANCES
 from ..settings import Settings

@@ -14,7 +14,7 @@ import numpy as np
 import scipy
 
 import pessimism as ps
-from pessimism.objects import is_object_name
+from pessimism.shell.objects import is_object_name
 
 from .grid import Cell, digest
 
@@ -22,7 +22,7 @@ SCHEMA = 1
 """Raised whenever the columns of results, or how they are averaged, change."""
 
 SOURCES = {
-    Path(ps.__file__).parent: ("*.py", "entries/*.py"),
+    Path(ps.__file__).parent: ("*.py", "objectives/*.py", "solve/*.py"),
     Path(__file__).parent.parent: ("*.py", "sweeps/cell.py", "sweeps/grid.py"),
 }
 """Folder -> its files that compute a cell's numbers; rather too many: one missed would pass old numbers for new."""

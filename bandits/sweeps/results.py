@@ -19,8 +19,8 @@ from pathlib import Path
 import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pessimism.files import write_whole
-from pessimism.screens import encode
+from pessimism.shell.files import write_whole
+from pessimism.views.tables import encode
 
 from ..settings import Settings
 from .cell import as_parquet

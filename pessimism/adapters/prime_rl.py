@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
-from ..simplex import Array
+from ..solve.simplex import Array
 from .tokens import coefficients, normalizer, objective, refuse_coupled, surrogate
 
 

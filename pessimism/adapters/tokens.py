@@ -14,8 +14,8 @@ from typing import Any
 from array_api_compat import array_namespace
 
 from ..algorithm import LEVELS, Algorithm
-from ..catalogue import algorithm as from_catalogue
-from ..simplex import Array
+from ..objectives.catalogue import algorithm as from_catalogue
+from ..solve.simplex import Array
 
 TOKEN_MEAN = "token-mean"
 TOKEN_SUM = "token-sum"

@@ -26,7 +26,7 @@ from trinity.algorithm.utils import aggregate_loss
 from trinity.common.experience import Experience, group_by
 
 from ..algorithm import Algorithm
-from ..simplex import Array
+from ..solve.simplex import Array
 from .tokens import (
     SEQUENCE_SUM,
     check_aggregation,

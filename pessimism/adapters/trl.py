@@ -20,7 +20,7 @@ from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
 from ..algorithm import Algorithm
-from ..simplex import Array
+from ..solve.simplex import Array
 from .tokens import SEQUENCE_MEAN, SEQUENCE_SUM, TOKEN_MEAN, check_aggregation, coefficients, normalizer, surrogate
 from .tokens import objective as from_settings
 

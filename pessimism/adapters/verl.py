@@ -30,7 +30,7 @@ from verl.trainer.ppo.core_algos import agg_loss, register_adv_est, register_pol
 from verl.workers.config import PolicyLossConfig
 
 from ..algorithm import Algorithm
-from ..simplex import Array
+from ..solve.simplex import Array
 from .tokens import check_aggregation, coefficients, normalizer, objective, refuse_coupled, surrogate
 
 NAME = "pessimism"

@@ -12,9 +12,9 @@ import typer
 
 from ..algorithm import Algorithm
 from ..bandit import Bandit
-from ..files import check_writable, write_whole
-from ..objects import load_algorithm
-from ..terminal import progress_bar, show, write_json
+from ..shell.files import check_writable, write_whole
+from ..shell.objects import load_algorithm
+from ..shell.terminal import progress_bar, show, write_json
 
 
 def audit(

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..hints import near
+from ..shell.hints import near
 
 ROLES = {
     "group": "the prompt or group that a sample belongs to",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from ..terminal import new_table
+from ..shell.terminal import new_table
 from .groups import shown_id
 from .report import AlgorithmAudit, Audit
 from .statistics import REGIMES

@@ -11,8 +11,8 @@ from threading import Lock
 import numpy as np
 
 from ..algorithm import Algorithm
-from ..catalogue import catalogue
-from ..divergences import entropy, kl
+from ..objectives.catalogue import catalogue
+from ..solve.divergences import entropy, kl
 from ..targets import group_target
 
 REGIMES = ("positive", "boundary", "negative", "none")

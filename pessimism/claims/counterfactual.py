@@ -6,10 +6,10 @@ from itertools import pairwise
 
 import numpy as np
 
-from .. import divergences
 from ..algorithm import Algorithm
 from ..bandit import Bandit
-from ..catalogue import algorithm
+from ..objectives.catalogue import algorithm
+from ..solve import divergences
 from .claim import NOT_APPLICABLE, Case, Claim
 from .families import ANCHORED, MODERATE, PLAIN, RARE_ARMS, SMALL, TIES, ZERO_PROBABILITY
 from .support import (

@@ -10,7 +10,7 @@ import numpy as np
 from .. import targets
 from ..algorithm import Algorithm
 from ..bandit import Bandit
-from ..catalogue import catalogue
+from ..objectives.catalogue import catalogue
 from ..targets import Target
 from .claim import NOT_APPLICABLE, Case, Claim
 from .families import SMALL, TIES, ZERO_PROBABILITY

@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 
 from ..bandit import Bandit
-from ..catalogue import algorithm
+from ..objectives.catalogue import algorithm
 from .claim import NOT_APPLICABLE, Case, Claim
 from .families import MODERATE, SMALL
 from .support import HERE, ROUNDED, SOLVED, Array, advantages, combined, induced, regression, share, soft_value

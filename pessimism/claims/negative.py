@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from scipy.special import lambertw
 
-from .. import stationary
 from ..bandit import Bandit
 from ..baselines import Baseline, Statistics, log_mean_exp
-from ..catalogue import algorithm
+from ..objectives.catalogue import algorithm
+from ..solve import lambert_minima as stationary
 from .claim import NOT_APPLICABLE, Case, Claim
 from .families import HUGE_BETA, NEAR_BOUNDARY, RANDOM, SMALL, TIES, ZERO_PROBABILITY, Family
 from .support import (

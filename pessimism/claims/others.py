@@ -10,7 +10,7 @@ from scipy.special import expit
 from .. import coefficients, targets
 from ..algorithm import Algorithm
 from ..bandit import Bandit
-from ..catalogue import algorithm
+from ..objectives.catalogue import algorithm
 from .claim import NOT_APPLICABLE, Case, Claim
 from .families import MODERATE, ONE_ARM, RANDOM, RARE_ARMS, SMALL, TIES, ZERO_PROBABILITY
 from .support import (

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import stationary
 from ..bandit import Bandit
-from ..catalogue import algorithm
-from ..divergences import DIVERGENCES
+from ..objectives.catalogue import algorithm
+from ..solve import lambert_minima as stationary
+from ..solve.divergences import DIVERGENCES
 from . import exact
 from .claim import NOT_APPLICABLE, Case, Claim
 from .conservatism import entropy_order

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from .. import divergences
 from ..bandit import Bandit
-from ..catalogue import algorithm
+from ..objectives.catalogue import algorithm
+from ..solve import divergences
 from ..targets import Target
 from .claim import Case, Claim
 from .families import MODERATE, PLAIN

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..algorithm import Algorithm
 from ..bandit import Bandit
-from ..objects import load_object
+from ..shell.objects import load_object
 from . import conservatism, counterfactual, generic, groups, negative, others, refuted, regression, sequences, values
 from .claim import FAILS, HOLDS, NOT_REFUTED, REFUTED, Case, Claim, Outcome, Tally
 from .falsify import falsify

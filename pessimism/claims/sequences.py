@@ -6,7 +6,7 @@ import numpy as np
 
 from ..algorithm import Algorithm
 from ..bandit import Bandit
-from ..catalogue import algorithm
+from ..objectives.catalogue import algorithm
 from .claim import NOT_APPLICABLE, Case, Claim
 from .families import SMALL
 from .support import HERE, SOLVED, Array, advantages, combined, induced, share

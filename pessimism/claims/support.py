@@ -11,7 +11,7 @@ from .. import baselines, targets
 from ..algorithm import Algorithm
 from ..bandit import Bandit
 from ..baselines import Baseline, Statistics
-from ..catalogue import algorithm
+from ..objectives.catalogue import algorithm
 from .claim import NOT_APPLICABLE, Case
 
 Array = np.ndarray

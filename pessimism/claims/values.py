@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..bandit import Bandit
-from ..catalogue import algorithm
+from ..objectives.catalogue import algorithm
 from .claim import Case, Claim
 from .families import Family, Generator
 from .support import HERE, Array, combined, induced

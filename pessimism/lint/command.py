@@ -7,8 +7,8 @@ from typing import Annotated, get_args
 
 import typer
 
-from ..hints import near
-from ..terminal import FAILED, show, write, write_json
+from ..shell.hints import near
+from ..shell.terminal import FAILED, show, write, write_json
 from .document import split_override
 from .linter import READERS, RULES, lint
 from .render import github, json_value, summary, text
@@ -76,7 +76,7 @@ def _list_rules(output: str) -> None:
         fields = ("id", "severity", "trainers", "reason", "source", "fix")
         write_json([{field: getattr(rule, field) for field in fields} for rule in RULES], "-")
         return
-    from ..terminal import new_table
+    from ..shell.terminal import new_table
 
     table = new_table("rule", "severity", "trainers", "reason")
     for rule in RULES:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from ..hints import near
+from ..shell.hints import near
 from .data_rules import DATA_RULES
 from .document import SHELL, Document, read_document
 from .prime_rl import read_prime_rl

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from .. import baselines
 from ..baselines import Baseline
-from ..hints import near
+from ..shell.hints import near
 from .document import Document
 from .reader import Reader, Unresolved
 from .settings import Drop, Lag, Objective, Sampling, Settings, adapted, objective, unknown

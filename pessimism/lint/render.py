@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from ..catalogue import catalogue
+from ..objectives.catalogue import catalogue
 from .linter import Report
 from .rule import SEVERITIES, Finding
 from .settings import Settings
@@ -184,7 +184,7 @@ def _data(settings: Settings) -> str:
 
 
 def _targets(report: Report) -> Any:
-    from ..terminal import new_table
+    from ..shell.terminal import new_table
 
     regimes = any(group.regime is not None for group in report.groups)
     headers = (">passing", ">behavior", ">induced", ">nominal", ">largest ratio: passing", ">failing")

@@ -10,9 +10,9 @@ from typing import Any
 
 from ..algorithm import LEVELS, Algorithm, Level
 from ..baselines import Baseline
-from ..catalogue import algorithm as make_algorithm
-from ..catalogue import catalogue
-from ..hints import near
+from ..objectives.catalogue import algorithm as make_algorithm
+from ..objectives.catalogue import catalogue
+from ..shell.hints import near
 from .document import Document
 from .reader import Unresolved
 

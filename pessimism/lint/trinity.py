@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from ..hints import near
+from ..shell.hints import near
 from .document import Document
 from .reader import Reader
 from .settings import (

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from .. import baselines
 from ..algorithm import Level
-from ..hints import near
+from ..shell.hints import near
 from .reader import Reader
 from .settings import Advantage, Clip, Objective, Penalty, adapted, objective, own_advantage, policy_gradient, unknown
 

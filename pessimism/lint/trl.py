@@ -16,7 +16,7 @@ from typing import Any
 from .. import baselines
 from ..algorithm import Level
 from ..baselines import Baseline
-from ..hints import near
+from ..shell.hints import near
 from .document import Document
 from .reader import Reader
 from .settings import Clip, Correction, Drop, Lag, Objective, Penalty, Sampling, Settings, adapted, objective, unknown

@@ -10,7 +10,7 @@ import math
 
 from .. import baselines
 from ..algorithm import Level
-from ..hints import near
+from ..shell.hints import near
 from .document import Document
 from .reader import Reader
 from .settings import (

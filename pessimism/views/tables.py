@@ -7,13 +7,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .catalogue import Entry
+from ..objectives.entry import Entry
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-    from .claims.claim import Outcome
+    from ..claims.claim import Outcome
 
 
 def encode(value: Any, indent: str = "") -> str:

@@ -8,7 +8,7 @@ from functools import partial
 
 from .. import baselines, closed_forms, coefficients
 from ..algorithm import Algorithm
-from ..catalogue import Entry, Parameter, fraction, nonnegative, positive
+from .entry import Entry, Parameter, fraction, nonnegative, positive
 from .policy_gradient import COLLAPSE, policy_gradient
 from .ratio import FLOW, one_side_kinks, ratio_weighted, two_side_kinks
 from .regression import LAMBERT, regression

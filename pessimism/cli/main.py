@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from .algorithm import Algorithm
-from .audit.command import audit, logged_bandit
-from .bandit import Bandit
-from .catalogue import algorithm as catalogue_algorithm
-from .files import check_writable, parse_number, write_whole
-from .lint.command import lint_command
-from .objects import in_user_code, is_object_name, load_algorithm, load_bandit, load_object
-from .terminal import FAILED, new_app, progress_bar, run_app, show, write, write_json
+from ..algorithm import Algorithm
+from ..audit.command import audit, logged_bandit
+from ..bandit import Bandit
+from ..lint.command import lint_command
+from ..objectives.catalogue import algorithm as catalogue_algorithm
+from ..shell.files import check_writable, parse_number, write_whole
+from ..shell.objects import in_user_code, is_object_name, load_algorithm, load_bandit, load_object
+from ..shell.terminal import FAILED, new_app, progress_bar, run_app, show, write, write_json
 
 if TYPE_CHECKING:
-    from .claims import Claim
+    from ..claims import Claim
 
 PLOTS = (".png", ".pdf", ".svg")
 
@@ -71,7 +71,7 @@ def start(
 ) -> None:
     """What does an off-policy reinforcement-learning objective really optimise toward?"""
     if version:
-        from . import __version__
+        from .. import __version__
 
         write(f"pessimism {__version__}\n")
         raise typer.Exit
@@ -104,7 +104,7 @@ def verify(
     _check_json(json)
     bandits = [load_bandit(where) for where in bandit or ()]
     objective = None if algorithm is None else load_object(algorithm, Algorithm)
-    from .claims import verify as run_claims
+    from ..claims import verify as run_claims
 
     places = claims or []
     chosen = _chosen_claims(claim, places)
@@ -123,7 +123,7 @@ def verify(
             ),
         )
     seconds = time.perf_counter() - start
-    from .screens import details, outcome_table, succeeded, summary
+    from ..views.tables import details, outcome_table, succeeded, summary
 
     if json != "-":
         show(outcome_table(outcomes), *details(outcomes), summary(outcomes, seconds))
@@ -181,8 +181,8 @@ def compare(
     if logged is None and (group is not None or column):
         raise ValueError(f"--{'column' if group is None else 'group'} goes with --rollouts")
     world = _chosen_bandit(bandit, inline, logged)
-    from .compare import compare as run_comparison
-    from .plot import comparison_image
+    from ..compare import compare as run_comparison
+    from ..views.comparison_plot import comparison_image
 
     where = algorithm if is_object_name(algorithm) else None
     comparison = _in_code_of(where, lambda: run_comparison(world, objective))
@@ -191,7 +191,7 @@ def compare(
     if json is not None:
         write_json(comparison.to_dict(), json)
     if json != "-":
-        from .render import comparison_table
+        from ..views.comparison import comparison_table
 
         table = comparison_table(comparison)
         table.caption = None  # rich would wrap it to the width of the table
@@ -206,8 +206,8 @@ def catalogue(
 ) -> None:
     """List the objectives, or show one with its formula, parameters, source and notes."""
     _check_json(json)
-    from . import screens
-    from .catalogue import catalogue as read_catalogue
+    from ..objectives.catalogue import catalogue as read_catalogue
+    from ..views import tables as screens
 
     entries = list(read_catalogue().values())
     families = list(dict.fromkeys(entry.family for entry in entries))
@@ -243,7 +243,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _chosen_claims(patterns: list[str] | None, places: list[str]) -> list[Claim]:
-    from .claims import known_claims
+    from ..claims import known_claims
 
     known = known_claims(places)
     for pattern in patterns or ():

@@ -17,7 +17,7 @@ _HALLEY_STEPS = 3
 
 
 def excess(log_ratio: ArrayLike) -> Array:
-    """phi(x) = e^x - 1 - x >= 0 of anything like an array: :func:`pessimism.simplex.expm1_minus` in float64.
+    """phi(x) = e^x - 1 - x >= 0 of anything like an array: :func:`pessimism.solve.simplex.expm1_minus` in float64.
 
     >>> print(round(float(excess(1e-8)) / 0.5e-16, 12))
     1.000000003333

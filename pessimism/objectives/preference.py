@@ -6,7 +6,7 @@ from functools import partial
 
 from .. import baselines, closed_forms, coefficients
 from ..algorithm import Algorithm
-from ..catalogue import Entry, positive
+from .entry import Entry, positive
 
 ENTRIES = (
     Entry(

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .render import title
+from .comparison import title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from .compare import Comparison
+    from ..compare import Comparison
 
 # Dark to light, so that the three stay apart in greyscale too.
 COLORS = {"induced": "#1b4f72", "nominal": "#e08214", "behavior": "#bdbdbd"}

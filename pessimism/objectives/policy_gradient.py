@@ -7,7 +7,7 @@ from functools import partial
 from .. import baselines, closed_forms, coefficients
 from ..algorithm import Algorithm
 from ..baselines import Baseline
-from ..catalogue import Entry, nonnegative, positive, real
+from .entry import Entry, nonnegative, positive, real
 
 PROJECTED = "[mu A - tau]+ / E A"
 COLLAPSE = "all mass on argmax mu A"

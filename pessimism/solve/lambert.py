@@ -13,9 +13,9 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pessimism.lambert_functions import inverse_excess, own_solution
-from pessimism.lambert_newton import LambertSolution, Rows
-from pessimism.lambert_regimes import bracketed_root, solve_block
+from pessimism.solve.lambert_functions import inverse_excess, own_solution
+from pessimism.solve.lambert_newton import LambertSolution, Rows
+from pessimism.solve.lambert_regimes import bracketed_root, solve_block
 
 __all__ = ["LambertSolution", "critical_offset", "solve_fixed_kappa", "solve_lambert"]
 

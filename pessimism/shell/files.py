@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from .bandit import Bandit
+from ..bandit import Bandit
 
 ARRAYS = ("behavior", "reward", "reference")
 REQUIRED = ARRAYS[:2]

@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .algorithm import Algorithm
-from .bandit import Bandit
-from .catalogue import algorithm
+from ..algorithm import Algorithm
+from ..bandit import Bandit
+from ..objectives.catalogue import algorithm
 from .files import parse_number, read_bandit
 
 T = TypeVar("T")

@@ -7,7 +7,7 @@ from functools import partial
 
 from .. import baselines, closed_forms, coefficients
 from ..algorithm import Algorithm
-from ..catalogue import Entry, positive
+from .entry import Entry, positive
 
 
 def exponential(beta: float, cap: float) -> Algorithm:

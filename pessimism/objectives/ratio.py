@@ -9,7 +9,7 @@ import numpy as np
 from .. import baselines, closed_forms, coefficients
 from ..algorithm import Algorithm, Coefficient
 from ..baselines import Baseline
-from ..catalogue import Entry, Parameter, fraction, positive
+from .entry import Entry, Parameter, fraction, positive
 
 CLIPPED = "rho A while rho <= 1 + high (A > 0) or rho >= 1 - low (A < 0), else 0"
 FLOW = "limit of the flow from mu, held at the clip (path-dependent)"

@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from .compare import Comparison
+    from ..compare import Comparison
 
 SHOWN_ARMS = 12
 METRIC_NAMES = {
@@ -43,7 +43,7 @@ def _verdict_one(comparison: Comparison) -> str:
     regime = comparison.regime
     if target.kind == "not converged":
         return "not converged: the flow was still moving when its time was up; " + moves
-    from .compare import SAME
+    from ..compare import SAME
 
     if comparison.distance <= SAME:
         where = f" ({regime} regime)" if regime else ""
@@ -62,7 +62,7 @@ def _verdict_one(comparison: Comparison) -> str:
 
 
 def _verdict_batch(comparison: Comparison) -> str:
-    from .compare import SAME
+    from ..compare import SAME
 
     induced, nominal = comparison.induced_metrics, comparison.nominal_metrics
     rows = int(np.prod(comparison.bandit.batch_shape))

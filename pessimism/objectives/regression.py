@@ -8,7 +8,7 @@ from functools import partial
 from .. import baselines, closed_forms, coefficients
 from ..algorithm import Algorithm
 from ..baselines import Baseline
-from ..catalogue import Entry, positive, real
+from .entry import Entry, positive, real
 
 LAMBERT = "beta log rho + lambda rho = A (Lambert-tempered)"
 GIBBS = "pi ~ mu exp(r/beta) (Gibbs, the nominal target), for every baseline"

@@ -1,6 +1,6 @@
 """The vector field of the softmax gradient flow and its linearisation, on (B, K) blocks of rows.
 
-The field is (1) of `pessimism.flow`. Its state is log pi: only logits modulo a constant matter.
+The field is (1) of `pessimism.solve.flow`. Its state is log pi: only logits modulo a constant matter.
 """
 
 from collections.abc import Callable

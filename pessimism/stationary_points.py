@@ -8,9 +8,9 @@ import numpy as np
 
 from .algorithm import Algorithm
 from .bandit import Bandit
-from .flow import softmax_flow
-from .simplex import expectation, log_expectation_exp
-from .stationary import regression_minima
+from .solve.flow import softmax_flow
+from .solve.lambert_minima import regression_minima
+from .solve.simplex import expectation, log_expectation_exp
 
 _SAME = 1e-5  # total variation below which two limits of the flow are one
 _NODES = 64  # of the Gauss-Legendre rule for the loss

@@ -126,7 +126,7 @@ def write(text: str) -> None:
 
 def write_json(value: Mapping[str, Any] | Sequence[Any], path: str) -> None:
     """Write JSON to a file, whole or not at all, or to the output where the path is ``-``."""
-    from .screens import encode
+    from ..views.tables import encode
 
     text = encode(value) + "\n"
     if path == "-":

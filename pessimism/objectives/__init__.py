@@ -1,0 +1,1 @@
+"""The objectives that people train with: formulas, parameters, sources, closed forms; one file a family."""
