@@ -144,6 +144,20 @@ CASES = [
     ),
     ("negative-regime", "trl_adapter.yaml", ["objective=oapl.missing_log_g"], "objective", []),
     ("negative-regime", "trl_a2po.yaml", ["beta2=1.0"], "beta1", ["beta2=0.1"]),
+    (
+        "dead-prefix",
+        "verl_grpo.sh",
+        [f"{ACTOR}.policy_loss.loss_mode=dro", f"{ACTOR}.policy_loss.dro_beta=0.1"],
+        f"{ACTOR}.policy_loss.loss_mode",
+        [f"{ACTOR}.policy_loss.loss_mode=dro", f"{ACTOR}.policy_loss.dro_beta=4"],
+    ),
+    (
+        "dead-prefix",  # the largest pass rate of a reference group is 7/8, and beta is twice the coefficient
+        "trinity_rec.yaml",
+        [f"{LOSS}.clip_mode=none", f"{LOSS}.regularizer=k2", f"{LOSS}.regularizer_coef=0.43"],
+        "algorithm.algorithm_type",
+        [f"{LOSS}.clip_mode=none", f"{LOSS}.regularizer=k2", f"{LOSS}.regularizer_coef=0.44"],
+    ),
     ("beta-order", "trl_a2po.yaml", ["beta2=0.5"], "beta2", ["beta2=0.4"]),
     ("beta-order", "trl_adapter.yaml", ["objective_parameters.beta2=1.5"], "objective_parameters.beta2", []),
     (

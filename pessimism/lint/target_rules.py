@@ -41,6 +41,21 @@ def _negative_regime(settings: Settings, groups: Groups) -> Iterator[Found]:
         )
 
 
+def _dead_prefix(settings: Settings, groups: Groups) -> Iterator[Found]:
+    made = settings.objective.algorithm
+    if made is None or made.beta is None or made.level != "token":
+        return
+    unstable = [group for group in groups if group.advantages[0] < -made.beta]
+    if unstable:
+        first = unstable[0]
+        yield Found(
+            "loss",
+            f"log-ratios are squared per token with beta = {made.beta:g}; on {len(unstable)} of {len(groups)} "
+            f"reference groups a failing completion's advantage is below -beta, e.g. {first.advantages[0]:.3g} "
+            f"where {first.passing} of {first.group_size} pass",
+        )
+
+
 def _beta_order(settings: Settings, groups: Groups) -> Iterator[Found]:
     beta1, beta2 = settings.parameters.get("beta1"), settings.parameters.get("beta2")
     if beta1 is not None and beta2 is not None and beta2 >= beta1:
@@ -148,6 +163,18 @@ TARGET_RULES = (
         "which one training ends at depends on its path, and it can be a completion that the data hardly show.",
         "arXiv 2605.28150; derived here",
         "Lower the baseline (a mean or a shifted mean), or raise beta1 above beta2.",
+    ),
+    Rule(
+        "dead-prefix",
+        "warning",
+        ALL,
+        _dead_prefix,
+        "Per token, every prefix has a target of its own, and its regime compares the baseline with what can still be "
+        "earned from there. After a prefix that is bound to fail, a baseline more than beta above the reward makes "
+        "the behavior policy an unstable point: any noise drives the next token toward a single one.",
+        "derived here (claim prefixes.dead)",
+        "Take the log-ratio per sequence, or lower the baseline: V <= 0 keeps every prefix out of the negative regime "
+        "when rewards are >= 0.",
     ),
     Rule(
         "beta-order",
