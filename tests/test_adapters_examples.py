@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import pessimism as ps
-from pessimism.adapters.tokens import AGGREGATIONS, objective
+from pessimism.trainers.tokens import AGGREGATIONS, objective
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
@@ -61,7 +61,7 @@ def test_verl_knows_every_setting(name):
 
 def test_verl_makes_the_loss_of_its_config():
     """As its workers do: the class that ``_target_`` names, from the section, then the registered loss."""
-    adapter = pytest.importorskip("pessimism.adapters.verl")
+    adapter = pytest.importorskip("pessimism.trainers.verl.adapter")
     theirs, mine = primary("oapl")
     section = omegaconf().OmegaConf.merge(theirs, mine).actor_rollout_ref.actor.policy_loss
     module, _, name = section.pop("_target_").rpartition(".")
@@ -131,7 +131,7 @@ def test_the_page_shows_what_the_commands_print():
 def test_verl_starts_from_its_config(name):
     """What its entry point does before any machine is asked for: Hydra, the actor's settings, its own checks."""
     hydra = pytest.importorskip("hydra", reason="verl reads configs by Hydra, which is not installed")
-    adapter = pytest.importorskip("pessimism.adapters.verl")
+    adapter = pytest.importorskip("pessimism.trainers.verl.adapter")
     reading = importlib.import_module("verl.utils.config")
     needs = importlib.import_module("verl.trainer.ppo.utils")
     ray = importlib.import_module("verl.trainer.constants_ppo")

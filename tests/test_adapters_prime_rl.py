@@ -16,7 +16,7 @@ from torch import Tensor
 
 import pessimism as ps
 from adapter_draws import catalogue_pull, draws, pull, single_objectives, valid, worst
-from pessimism.adapters import prime_rl as adapter
+from pessimism.trainers.prime_rl import adapter
 
 
 @dataclass
@@ -98,7 +98,7 @@ def sequences(data):
 
 def run(data, **settings):
     """The sum over sequences, which prime-rl divides by its tokens."""
-    loss = imported("pessimism.adapters.prime_rl.loss")
+    loss = imported("pessimism.trainers.prime_rl.adapter.loss")
     outputs = [loss(inputs, **settings) for inputs in sequences(data)]
     assert all(isinstance(output, LossOutputs) for output in outputs)
     assert all(value.ndim == 0 for output in outputs for value in output.metrics.values())
@@ -116,9 +116,9 @@ def test_any_objective_pulls_as_the_catalogue_says(name):
 def test_the_level_can_be_replaced_and_tokens_weighted():
     data = draws(torch.float64, rows=3)
     inputs = next(sequences(data))
-    once = imported("pessimism.adapters.prime_rl.loss")(inputs, name="oapl", level="token").loss
+    once = imported("pessimism.trainers.prime_rl.adapter.loss")(inputs, name="oapl", level="token").loss
     inputs.loss_weights = torch.full_like(inputs.advantages, 3.0)
-    weighted = imported("pessimism.adapters.prime_rl.loss")(inputs, name="oapl", level="token").loss
+    weighted = imported("pessimism.trainers.prime_rl.adapter.loss")(inputs, name="oapl", level="token").loss
     torch.testing.assert_close(weighted, 3 * once)
     # In 0.6.0 there are no weights.
     before = SimpleNamespace(**{name: value for name, value in vars(inputs).items() if name != "loss_weights"})
@@ -145,7 +145,7 @@ def test_what_cannot_be_right_is_refused():
 
 def test_the_custom_advantage_of_0_6():
     rollouts = [{"reward": value} for value in (0.0, 0.0, 1.0)]
-    outputs = imported("pessimism.adapters.prime_rl.advantage")(SimpleNamespace(rollouts=rollouts), name="rloo")
+    outputs = imported("pessimism.trainers.prime_rl.adapter.advantage")(SimpleNamespace(rollouts=rollouts), name="rloo")
     assert outputs == AdvantageOutputs(advantages=[-0.5, -0.5, 1.0])
 
 

@@ -22,10 +22,10 @@ from adapter_draws import (
 
 trinity = pytest.importorskip("trinity.algorithm", reason="trinity-rft is not installed")
 common = pytest.importorskip("trinity.common.experience")
-adapter = pytest.importorskip("pessimism.adapters.trinity")
+adapter = pytest.importorskip("pessimism.trainers.trinity.adapter")
 
-LOSS = "pessimism.adapters.trinity.PolicyLoss"
-ADVANTAGE = "pessimism.adapters.trinity.Advantage"
+LOSS = "pessimism.trainers.trinity.adapter.PolicyLoss"
+ADVANTAGE = "pessimism.trainers.trinity.adapter.Advantage"
 TOKEN_SUM = "seq-mean-token-sum"
 SEQUENCE_MEAN = "seq-mean-token-mean"
 SMALL = 1e-8  # what Trinity-RFT adds to numbers of tokens

@@ -26,7 +26,7 @@ with warnings.catch_warnings():  # of TRL about vLLM's version, and of what vLLM
     from trl.trainer.grpo_config import GRPOConfig
     from trl.trainer.grpo_trainer import GRPOTrainer
 
-    from pessimism.adapters import trl as adapter
+    from pessimism.trainers.trl import adapter
 
 pytestmark = pytest.mark.filterwarnings("ignore:TRL currently supports vLLM versions:UserWarning")
 

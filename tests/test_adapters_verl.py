@@ -23,7 +23,7 @@ from adapter_draws import (
 )
 
 core = pytest.importorskip("verl.trainer.ppo.core_algos", reason="verl is not installed")
-adapter = pytest.importorskip("pessimism.adapters.verl")
+adapter = pytest.importorskip("pessimism.trainers.verl.adapter")
 omegaconf = pytest.importorskip("omegaconf")
 settings = pytest.importorskip("verl.workers.config")
 

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from pessimism.lint import document, lint, linter
-from pessimism.lint.document import Document, read_document, split_override
-from pessimism.lint.reader import Reader
+from pessimism.lint import lint, linter
+from pessimism.trainers import document
+from pessimism.trainers.document import Document, read_document, split_override
+from pessimism.trainers.reader import Reader
 
 DATA = Path(__file__).parent / "data" / "lint"
 

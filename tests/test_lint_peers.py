@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from pessimism.lint import READERS
-from pessimism.lint.document import Document, read_document
-from pessimism.lint.trinity import TYPES
+from pessimism.trainers.document import Document, read_document
+from pessimism.trainers.trinity.config import TYPES
 
 
 def identified(trainer: str, values: dict):

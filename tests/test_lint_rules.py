@@ -17,7 +17,7 @@ LOSS = "algorithm.policy_loss_fn_args"
 ADVANTAGE = "algorithm.advantage_fn_args"
 VERL_OAPL = f"{ACTOR}.policy_loss.objective={{name: oapl, beta1: 1, beta2: 0.001}}"
 VERL_ADAPTER = (f"{ACTOR}.policy_loss.loss_mode=pessimism", f"{ACTOR}.loss_agg_mode=seq-mean-token-sum", VERL_OAPL)
-CUSTOM = ("trainer.loss.type=custom", "trainer.loss.import_path=pessimism.adapters.prime_rl.loss")
+CUSTOM = ("trainer.loss.type=custom", "trainer.loss.import_path=pessimism.trainers.prime_rl.adapter.loss")
 
 # rule, file, overrides that it speaks about, key that it names, overrides that it does not speak about
 CASES = [

@@ -9,16 +9,16 @@ import pytest
 import pessimism as ps
 from pessimism import baselines
 from pessimism.lint import READERS
-from pessimism.lint.document import Document, read_document
 from pessimism.lint.linter import trainer_of
-from pessimism.lint.prime_rl import ALGORITHMS, OTHER_ADVANTAGES, WITHOUT_REWARD
-from pessimism.lint.prime_rl import LOSSES as PRIME_RL_LOSSES
-from pessimism.lint.settings import Settings
-from pessimism.lint.trinity import TYPES
-from pessimism.lint.trinity_losses import NOT_IN_CATALOGUE as TRINITY_OTHERS
-from pessimism.lint.trl import LOSSES as TRL_LOSSES
-from pessimism.lint.verl import LOSSES as VERL_LOSSES
-from pessimism.lint.verl import NOT_IN_CATALOGUE as VERL_OTHERS
+from pessimism.trainers.document import Document, read_document
+from pessimism.trainers.prime_rl.config import ALGORITHMS, OTHER_ADVANTAGES, WITHOUT_REWARD
+from pessimism.trainers.prime_rl.config import LOSSES as PRIME_RL_LOSSES
+from pessimism.trainers.settings import Settings
+from pessimism.trainers.trinity.config import TYPES
+from pessimism.trainers.trinity.losses import NOT_IN_CATALOGUE as TRINITY_OTHERS
+from pessimism.trainers.trl.config import LOSSES as TRL_LOSSES
+from pessimism.trainers.verl.config import LOSSES as VERL_LOSSES
+from pessimism.trainers.verl.config import NOT_IN_CATALOGUE as VERL_OTHERS
 
 DATA = Path(__file__).parent / "data" / "lint"
 ACTOR = "actor_rollout_ref.actor"
@@ -399,7 +399,7 @@ def test_the_trainer_is_told_by_the_keys(values, suffix, trainer):
 
 
 def test_the_adapter_of_prime_rl_gets_the_orchestrators_baseline():
-    custom = ("trainer.loss.type=custom", "trainer.loss.import_path=pessimism.adapters.prime_rl.loss")
+    custom = ("trainer.loss.type=custom", "trainer.loss.import_path=pessimism.trainers.prime_rl.adapter.loss")
     found = settings("prime_rl.toml", *custom, "trainer.loss.kwargs={name: oapl, beta1: 1, beta2: 0.5}").objective
     assert found.algorithm is not None
     assert found.replaced_baseline == ps.algorithm("oapl", beta1=1, beta2=0.5).baseline.formula

@@ -36,7 +36,7 @@ def sevens(completions: list[str], **_: Any) -> list[float]:
 
 def make_trainer(folder: Path, **settings: Any) -> Any:
     """A trainer of a model that starts at random."""
-    from pessimism.adapters.trl import Config, Trainer
+    from pessimism.trainers.trl.adapter import Config, Trainer
 
     tokenizer = build_tokenizer("0123456789 ")
     for part in (build_model(tokenizer, width=64, layers=2, heads=2), tokenizer):

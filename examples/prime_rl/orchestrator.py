@@ -6,7 +6,7 @@ Takes what the command ``orchestrator`` takes: ``python examples/prime_rl/orches
 from prime_rl.entrypoints.orchestrator import main
 from prime_rl.orchestrator.algo import ALGORITHM_CLASSES
 
-from pessimism.adapters.prime_rl import algorithm_class
+from pessimism.trainers.prime_rl.adapter import algorithm_class
 
 ALGORITHM_CLASSES["grpo"] = algorithm_class({"name": "oapl", "beta1": 1.0, "beta2": 0.001})
 

@@ -7,7 +7,7 @@ set by your own; the rest is the objective's published settings.
 from datasets import load_dataset
 from trl import TrlParser
 
-from pessimism.adapters.trl import Config, Trainer
+from pessimism.trainers.trl.adapter import Config, Trainer
 
 
 def exact(completions: list[str], answer: list[str], **_: object) -> list[float]:

@@ -9,7 +9,7 @@ import typer
 
 from ..shell.hints import near
 from ..shell.terminal import FAILED, show, write, write_json
-from .document import split_override
+from ..trainers.document import split_override
 from .linter import READERS, RULES, lint
 from .render import github, json_value, summary, text
 from .rule import SEVERITIES, Severity

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from functools import partial
 
 from ..shell.hints import near
+from ..trainers.document import SHELL, Document, read_document
+from ..trainers.prime_rl.config import read_prime_rl
+from ..trainers.settings import Settings
+from ..trainers.trinity.config import read_trinity
+from ..trainers.trl.config import OWN_KEYS, read_trl
+from ..trainers.verl.config import read_verl
 from .data_rules import DATA_RULES
-from .document import SHELL, Document, read_document
-from .prime_rl import read_prime_rl
 from .ratio_rules import RATIO_RULES
 from .reference_groups import ReferenceGroup, reference_groups
 from .rule import SEVERITIES, Finding, Rule, Severity, findings
-from .settings import Settings
 from .target_rules import TARGET_RULES
-from .trinity import read_trinity
-from .trl import OWN_KEYS, read_trl
-from .verl import read_verl
 
 RULES: tuple[Rule, ...] = (*RATIO_RULES, *TARGET_RULES, *DATA_RULES)
 """Every rule, in the order in which findings of one severity are told."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+from ..trainers.settings import Settings
 from .reference_groups import ReferenceGroup
 from .rule import ALL, Found, Rule
-from .settings import Settings
 
 Groups = Sequence[ReferenceGroup]
 

@@ -8,9 +8,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ..objectives.catalogue import catalogue
+from ..trainers.settings import Settings
 from .linter import Report
 from .rule import SEVERITIES, Finding
-from .settings import Settings
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -2,7 +2,7 @@
 
     [trainer.loss]
     type = "custom"
-    import_path = "pessimism.adapters.prime_rl.loss"
+    import_path = "pessimism.trainers.prime_rl.adapter.loss"
 
     [trainer.loss.kwargs]
     name = "oapl"
@@ -11,7 +11,8 @@
 
 prime-rl's own advantages are rewards minus their group's mean. An objective with another baseline needs its own:
 
-* up to 0.6.0 by import path as well: ``[orchestrator.advantage]`` with ``pessimism.adapters.prime_rl.advantage``;
+* up to 0.6.0 by import path as well: ``[orchestrator.advantage]`` with
+  ``pessimism.trainers.prime_rl.adapter.advantage``;
 * from 0.7.0, whose orchestrator has no setting for it, by starting the orchestrator from a few lines that put
   :func:`algorithm_class` where its "grpo" is (``examples/prime_rl/orchestrator.py``).
 
@@ -28,8 +29,8 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
-from ..solve.simplex import Array
-from .tokens import coefficients, normalizer, objective, refuse_coupled, surrogate
+from ...solve.simplex import Array
+from ..tokens import coefficients, normalizer, objective, refuse_coupled, surrogate
 
 
 def loss(inputs: Any, **settings: Any) -> Any:

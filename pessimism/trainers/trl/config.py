@@ -13,14 +13,14 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from .. import baselines
-from ..algorithm import Level
-from ..baselines import Baseline
-from ..shell.hints import near
-from .document import Document
-from .reader import Reader
-from .settings import Clip, Correction, Drop, Lag, Objective, Penalty, Sampling, Settings, adapted, objective, unknown
-from .verl import AGGREGATION as VERL_AGGREGATION
+from ... import baselines
+from ...algorithm import Level
+from ...baselines import Baseline
+from ...shell.hints import near
+from ..document import Document
+from ..reader import Reader
+from ..settings import Clip, Correction, Drop, Lag, Objective, Penalty, Sampling, Settings, adapted, objective, unknown
+from ..verl.config import AGGREGATION as VERL_AGGREGATION
 
 VERSION = "trl 1.16.0"
 CLIPPED = ("grpo", "bnpo", "dr_grpo", "dapo", "luspo")
@@ -195,7 +195,7 @@ def _grpo_baseline(scale: str) -> str:
 
 
 def _adapter(reader: Reader) -> Settings:
-    """The configuration of ``pessimism.adapters.trl``, whose ratio is always to the policy that sampled."""
+    """The configuration of ``pessimism.trainers.trl.adapter``, whose ratio is always to the policy that sampled."""
     parameters = reader.section("objective_parameters")
     level = {"level": reader.raw("objective_level")} if reader.given("objective_level") else {}
     made = adapted({**parameters, **level, "name": reader.raw("objective")})
@@ -207,7 +207,7 @@ def _adapter(reader: Reader) -> Settings:
         reader.document,
         "trl",
         VERSION,
-        "pessimism.adapters.trl.Config",
+        "pessimism.trainers.trl.adapter.Config",
         made,
         "the objective's own" if made.algorithm is None else made.algorithm.baseline.formula,
         "group std" if made.algorithm is not None and made.algorithm.baseline.name == "standardized" else "",

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from .. import baselines
-from ..algorithm import Level
-from ..shell.hints import near
-from .reader import Reader
-from .settings import Advantage, Clip, Objective, Penalty, adapted, objective, own_advantage, policy_gradient, unknown
+from ... import baselines
+from ...algorithm import Level
+from ...shell.hints import near
+from ..reader import Reader
+from ..settings import Advantage, Clip, Objective, Penalty, adapted, objective, own_advantage, policy_gradient, unknown
 
 LOSS_ARGUMENTS = "algorithm.policy_loss_fn_args"
 ADVANTAGE_ARGUMENTS = "algorithm.advantage_fn_args"
-ADAPTER = "pessimism.adapters.trinity"
+ADAPTER = "pessimism.trainers.trinity.adapter"
 
 NOT_IN_CATALOGUE = {
     "importance_sampling": "the ratio times the advantage, without a clip, is not in the catalogue; it is greedy",

@@ -94,7 +94,7 @@ class Advantage:
 
 
 def own_advantage(settings: Mapping[str, Any]) -> Advantage:
-    """The advantage of the objective that ``pessimism.adapters`` is told to run."""
+    """The advantage of the objective that an adapter is told to run."""
     made = adapted(settings).algorithm
     if made is None:
         return Advantage(None, "the objective's own")
@@ -109,7 +109,7 @@ def policy_gradient(loss: str, advantage: Advantage) -> Objective:
 
 
 def adapted(settings: Mapping[str, Any], baseline: Baseline | None = None) -> Objective:
-    """The objective that ``pessimism.adapters`` is told to run: ``name``, ``level`` and parameters of an entry.
+    """The objective that an adapter is told to run: ``name``, ``level`` and parameters of an entry.
 
     >>> adapted({"name": "oapl", "beta1": 1.0, "beta2": 0.5}).algorithm.level
     'sequence'

@@ -10,7 +10,7 @@ hand it to every process (``docs/adapters.md`` has a whole config):
     actor_rollout_ref.actor:
       loss_agg_mode: seq-mean-token-sum
       policy_loss:
-        _target_: pessimism.adapters.verl.PolicyLoss
+        _target_: pessimism.trainers.verl.adapter.PolicyLoss
         loss_mode: pessimism
         objective: ${algorithm.objective}
 
@@ -29,9 +29,9 @@ from array_api_compat import array_namespace
 from verl.trainer.ppo.core_algos import agg_loss, register_adv_est, register_policy_loss
 from verl.workers.config import PolicyLossConfig
 
-from ..algorithm import Algorithm
-from ..solve.simplex import Array
-from .tokens import check_aggregation, coefficients, normalizer, objective, refuse_coupled, surrogate
+from ...algorithm import Algorithm
+from ...solve.simplex import Array
+from ..tokens import check_aggregation, coefficients, normalizer, objective, refuse_coupled, surrogate
 
 NAME = "pessimism"
 

@@ -2,9 +2,9 @@
 
     algorithm:
       algorithm_type: grpo
-      advantage_fn: pessimism.adapters.trinity.Advantage
+      advantage_fn: pessimism.trainers.trinity.adapter.Advantage
       advantage_fn_args: {objective: {name: oapl, beta1: 1.0, beta2: 0.001}}
-      policy_loss_fn: pessimism.adapters.trinity.PolicyLoss
+      policy_loss_fn: pessimism.trainers.trinity.adapter.PolicyLoss
       policy_loss_fn_args: {objective: {name: oapl, beta1: 1.0, beta2: 0.001}, loss_agg_mode: seq-mean-token-sum}
       loss_agg_mode: seq-mean-token-sum   # Trinity-RFT puts this one into the arguments above
       kl_loss_fn: none
@@ -25,17 +25,9 @@ from trinity.algorithm.policy_loss_fn import PolicyLossFn
 from trinity.algorithm.utils import aggregate_loss
 from trinity.common.experience import Experience, group_by
 
-from ..algorithm import Algorithm
-from ..solve.simplex import Array
-from .tokens import (
-    SEQUENCE_SUM,
-    check_aggregation,
-    coefficients,
-    normalizer,
-    objective,
-    refuse_coupled,
-    surrogate,
-)
+from ...algorithm import Algorithm
+from ...solve.simplex import Array
+from ..tokens import SEQUENCE_SUM, check_aggregation, coefficients, normalizer, objective, refuse_coupled, surrogate
 
 # An objective must be named: what Trinity-RFT takes where a config has no arguments says so when it is made.
 _UNNAMED: dict[str, Any] = {}

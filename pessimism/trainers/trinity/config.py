@@ -9,21 +9,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from ..shell.hints import near
-from .document import Document
-from .reader import Reader
-from .settings import (
-    Clip,
-    Correction,
-    Drop,
-    Lag,
-    Penalty,
-    Sampling,
-    Settings,
-    unknown,
-)
-from .trinity_losses import ADVANTAGE_ARGUMENTS, LOSS_ARGUMENTS, advantage_of, clip_range, objective_of
-from .verl import AGGREGATION
+from ...shell.hints import near
+from ..document import Document
+from ..reader import Reader
+from ..settings import Clip, Correction, Drop, Lag, Penalty, Sampling, Settings, unknown
+from ..verl.config import AGGREGATION
+from .losses import ADVANTAGE_ARGUMENTS, LOSS_ARGUMENTS, advantage_of, clip_range, objective_of
 
 VERSION = "trinity-rft 0.6.0"
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 
-from .. import baselines
-from ..algorithm import Level
-from ..shell.hints import near
-from .document import Document
-from .reader import Reader
-from .settings import (
+from ... import baselines
+from ...algorithm import Level
+from ...shell.hints import near
+from ..document import Document
+from ..reader import Reader
+from ..settings import (
     Advantage,
     Clip,
     Correction,
@@ -139,7 +139,7 @@ def _advantage(reader: Reader, name: str) -> Advantage:
             words = "group mean, divided by the group's std + 1e-6"
             return Advantage(baselines.standardized(1e-6), words, "group std")
         return Advantage(baselines.mean(), "group mean")
-    if name == "pessimism":  # pessimism.adapters.verl
+    if name == "pessimism":  # pessimism.trainers.verl.adapter
         return own_advantage(reader.section("algorithm.objective"))
     if name in ("rloo", "rloo_vectorized"):
         return Advantage(baselines.leave_one_out(), "mean of the other completions (leave one out)")

@@ -19,10 +19,10 @@ from array_api_compat import array_namespace
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
-from ..algorithm import Algorithm
-from ..solve.simplex import Array
-from .tokens import SEQUENCE_MEAN, SEQUENCE_SUM, TOKEN_MEAN, check_aggregation, coefficients, normalizer, surrogate
-from .tokens import objective as from_settings
+from ...algorithm import Algorithm
+from ...solve.simplex import Array
+from ..tokens import SEQUENCE_MEAN, SEQUENCE_SUM, TOKEN_MEAN, check_aggregation, coefficients, normalizer, surrogate
+from ..tokens import objective as from_settings
 
 # Settings of GRPO's own objective, which this trainer does not run.
 REPLACED = (

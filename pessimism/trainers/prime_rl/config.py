@@ -5,12 +5,12 @@ Read from prime-rl 0.8.0 (commit 559b447): ``prime_rl.configs``, ``trainer/rl/lo
 
 from __future__ import annotations
 
-from .. import baselines
-from ..baselines import Baseline
-from ..shell.hints import near
-from .document import Document
-from .reader import Reader, Unresolved
-from .settings import Drop, Lag, Objective, Sampling, Settings, adapted, objective, unknown
+from ... import baselines
+from ...baselines import Baseline
+from ...shell.hints import near
+from ..document import Document
+from ..reader import Reader, Unresolved
+from ..settings import Drop, Lag, Objective, Sampling, Settings, adapted, objective, unknown
 
 VERSION = "prime-rl 0.8.0"
 LOSSES = ("default", "ipo", "custom")
@@ -103,7 +103,7 @@ def _objective(
         return unknown(loss, f"algo.type is {kind!r}; {near(kind, ALGORITHMS, 'algorithms')}")
     if loss == "custom":
         where = reader.name(f"{section}.import_path", "not given")
-        if where == "pessimism.adapters.prime_rl.loss":
+        if where == "pessimism.trainers.prime_rl.adapter.loss":
             return adapted(reader.section(f"{section}.kwargs"), baseline)
         return unknown(loss, f"the loss is your own, {where}; put it through `pessimism compare module:name`")
     if loss == "ipo":

@@ -1,0 +1,1 @@
+"""prime-rl: configuration, losses, logs and adapter."""

@@ -1,0 +1,1 @@
+"""Trinity-RFT: configuration, losses, logs and adapter."""

@@ -1,0 +1,1 @@
+"""TRL: configuration, losses, logs and adapter."""

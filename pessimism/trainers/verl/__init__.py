@@ -1,0 +1,1 @@
+"""verl: configuration, losses, logs and adapter."""
