@@ -2,7 +2,7 @@
 
 from pessimism.claims import Claim
 
-from . import collapse, completions, groups, lagged, leakage, recursion, refuted
+from . import collapse, completions, groups, lagged, leakage, recursion
 
 CLAIMS: tuple[Claim, ...] = (
     *groups.CLAIMS,
@@ -11,6 +11,5 @@ CLAIMS: tuple[Claim, ...] = (
     *collapse.CLAIMS,
     *completions.CLAIMS,
     *leakage.CLAIMS,
-    *refuted.CLAIMS,
 )
 """What `pessimism verify` checks besides the package's own claims."""

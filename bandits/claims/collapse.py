@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 import pessimism as ps
-from pessimism.claims.claim import Case, Claim
+from pessimism.claims import exact
+from pessimism.claims.claim import Case, claim, claims_in
+from pessimism.claims.counterexamples import refuted, small_rationals
 from pessimism.claims.families import MODERATE
 from pessimism.claims.support import HERE, SOLVED, combined, excess, over_arms, share, size
+from pessimism.claims.symbolic import is_nonnegative, is_zero
 from pessimism.solve.simplex import expectation
 
-from . import proofs
 from .support import Array, finite_log, last_policy, syncs
 
 SYNCS = 3
@@ -26,8 +30,33 @@ def _unit(case: Case) -> ps.Bandit:
     return ps.Bandit(case.bandit.behavior, np.where(varied, raised / np.where(varied, spread, 1.0), 0.0))
 
 
+def _asymre_gain_proof() -> bool:
+    """With w_i = mu_i A_i - tau, tau >= 0: sum w_i A_i - sum w_i^2/mu_i = tau sum w_i/mu_i >= 0; two kept arms."""
+    import sympy as sp
+
+    mu = sp.symbols("mu1:3", positive=True)
+    w = sp.symbols("w1:3", positive=True)
+    tau = sp.symbols("tau", nonnegative=True)
+    advantages = [(a + tau) / m for a, m in zip(w, mu, strict=True)]
+    left = sum(a * b for a, b in zip(w, advantages, strict=True)) - sum(a**2 / m for a, m in zip(w, mu, strict=True))
+    # pi = w/s, s = sum w = E A: E_pi A - s (1 + chi2) = left/s, and E_pi A - s is the gain.
+    return is_zero(left - tau * sum(a / m for a, m in zip(w, mu, strict=True))) and is_nonnegative(left)
+
+
+@claim(
+    "asymre.support",
+    HERE,
+    MODERATE,
+    SOLVED,
+    proof=_asymre_gain_proof,
+    proves="the step from A >= w/mu, w = mu A - tau, to the bound by Cauchy's inequality, for two kept arms",
+    effort=0.1,
+)
 def support_shrinks(case: Case) -> Array:
-    """AsymRE's support never grows, and a sync gains at least |shift| chi2 in value (shift < 0)."""
+    """AsymRE's recursion with V < E r: no arm comes back, and a sync gains at least (E r - V) chi2(pi|mu) in value.
+
+    Check: AsymRE's support never grows, and a sync gains at least |shift| chi2 in value (shift < 0).
+    """
     bandit, found = _unit(case), []
     for shift in (-2.0, -0.3, -0.03):
         for start, run in syncs(bandit, ps.algorithm("asymre", shift=shift), SYNCS):
@@ -39,8 +68,33 @@ def support_shrinks(case: Case) -> Array:
     return combined(*found)
 
 
+def _chi_square_gain_proof() -> bool:
+    """sum mu (1 + (r - E r)/s) r - E r = Var(r)/s; two arms."""
+    import sympy as sp
+
+    mu, s = sp.symbols("mu s", positive=True)
+    rewards = sp.symbols("r1 r2", real=True)
+    weights = (mu, 1 - mu)
+    mean = sum(w * r for w, r in zip(weights, rewards, strict=True))
+    value = sum(w * (1 + (r - mean) / s) * r for w, r in zip(weights, rewards, strict=True))
+    return is_zero(value - mean - sum(w * (r - mean) ** 2 for w, r in zip(weights, rewards, strict=True)) / s)
+
+
+@claim(
+    "asymre.keeps_all",
+    HERE,
+    MODERATE,
+    SOLVED,
+    proof=_chi_square_gain_proof,
+    proves="the gain, for two arms",
+    effort=0.1,
+)
 def keeps_all(case: Case) -> Array:
-    """With |shift| at least the range of rewards: rho = 1 + (r - E r)/|shift| and a gain of Var(r)/|shift| a sync."""
+    """AsymRE's recursion with V = E r - s, s >= max r - min r: rho = 1 + (r - E r)/s, and a sync gains Var(r)/s.
+
+    Check: With |shift| at least the range of rewards: rho = 1 + (r - E r)/|shift| and a gain of Var(r)/|shift| a
+    sync.
+    """
     bandit, found = _unit(case), []
     for shift in (1.0, 4.0):
         for start, run in syncs(bandit, ps.algorithm("asymre", shift=-shift), SYNCS):
@@ -51,8 +105,13 @@ def keeps_all(case: Case) -> Array:
     return combined(*found)
 
 
+@claim("asymre.keeps_best", HERE, MODERATE, SOLVED, effort=0.1)
 def keeps_best(case: Case) -> Array:
-    """The same recursion ends on the best arms: each sync multiplies their mass against an arm of gap D by 1 + more."""
+    """The same recursion ends on the best arms: a sync raises their odds by 1 + D/(s + r - min r), D = max r - r.
+
+    Check: The same recursion ends on the best arms: each sync multiplies their mass against an arm of gap D by 1 +
+    more.
+    """
     bandit, found = _unit(case), []
     seen = bandit.behavior > 0
     best = bandit.reward == np.where(seen, bandit.reward, -np.inf).max(axis=-1, keepdims=True)
@@ -69,51 +128,34 @@ def keeps_best(case: Case) -> Array:
     return combined(*found)
 
 
+@exact.precisely
+def _confirm_asymre(case: Case) -> bool:
+    """The level tau at which [mu A - tau]+ sums to E A lies above every best arm's mu A."""
+    import mpmath as mp
+
+    behavior, reward, beta = exact.numbers(case)
+    shift = beta * (max(reward) - min(reward)) / 10
+    center = exact.mean(behavior, reward)
+    pull = [p * (r - center + shift) for p, r in zip(behavior, reward, strict=True)]
+    best = max(p for p, r in zip(pull, reward, strict=True) if r == max(reward))
+    return mp.fsum(max(p - best, mp.mpf(0)) for p in pull) - shift > exact.margin()
+
+
+@refuted(
+    "asymre.best_arm",
+    search=partial(small_rationals, betas=(1.0, 0.5, 0.25, 0.125)),
+    confirm=_confirm_asymre,
+    families=(),
+)
 def asymre_best_arm(case: Case) -> Array:
-    """AsymRE's recursion with V < E r keeps an arm of highest reward, which is false: it can lose it at once."""
+    """AsymRE's recursion with V < E r never loses all arms of highest reward.
+
+    Check: AsymRE's recursion with V < E r keeps an arm of highest reward, which is false: it can lose it at once.
+    """
     bandit, unit = case.bandit, np.ptp(case.bandit.reward, axis=-1).max()
     policy = last_policy(bandit, ps.algorithm("asymre", shift=-case.beta * unit / 10), 1)
     best = bandit.reward == bandit.reward.max(axis=-1, keepdims=True)
     return np.where((np.where(best, policy, 0.0).sum(axis=-1) == 0), 1.0, 0.0)
 
 
-def grpo_best_arm(case: Case) -> Array:
-    """GRPO without ratio, trained to the end between syncs, ends on an arm of highest reward, which is false."""
-    policy = last_policy(case.bandit, ps.algorithm("grpo.no_ratio"), 2)
-    best = case.bandit.reward == case.bandit.reward.max(axis=-1, keepdims=True)
-    return 1 - np.where(best, policy, 0.0).sum(axis=-1)
-
-
-CLAIMS = (
-    Claim(
-        "asymre.support",
-        "AsymRE's recursion with V < E r: no arm comes back, and a sync gains at least (E r - V) chi2(pi|mu) in value.",
-        HERE,
-        MODERATE,
-        support_shrinks,
-        SOLVED,
-        proof=proofs.asymre_gain,
-        proves="the step from A >= w/mu, w = mu A - tau, to the bound by Cauchy's inequality, for two kept arms",
-        effort=0.1,
-    ),
-    Claim(
-        "asymre.keeps_all",
-        "AsymRE's recursion with V = E r - s, s >= max r - min r: rho = 1 + (r - E r)/s, and a sync gains Var(r)/s.",
-        HERE,
-        MODERATE,
-        keeps_all,
-        SOLVED,
-        proof=proofs.chi_square_gain,
-        proves="the gain, for two arms",
-        effort=0.1,
-    ),
-    Claim(
-        "asymre.keeps_best",
-        "The same recursion ends on the best arms: a sync raises their odds by 1 + D/(s + r - min r), D = max r - r.",
-        HERE,
-        MODERATE,
-        keeps_best,
-        SOLVED,
-        effort=0.1,
-    ),
-)
+CLAIMS = claims_in(vars())

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
+from typing import Any
 
 import numpy as np
 from scipy.special import wrightomega
 
 import pessimism as ps
-from pessimism.claims.claim import NOT_APPLICABLE, Case, Claim
+from pessimism.claims import exact
+from pessimism.claims.claim import NOT_APPLICABLE, Case, claim, claims_in
+from pessimism.claims.counterexamples import refuted, small_rationals
 from pessimism.claims.families import SMALL
 from pessimism.claims.support import HERE, SOLVED, advantages, combined
+from pessimism.claims.symbolic import is_zero
 from pessimism.solve.simplex import expectation
 
 from ..sequences import SequenceBandit, SequenceTree, population_update, run_to_convergence
-from . import proofs
 from .support import Array, distance, finite_log, playable
 
 # Vocabulary and longest length: 15 completions; the four completions 0, 10, 110, 111; and 0, 10, 11.
 SHAPE, NARROW, SHORT = (3, 3), (2, 3), (2, 2)
+
+
 FLOWS = 1  # a case: each takes a tenth of a second
 
 
@@ -54,8 +59,13 @@ def _moving(world: SequenceBandit, algorithm: ps.Algorithm, level: str, policy: 
     return float(np.abs(population_update(world, algorithm, level)(logits_of(world.tree, policy))).max())
 
 
+@claim("completions.target", HERE, SMALL, SOLVED, effort=0.05)
 def sequence_level(case: Case) -> Array:
-    """At the bandit's target over completions of all lengths the token logits stand still; six flows end there."""
+    """With completions of many lengths, sequence-level regression stands still at the bandit's target over them.
+
+    Check: At the bandit's target over completions of all lengths the token logits stand still; six flows end
+    there.
+    """
     case = playable(case)
     worlds = _worlds(case)
     found = []
@@ -66,8 +76,12 @@ def sequence_level(case: Case) -> Array:
     return combined(*found) / case.beta
 
 
+@claim("completions.flow", HERE, SMALL, 1e-06, falsify=False)
 def flow_ends(case: Case) -> Array:
-    """The flow of the token logits from mu ends at the bandit's target over completions; one flow a case."""
+    """The flow of an autoregressive policy's token logits from mu ends at the bandit's target over completions.
+
+    Check: The flow of the token logits from mu ends at the bandit's target over completions; one flow a case.
+    """
     case = playable(case)
     found = np.full(case.size, NOT_APPLICABLE)
     chosen = ps.algorithm("shifted_mean", beta=case.beta)
@@ -102,8 +116,22 @@ def length_target(bandit: ps.Bandit, length: Array, algorithm: ps.Algorithm) -> 
     return bandit.behavior * np.exp(log_ratio(low)), normalizer
 
 
+def _length_level_proof() -> bool:
+    """mu (A - beta l/n)/n = lambda mu rho is beta/n^2 l + lambda rho = A/n."""
+    import sympy as sp
+
+    mu, beta, rho, length = sp.symbols("mu beta rho n", positive=True)
+    advantage, lam, x = sp.symbols("A lambda l", real=True)
+    left = mu * (advantage - beta * x / length) / length - lam * mu * rho
+    return is_zero(left / mu - (advantage / length - beta / length**2 * x - lam * rho))
+
+
+@claim("completions.length", HERE, SMALL, SOLVED, proof=_length_level_proof, proves="the equation", effort=0.05)
 def length_level(case: Case) -> Array:
-    """Where beta/|y|^2 log rho + lambda rho = A/|y|, the update with log-ratios divided by |y| stands still."""
+    """With log-ratios divided by the length |y| the target is beta/|y|^2 log rho + lambda rho = A/|y|, arm by arm.
+
+    Check: Where beta/|y|^2 log rho + lambda rho = A/|y|, the update with log-ratios divided by |y| stands still.
+    """
     case = playable(case)
     worlds = _worlds(case)
     chosen = ps.algorithm("shifted_mean", beta=case.beta)
@@ -112,8 +140,36 @@ def length_level(case: Case) -> Array:
     return np.where(np.isnan(normalizer), NOT_APPLICABLE, moving / case.beta)
 
 
+@exact.precisely
+def _confirm_length(case: Case) -> bool:
+    """The target of lengths 1, 2, 2 with V = E r - beta, and whether two arms of equal reward part."""
+    import mpmath as mp
+
+    behavior, reward, beta = exact.numbers(case)
+    baseline = exact.mean(behavior, reward) - beta
+    lengths = (1, 2, 2)
+
+    def ratios(log_normalizer: Any) -> list[Any]:
+        kappas = [mp.exp(log_normalizer) * n**2 / beta for n in lengths]
+        exponents = [n * (r - baseline) / beta for n, r in zip(lengths, reward, strict=True)]
+        return [mp.lambertw(k * mp.exp(a)).real / k for k, a in zip(kappas, exponents, strict=True)]
+
+    low, high = mp.mpf(-60), mp.mpf(60)
+    for _ in range(200):
+        middle = (low + high) / 2
+        over = mp.fdot(behavior, ratios(middle)) > 1
+        low, high = (middle, high) if over else (low, middle)
+    found = ratios(low)
+    return any(reward[0] == reward[i] and abs(found[0] - found[i]) > exact.margin() for i in (1, 2))
+
+
+@refuted("completions.length_blind", search=partial(small_rationals, arms=(3,)), confirm=_confirm_length, families=())
 def length_blind(case: Case) -> Array:
-    """Divided by the length, completions of equal reward have the same ratio whatever their length, which is false."""
+    """With log-ratios divided by the length, completions of equal reward keep their odds whatever their lengths.
+
+    Check: Divided by the length, completions of equal reward have the same ratio whatever their length, which is
+    false.
+    """
     tree = _tree(*SHORT)
     if case.bandit.arms != tree.completions or (case.bandit.behavior == 0).any():
         return np.full(case.size, NOT_APPLICABLE)
@@ -126,34 +182,4 @@ def length_blind(case: Case) -> Array:
     return np.where(np.isnan(normalizer), NOT_APPLICABLE, apart)
 
 
-CLAIMS = (
-    Claim(
-        "completions.target",
-        "With completions of many lengths, sequence-level regression stands still at the bandit's target over them.",
-        HERE,
-        SMALL,
-        sequence_level,
-        SOLVED,
-        effort=0.05,
-    ),
-    Claim(
-        "completions.flow",
-        "The flow of an autoregressive policy's token logits from mu ends at the bandit's target over completions.",
-        HERE,
-        SMALL,
-        flow_ends,
-        1e-6,  # the flow stops when a factor of e in time would move no completion by more than 1e-9
-        falsify=False,
-    ),
-    Claim(
-        "completions.length",
-        "With log-ratios divided by the length |y| the target is beta/|y|^2 log rho + lambda rho = A/|y|, arm by arm.",
-        HERE,
-        SMALL,
-        length_level,
-        SOLVED,
-        proof=proofs.length_level,
-        proves="the equation",
-        effort=0.05,
-    ),
-)
+CLAIMS = claims_in(vars())

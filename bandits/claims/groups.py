@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import combinations_with_replacement
+from itertools import combinations_with_replacement, product
 
 import numpy as np
 from scipy.special import gammaln, xlogy
@@ -11,17 +11,21 @@ from scipy.special import gammaln, xlogy
 import pessimism as ps
 from pessimism import baselines
 from pessimism.baselines import Baseline
-from pessimism.claims.claim import Case, Claim
+from pessimism.claims import exact
+from pessimism.claims.claim import Case, claim, claims_in
+from pessimism.claims.counterexamples import refuted, small_rationals
 from pessimism.claims.families import SMALL
 from pessimism.claims.support import HERE, combined, over_arms, regression, share, size
+from pessimism.claims.symbolic import is_zero
 
 from ..groups import count_advantage, works_by_weights
 from ..simulate import logit_gradient
-from . import proofs
 from .support import Array, finite_log, group_batch, log_of, playable, population_update, some_policy
 
 # Averages over at most a few hundred groups of updates that are sums of correctly rounded terms.
 AVERAGED = 1e-12
+
+
 SIZES = (2, 3)
 
 
@@ -75,6 +79,7 @@ def _shrunk(samples: int) -> float:
     return 1 - 1 / samples
 
 
+@claim("updates.independent_baseline", HERE, SMALL, AVERAGED, effort=0.05)
 def independent_baseline(case: Case) -> Array:
     """With a baseline that does not look at the group, groups average to the population's update, at any policy."""
     case = playable(case)
@@ -83,8 +88,36 @@ def independent_baseline(case: Case) -> Array:
     return combined(*(_apart(case, chosen, chosen, lambda samples: 1.0) for chosen in made))
 
 
+def _group_mean_proof() -> bool:
+    """E[(e_1 - mean of G) f_1] = (1 - 1/G) cov(e, f) for independent draws; and what that does to beta l."""
+    import sympy as sp
+
+    p, group, beta = sp.symbols("p G beta", positive=True)
+    e, f = sp.symbols("e1:3", real=True), sp.symbols("f1:3", real=True)
+    weights = (p, 1 - p)
+    expected = 0
+    for i, j in product(range(2), repeat=2):
+        # The mean of a group: 1/G of the sample itself, (G - 1)/G of others, any one of which stands for all.
+        expected += weights[i] * weights[j] * (e[i] - e[i] / group - (group - 1) / group * e[j]) * f[i]
+    covariance = sum(w * a * b for w, a, b in zip(weights, e, f, strict=True)) - sum(
+        w * a for w, a in zip(weights, e, strict=True)
+    ) * sum(w * b for w, b in zip(weights, f, strict=True))
+    reward, mean, x, delta = sp.symbols("r m l delta", real=True)
+    factor = 1 - 1 / group
+    plain = factor * (reward - mean) + delta * beta - beta * x
+    warmer = beta / factor
+    return is_zero(expected - factor * covariance) and is_zero(
+        plain - factor * (reward - mean + delta * warmer - warmer * x)
+    )
+
+
+@claim("updates.group_mean", HERE, SMALL, AVERAGED, proof=_group_mean_proof, proves="two arms, any G", effort=0.05)
 def group_mean(case: Case) -> Array:
-    """The group mean gives (1 - 1/G) times REINFORCE's update; of a regression, the one at temperature beta G/(G-1)."""
+    """A group mean gives on average (1 - 1/G) times the population's update at temperature beta G/(G - 1).
+
+    Check: The group mean gives (1 - 1/G) times REINFORCE's update; of a regression, the one at temperature beta
+    G/(G-1).
+    """
     case = playable(case)
     reinforce = ps.algorithm("reinforce")
     found = [_apart(case, reinforce, reinforce, _shrunk)]
@@ -104,22 +137,70 @@ def _cold_and_warm(
     return at(beta), lambda samples: at(beta / _shrunk(samples))
 
 
+def _leave_one_out_proof() -> bool:
+    """E[(e_1 - e_2) f_1] = cov(e, f) for independent draws 1 and 2; the mean of others is an average of such e_2."""
+    import sympy as sp
+
+    p = sp.symbols("p", positive=True)
+    e, f = sp.symbols("e1:3", real=True), sp.symbols("f1:3", real=True)
+    weights = (p, 1 - p)
+    expected = sum(weights[i] * weights[j] * (e[i] - e[j]) * f[i] for i, j in product(range(2), repeat=2))
+    mean = p * e[0] + (1 - p) * e[1]
+    return is_zero(expected - sum(w * (a - mean) * b for w, a, b in zip(weights, e, f, strict=True)))
+
+
+@claim("updates.leave_one_out", HERE, SMALL, AVERAGED, proof=_leave_one_out_proof, proves="two arms", effort=0.05)
 def leave_one_out(case: Case) -> Array:
-    """A leave-one-out mean is unbiased: groups average to the update with the mean E r, at any policy."""
+    """A leave-one-out mean gives on average the population's update with the mean E r, at any policy.
+
+    Check: A leave-one-out mean is unbiased: groups average to the update with the mean E r, at any policy.
+    """
     case = playable(case)
     made = (ps.algorithm("rloo"), ps.algorithm("pmd_mean", tau=case.beta))
     return combined(*(_apart(case, chosen, chosen, lambda samples: 1.0) for chosen in made))
 
 
+@claim("updates.centered_twins", HERE, SMALL, AVERAGED, effort=0.05)
 def centered_twins(case: Case) -> Array:
-    """Pairwise and centered regression on groups: (1 - 1/G) times the population's update, the temperature as it is."""
+    """Pairwise and centered regression keep their temperature on groups: (1 - 1/G) times the population's update.
+
+    Check: Pairwise and centered regression on groups: (1 - 1/G) times the population's update, the temperature as
+    it is.
+    """
     case = playable(case)
     made = [ps.algorithm(name, beta=case.beta) for name in ("pairwise_regression", "centered_regression")]
     return combined(*(_apart(case, chosen, chosen, _shrunk) for chosen in made))
 
 
+def _soft_value_exponential_proof() -> bool:
+    """exp(V-hat/beta) is the group's mean of exp(r/beta), whose expectation is exp(V*/beta)."""
+    import sympy as sp
+
+    p = sp.symbols("p", positive=True)
+    raised = sp.symbols("x1:3", positive=True)
+    weights = (p, 1 - p)
+    expected = sp.Integer(0)
+    for group in product(range(2), repeat=3):
+        chance = sp.prod([weights[i] for i in group])
+        expected += chance * sum(raised[i] for i in group) / 3
+    return is_zero(expected - (p * raised[0] + (1 - p) * raised[1]))
+
+
+@claim(
+    "updates.soft_value",
+    HERE,
+    SMALL,
+    AVERAGED,
+    proof=_soft_value_exponential_proof,
+    proves="the identity, for two arms and groups of three",
+    effort=0.2,
+)
 def soft_value_exponential(case: Case) -> Array:
-    """E exp((V-hat - V*)/beta) = 1 over groups, so that where rewards differ V* is above some V-hat, below others."""
+    """E exp((V-hat - V*)/beta) = 1 over groups: with the exact V* as baseline groups fall into both regimes.
+
+    Check: E exp((V-hat - V*)/beta) = 1 over groups, so that where rewards differ V* is above some V-hat, below
+    others.
+    """
     bandit, seen, found = case.bandit, case.bandit.behavior > 0, []
     rule = baselines.log_mean_exp(case.beta)
     exact = ps.algorithm("dro", beta=case.beta, baseline=rule).advantage(bandit.reward, bandit.behavior)
@@ -142,64 +223,34 @@ def soft_value_exponential(case: Case) -> Array:
     return combined(*found)
 
 
+@exact.precisely
+def _confirm_soft_value(case: Case) -> bool:
+    """The expected update in the first arm's logit over all groups of two, at mu e^(r/beta)/Z."""
+    import mpmath as mp
+
+    behavior, reward, beta = exact.numbers(case)
+    arms = range(len(behavior))
+    target = exact.gibbs(behavior, reward, beta)
+    x = [mp.log(p / m) for p, m in zip(target, behavior, strict=True)]
+    moving = mp.mpf(0)
+    for group in product(arms, repeat=2):
+        value = beta * mp.log(mp.fsum(mp.exp(reward[i] / beta) for i in group) / 2)
+        for i in group:
+            pull = (reward[i] - value - beta * x[i]) / 2
+            moving += behavior[group[0]] * behavior[group[1]] * pull * ((i == 0) - target[0])
+    return abs(moving) > exact.margin()
+
+
+@refuted("updates.soft_value_target", search=small_rationals, confirm=_confirm_soft_value, families=())
 def soft_value_target(case: Case) -> Array:
-    """With V-hat from groups of two the average update vanishes at the population's target, which is false."""
+    """With soft values estimated from groups the regression stands still, on average, at its population target.
+
+    Check: With V-hat from groups of two the average update vanishes at the population's target, which is false.
+    """
     chosen = ps.algorithm("oapl.single_beta", beta=case.beta)
     target = ps.induced_target(case.bandit, chosen).policy
     moving = expected_update(case.bandit, chosen, target / target.sum(axis=-1, keepdims=True), 2)
     return np.abs(moving).max(axis=-1) / case.beta
 
 
-CLAIMS = (
-    Claim(
-        "updates.independent_baseline",
-        "With a baseline that does not look at the group, groups average to the population's update, at any policy.",
-        HERE,
-        SMALL,
-        independent_baseline,
-        AVERAGED,
-        effort=0.05,
-    ),
-    Claim(
-        "updates.group_mean",
-        "A group mean gives on average (1 - 1/G) times the population's update at temperature beta G/(G - 1).",
-        HERE,
-        SMALL,
-        group_mean,
-        AVERAGED,
-        proof=proofs.group_mean,
-        proves="two arms, any G",
-        effort=0.05,
-    ),
-    Claim(
-        "updates.leave_one_out",
-        "A leave-one-out mean gives on average the population's update with the mean E r, at any policy.",
-        HERE,
-        SMALL,
-        leave_one_out,
-        AVERAGED,
-        proof=proofs.leave_one_out,
-        proves="two arms",
-        effort=0.05,
-    ),
-    Claim(
-        "updates.centered_twins",
-        "Pairwise and centered regression keep their temperature on groups: (1 - 1/G) times the population's update.",
-        HERE,
-        SMALL,
-        centered_twins,
-        AVERAGED,
-        effort=0.05,
-    ),
-    Claim(
-        "updates.soft_value",
-        "E exp((V-hat - V*)/beta) = 1 over groups: with the exact V* as baseline groups fall into both regimes.",
-        HERE,
-        SMALL,
-        soft_value_exponential,
-        AVERAGED,
-        proof=proofs.soft_value_exponential,
-        proves="the identity, for two arms and groups of three",
-        effort=0.2,
-    ),
-)
+CLAIMS = claims_in(vars())

@@ -7,19 +7,25 @@ from dataclasses import dataclass
 import numpy as np
 
 import pessimism as ps
-from pessimism.claims.claim import Case, Claim
+from pessimism.claims.claim import Case, claim, claims_in
 from pessimism.claims.families import SMALL
 from pessimism.claims.support import HERE, combined, over_arms, share
+from pessimism.claims.symbolic import is_zero
 
 from ..batches import Batch
 from ..settings import Settings
 from ..simulate import logit_gradient, simulate
-from . import proofs
 from .support import Array, finite_log, group_batch, log_of, playable
 
 UNSEEN = 5
+
+
 SHARE = 0.3  # of the behavior policy's mass, on the arms of the group
+
+
 ENDED = 1e-7
+
+
 EXACTLY = 1e-12
 
 
@@ -65,8 +71,32 @@ def _frozen(group: _Group, algorithm: ps.Algorithm, steps: int, rate: float = 1.
     return simulate(group.bandit, algorithm, settings, draw=lambda *_: group.batch(algorithm)).policy[0]
 
 
+def _leakage_proof() -> bool:
+    """An unsampled arm moves by -pi lambda: it stands still with pi > 0 only if lambda = 0, and then c = 0."""
+    import sympy as sp
+
+    policy, weight, beta = sp.symbols("pi w beta", positive=True)
+    lam, advantage, x = sp.symbols("lambda A x", real=True)
+    still = sp.solve(-policy * lam, lam)
+    arm = sp.solve((weight * (advantage - beta * x) - policy * lam).subs(lam, still[0]), x)
+    return still == [0] and is_zero(arm[0] - advantage / beta)
+
+
+@claim(
+    "leakage.free",
+    HERE,
+    SMALL,
+    ENDED,
+    proof=_leakage_proof,
+    proves="unsampled arms stand still only if lambda = 0 or they have nothing",
+    falsify=False,
+)
 def free_targets(case: Case) -> Array:
-    """While sum mu e^(A/beta) < 1 over the group, every sampled arm goes to rho = e^(A/beta), with any weights."""
+    """While sum mu e^(A/beta) < 1 over a group, its arms go to rho = e^(A/beta); unsampled arms get the rest.
+
+    Check: While sum mu e^(A/beta) < 1 over the group, every sampled arm goes to rho = e^(A/beta), with any
+    weights.
+    """
     found = []
     for claimed in (0.2, 0.45):
         group = _group(case, claimed)
@@ -80,8 +110,12 @@ def free_targets(case: Case) -> Array:
     return combined(*found)
 
 
+@claim("leakage.bound", HERE, SMALL, EXACTLY, effort=0.2)
 def bound_targets(case: Case) -> Array:
-    """With sum mu e^(A/beta) > 1 the sampled arms take all: beta log(pi/mu) + lambda pi/w = A with lambda > 0."""
+    """Where that sum exceeds 1 unsampled arms lose all: beta log(pi/mu) + lambda pi/w = A, w the group's shares.
+
+    Check: With sum mu e^(A/beta) > 1 the sampled arms take all: beta log(pi/mu) + lambda pi/w = A with lambda > 0.
+    """
     group = _group(case, 2.0)
     chosen = ps.algorithm("dro", beta=group.beta, baseline=0.0)
     anchored = ps.Bandit(group.weights, group.bandit.reward, group.bandit.behavior)
@@ -92,8 +126,13 @@ def bound_targets(case: Case) -> Array:
     return combined(outside, positive, over_arms(share(update, group.beta), group.sampled))
 
 
+@claim("leakage.centered", HERE, SMALL, ENDED, falsify=False)
 def centered_stays(case: Case) -> Array:
-    """Centered and pairwise regression leave unsampled arms' logits, and the sum of sampled ones, as they were."""
+    """Pairwise and centered regression give sampled arms odds of e^((r - average r)/beta) against unsampled ones.
+
+    Check: Centered and pairwise regression leave unsampled arms' logits, and the sum of sampled ones, as they
+    were.
+    """
     group, found = _group(case, 0.5), []
     sampled, kept = group.weights > 0, (group.weights == 0) & (group.bandit.behavior > 0)
     for name in ("centered_regression", "pairwise_regression"):
@@ -108,34 +147,4 @@ def centered_stays(case: Case) -> Array:
     return combined(*found)
 
 
-CLAIMS = (
-    Claim(
-        "leakage.free",
-        "While sum mu e^(A/beta) < 1 over a group, its arms go to rho = e^(A/beta); unsampled arms get the rest.",
-        HERE,
-        SMALL,
-        free_targets,
-        ENDED,
-        proof=proofs.leakage,
-        proves="unsampled arms stand still only if lambda = 0 or they have nothing",
-        falsify=False,
-    ),
-    Claim(
-        "leakage.bound",
-        "Where that sum exceeds 1 unsampled arms lose all: beta log(pi/mu) + lambda pi/w = A, w the group's shares.",
-        HERE,
-        SMALL,
-        bound_targets,
-        EXACTLY,
-        effort=0.2,
-    ),
-    Claim(
-        "leakage.centered",
-        "Pairwise and centered regression give sampled arms odds of e^((r - average r)/beta) against unsampled ones.",
-        HERE,
-        SMALL,
-        centered_stays,
-        ENDED,
-        falsify=False,
-    ),
-)
+CLAIMS = claims_in(vars())

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 import pessimism as ps
-from pessimism.claims.claim import Case, Claim
+from pessimism.claims import exact
+from pessimism.claims.claim import Case, claim, claims_in
+from pessimism.claims.counterexamples import refuted, small_rationals
 from pessimism.claims.families import MODERATE, SMALL
 from pessimism.claims.support import (
     HERE,
@@ -22,12 +26,14 @@ from pessimism.claims.support import (
     share,
     size,
 )
+from pessimism.claims.symbolic import is_positive, is_zero
 from pessimism.solve.simplex import expectation
 
-from . import proofs
 from .support import Array, distance, finite_log, last_policy, playable, syncs, tilted
 
 SYNCS = 3
+
+
 SMALLEST = 1e-280
 """Arms with less probability are left out of comparisons of log-policies: recursions start again from floats."""
 
@@ -49,8 +55,30 @@ def _rounding(case: Case, count: int) -> Array:
     )
 
 
+def _boundary_proof() -> bool:
+    """From pi_k = mu e^(k r/beta)/Z_k the target of the boundary, pi_k e^(r/beta)/Z, is pi_k+1; three arms."""
+    import sympy as sp
+
+    beta, count = sp.symbols("beta k", positive=True)
+    reward = sp.symbols("r1:4", real=True)
+    mu = sp.symbols("mu1:4", positive=True)
+
+    def tilt(weights: list, times: object) -> list:
+        raised = [w * sp.exp(times * r / beta) for w, r in zip(weights, reward, strict=True)]
+        return [value / sum(raised) for value in raised]
+
+    again = tilt(tilt(list(mu), count), 1)
+    return all(sp.simplify(a / b) == 1 for a, b in zip(again, tilt(list(mu), count + 1), strict=True))
+
+
+@claim(
+    "recursion.boundary", HERE, MODERATE, SOLVED, proof=_boundary_proof, proves="the step from k to k + 1", effort=0.1
+)
 def boundary(case: Case) -> Array:
-    """With V = V* (beta1 = beta2) the k-th policy is exactly mu exp(k r/beta)/Z."""
+    """The ideal recursion at the boundary is pi_k = mu exp(k r/beta)/Z exactly.
+
+    Check: With V = V* (beta1 = beta2) the k-th policy is exactly mu exp(k r/beta)/Z.
+    """
     bandit, found = case.bandit, []
     chosen = ps.algorithm("oapl.single_beta", beta=case.beta)
     for count, (_, run) in enumerate(syncs(bandit, chosen, SYNCS), 1):
@@ -62,8 +90,30 @@ def boundary(case: Case) -> Array:
     return combined(*found)
 
 
+def _gain_proof() -> bool:
+    """beta x + lambda rho = r - V, weighed by pi - mu: the gain is beta E[(rho - 1) x] + lambda E[(rho - 1)^2]."""
+    import sympy as sp
+
+    beta, lam, baseline = sp.symbols("beta lambda V", real=True)
+    mu1, mu2, rho1, rho2 = sp.symbols("mu1 mu2 rho1 rho2", positive=True)
+    mu3 = 1 - mu1 - mu2
+    rho3 = (1 - mu1 * rho1 - mu2 * rho2) / mu3
+    x = sp.symbols("x1:4", real=True)
+    weights, ratios = (mu1, mu2, mu3), (rho1, rho2, rho3)
+    gained = spent = sp.Integer(0)
+    for m, rho, log_ratio in zip(weights, ratios, x, strict=True):
+        reward = baseline + beta * log_ratio + lam * rho
+        gained += m * (rho - 1) * reward
+        spent += beta * m * (rho - 1) * log_ratio + lam * m * (rho - 1) ** 2
+    return is_zero(gained - spent)
+
+
+@claim("recursion.gain", HERE, MODERATE, SOLVED, proof=_gain_proof, proves="the identity, for three arms", effort=0.1)
 def gain(case: Case) -> Array:
-    """E_k+1 r - E_k r = beta (KL both ways) + lambda chi2 >= 0, each taken from the run's own records."""
+    """Each sync gains beta (KL(pi|mu) + KL(mu|pi)) + lambda chi2(pi|mu) in value, exactly: >= 0 if lambda >= 0.
+
+    Check: E_k+1 r - E_k r = beta (KL both ways) + lambda chi2 >= 0, each taken from the run's own records.
+    """
     found = []
     for chosen in pessimistic(case):
         for start, run in syncs(case.bandit, chosen, SYNCS):
@@ -77,8 +127,29 @@ def gain(case: Case) -> Array:
     return combined(*found)
 
 
+def _behind_nominal_proof() -> bool:
+    """k/beta less k slopes 1/(beta + lambda_j rho_j) is a sum of positive terms; one of them."""
+    import sympy as sp
+
+    beta, lam, rho = sp.symbols("beta lambda rho", positive=True)
+    return is_positive(1 / beta - 1 / (beta + lam * rho))
+
+
+@claim(
+    "recursion.behind_nominal",
+    HERE,
+    MODERATE,
+    SOLVED,
+    proof=_behind_nominal_proof,
+    proves="the slope of every sync is below 1/beta",
+    effort=0.1,
+)
 def behind_nominal(case: Case) -> Array:
-    """After k syncs log(pi*_k/pi_k) is non-decreasing in the reward, pi*_k = mu exp(k r/beta)/Z; so values are less."""
+    """At every sync the positive regime is behind pi*_k = mu exp(k r/beta)/Z, in likelihood-ratio order and value.
+
+    Check: After k syncs log(pi*_k/pi_k) is non-decreasing in the reward, pi*_k = mu exp(k r/beta)/Z; so values are
+    less.
+    """
     bandit, found = case.bandit, []
     for chosen in pessimistic(case):
         for count, (_, run) in enumerate(syncs(bandit, chosen, SYNCS), 1):
@@ -91,8 +162,13 @@ def behind_nominal(case: Case) -> Array:
     return combined(*found)
 
 
+@claim("recursion.shifted_mean", HERE, MODERATE, WEIGHED, effort=0.1)
 def shifted_budget(case: Case) -> Array:
-    """With V = E r - delta beta every sync has rho <= 1 + (max r - E r)/(delta beta) and chi2 <= gain/(delta beta)."""
+    """With V = E r - d beta every sync has rho <= 1 + (max r - E r)/(d beta); all chi2 sum to <= gain/(d beta).
+
+    Check: With V = E r - delta beta every sync has rho <= 1 + (max r - E r)/(delta beta) and chi2 <= gain/(delta
+    beta).
+    """
     bandit, found = case.bandit, []
     for delta in (0.3, 1.0, 5.0):
         chosen = ps.algorithm("shifted_mean", beta=case.beta, delta=delta)
@@ -109,8 +185,13 @@ def shifted_budget(case: Case) -> Array:
     return combined(*found)
 
 
+@claim("recursion.last_rate", HERE, MODERATE, 1e-07, falsify=False)
 def last_rate(case: Case) -> Array:
-    """Next to the best arm's vertex a sync multiplies an arm of gap D by e^(-D/beta) or W0(d e^(d - D/beta))/d."""
+    """Near the end a sync with V = E r - d beta multiplies an arm of gap D by W0(d e^(d - D/beta))/d.
+
+    Check: Next to the best arm's vertex a sync multiplies an arm of gap D by e^(-D/beta) or W0(d e^(d -
+    D/beta))/d.
+    """
     seen, bandit = case.bandit.behavior > 0, case.bandit
     best = np.where(seen, bandit.reward, -np.inf).argmax(axis=-1)[:, None]
     top = np.arange(bandit.arms) == best
@@ -132,6 +213,7 @@ def last_rate(case: Case) -> Array:
     return combined(*found)
 
 
+@claim("recursion.order", HERE, MODERATE, SOLVED, effort=0.1)
 def order_persists(case: Case) -> Array:
     """Of two baselines E r - delta beta the lower one stays behind at every sync: likelihood-ratio order and value."""
     bandit, found = case.bandit, []
@@ -149,8 +231,12 @@ def order_persists(case: Case) -> Array:
     return combined(*found)
 
 
+@claim("recursion.two_levels", HERE, MODERATE, SOLVED, effort=0.1)
 def two_levels(case: Case) -> Array:
-    """With two levels of reward every recursion passes through mu e^(s r)/Z: at equal value, the same policy."""
+    """With two levels of reward all recursions pass through mu e^(s r)/Z: at equal value, equal entropy.
+
+    Check: With two levels of reward every recursion passes through mu e^(s r)/Z: at equal value, the same policy.
+    """
     seen = case.bandit.behavior > 0
     middle = expectation(case.bandit.behavior, case.bandit.reward)[:, None]
     high = case.bandit.reward > middle
@@ -184,6 +270,7 @@ def entropy_of(policy: Array) -> Array:
     return -expectation(policy, finite_log(policy))
 
 
+@claim("recursion.uniform_entropy", HERE, SMALL, 1e-09, effort=0.1)
 def uniform_entropy(case: Case) -> Array:
     """From a uniform policy no recursion has, at equal value, more entropy than the boundary's path mu e^(s r)/Z."""
     seen = case.bandit.behavior > 0
@@ -196,15 +283,41 @@ def uniform_entropy(case: Case) -> Array:
     return combined(*found)
 
 
+@exact.precisely
+def _confirm_entropy(case: Case) -> bool:
+    """Two syncs of the shifted mean, then the tilt of mu of the same value."""
+    import mpmath as mp
+
+    behavior, reward, beta = exact.numbers(case)
+    policy = behavior
+    for _ in range(2):
+        policy = exact.lambert(policy, reward, beta, exact.mean(policy, reward) - beta)
+    value = exact.mean(policy, reward)
+
+    def tilt(s: Any) -> list[Any]:
+        return exact.gibbs(behavior, [s * r for r in reward], 1)
+
+    same = mp.findroot(lambda s: exact.mean(tilt(s), reward) - value, (mp.mpf(0), mp.mpf(20)), solver="anderson")
+    return exact.entropy(tilt(same)) - exact.entropy(policy) > exact.margin()
+
+
+@refuted("recursion.entropy", search=partial(small_rationals, arms=(3,)), confirm=_confirm_entropy, families=())
 def entropy_order(case: Case) -> Array:
-    """At equal value the shifted mean's policy keeps at least the boundary's entropy, which is false."""
+    """At equal value the shifted mean's recursion keeps at least the entropy of the boundary's path mu e^(s r)/Z.
+
+    Check: At equal value the shifted mean's policy keeps at least the boundary's entropy, which is false.
+    """
     policy = last_policy(case.bandit, ps.algorithm("shifted_mean", beta=case.beta), 2)
     path = tilt_of_value(case.bandit, expectation(policy, case.bandit.reward))
     return np.maximum(entropy_of(path) - entropy_of(policy), 0.0)
 
 
+@claim("recursion.best_arm", HERE, SMALL, 1e-09, falsify=False)
 def reaches_best(case: Case) -> Array:
-    """Forty syncs from the best arms' rivals: rewards in quarters of their range, beta at most a fifth of it."""
+    """The recursion of the positive regime and of the boundary ends on the arms of highest reward.
+
+    Check: Forty syncs from the best arms' rivals: rewards in quarters of their range, beta at most a fifth of it.
+    """
     case = playable(case, low=0.05, high=0.2)
     bandit = case.with_reward(np.round(4 * case.bandit.reward) / 4).bandit
     best = np.where(bandit.behavior > 0, bandit.reward, -np.inf).max(axis=-1)
@@ -212,92 +325,4 @@ def reaches_best(case: Case) -> Array:
     return combined(*(best - expectation(last_policy(bandit, chosen, 40), bandit.reward) for chosen in made))
 
 
-CLAIMS = (
-    Claim(
-        "recursion.boundary",
-        "The ideal recursion at the boundary is pi_k = mu exp(k r/beta)/Z exactly.",
-        HERE,
-        MODERATE,
-        boundary,
-        SOLVED,
-        effort=0.1,
-        proof=proofs.boundary,
-        proves="the step from k to k + 1",
-    ),
-    Claim(
-        "recursion.gain",
-        "Each sync gains beta (KL(pi|mu) + KL(mu|pi)) + lambda chi2(pi|mu) in value, exactly: >= 0 if lambda >= 0.",
-        HERE,
-        MODERATE,
-        gain,
-        SOLVED,
-        effort=0.1,
-        proof=proofs.gain,
-        proves="the identity, for three arms",
-    ),
-    Claim(
-        "recursion.behind_nominal",
-        "At every sync the positive regime is behind pi*_k = mu exp(k r/beta)/Z, in likelihood-ratio order and value.",
-        HERE,
-        MODERATE,
-        behind_nominal,
-        SOLVED,
-        effort=0.1,
-        proof=proofs.behind_nominal,
-        proves="the slope of every sync is below 1/beta",
-    ),
-    Claim(
-        "recursion.order",
-        "Of two baselines E r - delta beta the lower one stays behind at every sync: likelihood-ratio order and value.",
-        HERE,
-        MODERATE,
-        order_persists,
-        SOLVED,
-        effort=0.1,
-    ),
-    Claim(
-        "recursion.shifted_mean",
-        "With V = E r - d beta every sync has rho <= 1 + (max r - E r)/(d beta); all chi2 sum to <= gain/(d beta).",
-        HERE,
-        MODERATE,
-        shifted_budget,
-        WEIGHED,
-        effort=0.1,
-    ),
-    Claim(
-        "recursion.last_rate",
-        "Near the end a sync with V = E r - d beta multiplies an arm of gap D by W0(d e^(d - D/beta))/d.",
-        HERE,
-        MODERATE,
-        last_rate,
-        1e-7,  # with 1e-9 off the vertex what is neglected is a few 1e-9 of max D/beta
-        falsify=False,
-    ),
-    Claim(
-        "recursion.best_arm",
-        "The recursion of the positive regime and of the boundary ends on the arms of highest reward.",
-        HERE,
-        SMALL,
-        reaches_best,
-        1e-9,  # the slowest arm, of gap 1.25 beta under a shifted mean, shrinks by W0(e^(-1/4)) = 0.47 a sync
-        falsify=False,
-    ),
-    Claim(
-        "recursion.two_levels",
-        "With two levels of reward all recursions pass through mu e^(s r)/Z: at equal value, equal entropy.",
-        HERE,
-        MODERATE,
-        two_levels,
-        SOLVED,
-        effort=0.1,
-    ),
-    Claim(
-        "recursion.uniform_entropy",
-        "From a uniform policy no recursion has, at equal value, more entropy than the boundary's path mu e^(s r)/Z.",
-        HERE,
-        SMALL,
-        uniform_entropy,
-        1e-9,  # a bisection to 700/2^60 of s; the entropy's slope in it is at most the range times s
-        effort=0.1,
-    ),
-)
+CLAIMS = claims_in(vars())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import inspect
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -126,6 +127,41 @@ class Claim:
         if found.shape != (case.size,):
             raise ValueError(f"claim {self.id}: check returned shape {found.shape} for {case.size} instances")
         return found
+
+
+def claim(
+    identifier: str, source: str, families: tuple[Family, ...], tolerance: float, **options: Any
+) -> Callable[[Check], Claim]:
+    """Decorator that makes a check a :class:`Claim`, whose statement is the first paragraph of the check's docstring.
+
+    Args:
+        identifier, source, families, tolerance: as of a Claim.
+        **options: its other attributes.
+
+    >>> from pessimism.claims.families import SMALL
+    >>> @claim("policy.sum", "derived here", SMALL, 1e-9)
+    ... def sums_to_one(case):
+    ...     '''The behavior policy sums to one.
+    ...
+    ...     Check: its sum.
+    ...     '''
+    ...     return abs(case.bandit.behavior.sum(axis=-1) - 1)
+    >>> sums_to_one.statement
+    'The behavior policy sums to one.'
+    """
+
+    def made(check: Check) -> Claim:
+        statement = " ".join((inspect.getdoc(check) or "").partition("\n\n")[0].split())
+        if not statement:
+            raise ValueError(f"claim {identifier}: its check has no docstring, which must begin with the statement")
+        return Claim(identifier, statement, source, families, check, tolerance, **options)
+
+    return made
+
+
+def claims_in(module: Mapping[str, object]) -> tuple[Claim, ...]:
+    """The claims that a module defines, in order: ``claims_in(vars())``."""
+    return tuple(value for value in module.values() if isinstance(value, Claim))
 
 
 @dataclass(frozen=True)

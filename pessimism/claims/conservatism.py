@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..bandit import Bandit
 from ..objectives.catalogue import algorithm
 from ..solve import divergences
-from .claim import Case, Claim
+from ..solve.divergences import DIVERGENCES
+from . import exact
+from .claim import Case, claim, claims_in
+from .counterexamples import refuted, small_rationals
 from .families import MODERATE, PLAIN
+from .negative import beyond_soft_value
 from .support import (
     HERE,
     SOLVED,
@@ -22,17 +28,34 @@ from .support import (
     mass,
     mean,
     nominal,
-    over_arms,
     pessimistic,
     regression,
     share,
     size,
     soft_value,
 )
+from .symbolic import is_positive, is_zero, positive_symbols, target_slope
 
 
+def _likelihood_order_proof() -> bool:
+    """d log(pi*/pi)/dr = 1/beta - slope > 0 for lambda > 0."""
+    (beta,) = positive_symbols("beta,")
+    return is_positive(1 / beta - target_slope())
+
+
+@claim(
+    "conservatism.likelihood_ratio",
+    HERE,
+    PLAIN,
+    SOLVED,
+    proof=_likelihood_order_proof,
+    proves="the sign of the derivative",
+)
 def likelihood_order(case: Case) -> Array:
-    """log pi* - log pi-dagger is non-decreasing in the reward."""
+    """In the positive regime log(pi*/pi) is non-decreasing in the reward.
+
+    Check: log pi* - log pi-dagger is non-decreasing in the reward.
+    """
     seen, found = case.bandit.behavior > 0, []
     for chosen in pessimistic(case):
         target, other = induced(case.bandit, chosen), nominal(case.bandit, chosen)
@@ -42,8 +65,20 @@ def likelihood_order(case: Case) -> Array:
     return combined(*found)
 
 
+def _slope_proof() -> bool:
+    """The slope is 1/(beta + lambda rho), and 1/beta exceeds it by something positive for lambda > 0."""
+    beta, lam, rho = positive_symbols("beta lambda rho")
+    found = target_slope()
+    return is_zero(found - 1 / (beta + lam * rho)) and is_positive(1 / beta - found)
+
+
+@claim("conservatism.slope", HERE, MODERATE, SOLVED, proof=_slope_proof, proves="implicit differentiation")
 def slope_bracket(case: Case) -> Array:
-    """Between two arms, log rho gains between 1/(beta + lambda rho_high) and 1/(beta + lambda rho_low) per reward."""
+    """log rho rises by 1/(beta + lambda rho) per unit of reward, less than the nominal 1/beta.
+
+    Check: Between two arms, log rho gains between 1/(beta + lambda rho_high) and 1/(beta + lambda rho_low) per
+    reward.
+    """
     bandit, found = case.bandit, []
     key = np.where(bandit.behavior > 0, bandit.reward, np.inf)
     order = np.argsort(key, axis=-1)
@@ -64,8 +99,12 @@ def slope_bracket(case: Case) -> Array:
     return combined(*found)
 
 
+@claim("conservatism.f_divergence", HERE, PLAIN, WEIGHED)
 def divergence_order(case: Case) -> Array:
-    """D_f(pi-dagger|mu) <= D_f(pi*|mu) for every divergence of the package."""
+    """In the positive regime D_f(pi|mu) <= D_f(pi*|mu) for every f-divergence (seven are tried).
+
+    Check: D_f(pi-dagger|mu) <= D_f(pi*|mu) for every divergence of the package.
+    """
     found = []
     for chosen in pessimistic(case):
         target, other = induced(case.bandit, chosen), nominal(case.bandit, chosen)
@@ -76,8 +115,12 @@ def divergence_order(case: Case) -> Array:
     return combined(*found)
 
 
+@claim("conservatism.value", HERE, PLAIN, SOLVED)
 def value_order(case: Case) -> Array:
-    """E_pi-dagger r <= E_pi* r."""
+    """In the positive regime E_pi r <= E_pi* r.
+
+    Check: E_pi-dagger r <= E_pi* r.
+    """
     bandit, found = case.bandit, []
     centered = bandit.reward - mean(bandit.reward, bandit)[:, None].astype(np.float64)
     scale = size(bandit.reward, bandit.behavior > 0)[:, 0]
@@ -87,8 +130,12 @@ def value_order(case: Case) -> Array:
     return combined(*found)
 
 
+@claim("conservatism.ratios", HERE, PLAIN, SOLVED)
 def ratio_order(case: Case) -> Array:
-    """max rho-dagger <= max rho* and min rho-dagger >= min rho*."""
+    """In the positive regime max rho <= max rho* and min rho >= min rho*.
+
+    Check: max rho-dagger <= max rho* and min rho-dagger >= min rho*.
+    """
     seen, found = case.bandit.behavior > 0, []
     for chosen in pessimistic(case):
         target, other = induced(case.bandit, chosen), nominal(case.bandit, chosen)
@@ -99,8 +146,12 @@ def ratio_order(case: Case) -> Array:
     return combined(*found)
 
 
+@claim("conservatism.entropy_uniform", HERE, PLAIN, SOLVED)
 def uniform_entropy_order(case: Case) -> Array:
-    """Under a uniform behavior policy the induced target has at least the nominal one's Shannon entropy."""
+    """With a uniform behavior policy the induced target has at least the nominal one's Shannon entropy.
+
+    Check: Under a uniform behavior policy the induced target has at least the nominal one's Shannon entropy.
+    """
     arms = case.bandit.arms
     bandit = Bandit(np.full(case.bandit.behavior.shape, 1 / arms), case.bandit.reward)
     found = []
@@ -110,15 +161,38 @@ def uniform_entropy_order(case: Case) -> Array:
     return combined(*found)
 
 
+@exact.precisely
+def _confirm_entropy(case: Case) -> bool:
+    behavior, reward, beta = exact.numbers(case)
+    target = exact.lambert(behavior, reward, beta, exact.mean(behavior, reward))
+    return exact.entropy(exact.gibbs(behavior, reward, beta)) - exact.entropy(target) > exact.margin()
+
+
+@refuted("conservatism.entropy", search=small_rationals, confirm=_confirm_entropy)
 def entropy_order(case: Case) -> Array:
-    """H(pi-dagger) >= H(pi*), which is false in general."""
+    """The induced target has at least the nominal one's Shannon entropy (mean baseline, any behavior policy).
+
+    Check: H(pi-dagger) >= H(pi*), which is false in general.
+    """
     chosen = algorithm("kimi_k15", tau=case.beta)
     near, far = (divergences.entropy(t.policy) for t in (induced(case.bandit, chosen), nominal(case.bandit, chosen)))
     return excess(far, near, np.log(max(case.bandit.arms, 2)))
 
 
+def _dial_proof() -> bool:
+    """d slope/d kappa < 0 along the target of an arm's own reward when rho is held: flatter as lambda grows."""
+    import sympy as sp
+
+    lam = sp.Symbol("lambda", positive=True)
+    return is_positive(-sp.diff(target_slope(), lam))
+
+
+@claim("dial.monotone", HERE, PLAIN, SOLVED, proof=_dial_proof, proves="the slope falls in lambda at a given ratio")
 def dial_monotone(case: Case) -> Array:
-    """Each step of V down from V* moves the target toward mu in the likelihood-ratio order."""
+    """As the baseline falls from V* the target moves monotonically, in likelihood-ratio order, from pi* to mu.
+
+    Check: Each step of V down from V* moves the target toward mu in the likelihood-ratio order.
+    """
     bandit, seen = case.bandit, case.bandit.behavior > 0
     previous, found = None, []
     for depth in (0.0, 0.03, 0.3, 1.0, 4.0, 30.0, 1e3, 1e5):
@@ -131,8 +205,12 @@ def dial_monotone(case: Case) -> Array:
     return combined(*found)
 
 
+@claim("dial.limit", HERE, PLAIN, SOLVED)
 def dial_limit(case: Case) -> Array:
-    """As V falls to minus infinity the target tends to mu, at least like range(r)/lambda in log-ratio."""
+    """As the baseline falls to minus infinity the target tends to mu.
+
+    Check: As V falls to minus infinity the target tends to mu, at least like range(r)/lambda in log-ratio.
+    """
     bandit, seen = case.bandit, case.bandit.behavior > 0
     spread = size(bandit.reward, seen)[:, 0] * 2
     depth = 1e8 * (spread.max() / case.beta + 1)
@@ -142,173 +220,57 @@ def dial_limit(case: Case) -> Array:
     return np.asarray(np.maximum(moved - spread / np.asarray(target.normalizer), 0.0), dtype=np.float64)
 
 
-def explicit_gap(case: Case) -> Array:
-    """Duality gap of max E r - beta KL - (lambda/2) chi2 at the target: the linearized objective, maximized."""
-    bandit, seen, found = case.bandit, case.bandit.behavior > 0, []
-    for chosen in pessimistic(case):
-        target = induced(bandit, chosen)
-        x, normalizer = np.where(seen, target.log_ratio, 0.0), np.asarray(target.normalizer)[:, None]
-        pull = normalizer * np.expm1(x)
-        gradient = np.where(seen, bandit.reward - case.beta * x - pull, -np.inf)
-        gap = gradient.max(axis=-1) - mass(np.where(seen, gradient, 0.0), target.policy)
-        terms = np.abs(bandit.reward) + np.abs(case.beta * x) + np.abs(pull) + np.abs(normalizer)
-        found.append(share(gap, size(terms, seen)[:, 0]))
-    return combined(*found)
+@exact.precisely
+def _confirm_baseline(case: Case) -> bool:
+    behavior, reward, beta = exact.numbers(case)
+    target = exact.lambert(behavior, reward, beta, exact.mean(behavior, reward) - beta)
+    other = exact.gibbs(behavior, reward, beta)
+    return max(abs(p - q) for p, q in zip(target, other, strict=True)) > exact.margin()
 
 
-def explicit_maximum(case: Case) -> Array:
-    """No other policy tried does better in max E r - beta KL - (lambda/2) chi2 with the target's own lambda."""
-    bandit, found = case.bandit, []
-    generator = np.random.default_rng(case.seed)
-    for chosen in pessimistic(case):
-        target = induced(bandit, chosen)
-        best, scale = _penalized(case, target.log_policy, np.asarray(target.normalizer))
-        with np.errstate(divide="ignore"):
-            log_rivals = [nominal(bandit, chosen).log_policy, bandit.log_behavior]
-            for step in (1e-3, 0.1, 1.0):
-                moved = target.log_policy + step * generator.normal(size=target.policy.shape)
-                moved = moved - moved.max(axis=-1, keepdims=True)
-                log_rivals.append(moved - np.log(np.exp(moved).sum(axis=-1, keepdims=True)))
-        for log_rival in log_rivals:
-            other, other_scale = _penalized(case, log_rival, np.asarray(target.normalizer))
-            found.append(excess(other, best, scale, np.where(np.isfinite(other), other_scale, 0.0)))
-    return combined(*found)
+@refuted("conservatism.baseline_free", search=small_rationals, confirm=_confirm_baseline)
+def baseline_free(case: Case) -> Array:
+    """Log-ratio regression has the nominal target for every baseline, as its importance-weighted twin does.
+
+    Check: Regression without a ratio has the nominal target whatever the baseline, which is false away from V*.
+    """
+    gaps = []
+    for chosen in pessimistic(case)[:2]:
+        gaps.append(np.abs(induced(case.bandit, chosen).policy - nominal(case.bandit, chosen).policy).sum(axis=-1) / 2)
+    return combined(*gaps)
 
 
-def _penalized(case: Case, log_policy: Array, normalizer: Array) -> tuple[Array, Array]:
-    bandit = case.bandit
-    with np.errstate(invalid="ignore", over="ignore"):
-        x = np.where(bandit.behavior > 0, log_policy - bandit.log_behavior, -np.inf)
-    centered = bandit.reward - mean(bandit.reward, bandit)[:, None].astype(np.float64)
-    value = mass(centered, np.exp(log_policy))
-    cost = case.beta * divergences.kl(x, bandit.behavior)
-    with np.errstate(over="ignore"):
-        cost = cost + normalizer / 2 * divergences.chi_squared(x, bandit.behavior)
-    # Divergences are right to 1e-16 absolutely.
-    floor = 1e-16 / SOLVED * case.beta
-    return value - cost, size(bandit.reward, bandit.behavior > 0)[:, 0] + np.abs(value) + cost + floor
+@exact.precisely
+def _confirm_negative(case: Case) -> bool:
+    """A kappa < 0 close to 0 with principal solutions: the slope 1/(1 + kappa rho) > 1 spreads log-ratios further."""
+    import mpmath as mp
+
+    behavior, reward, beta = exact.numbers(case)
+    top = exact.soft_value(behavior, reward, beta)
+    a = [(r - top) / beta for r in reward]
+    kappa = -mp.exp(-1 - max(a)) / 2
+    x = [v - mp.lambertw(kappa * mp.exp(v)).real for v in a]
+    normal = mp.fsum(p * mp.exp(v) for p, v in zip(behavior, x, strict=True))
+    target = [p * mp.exp(v) / normal for p, v in zip(behavior, x, strict=True)]
+
+    def kl(policy: list) -> Any:
+        return mp.fsum(q * mp.log(q / p) for q, p in zip(policy, behavior, strict=True))
+
+    # Dividing by the sum moves V, not the shape: a target of the same family with its own offset below d_c.
+    return kl(target) - kl(exact.gibbs(behavior, reward, beta)) > exact.margin()
 
 
-def cql_fixed_point(case: Case) -> Array:
-    """CQL's Q = r - alpha(rho - 1) has pi ~ mu e^(Q/beta); regression with its V has lambda = alpha and its target."""
-    bandit, seen, beta = case.bandit, case.bandit.behavior > 0, case.beta
-    found = []
-    for alpha in (0.3 * beta, 3 * beta):
-        chosen = algorithm("cql", alpha=alpha, beta=beta)
-        target = induced(bandit, chosen)
-        x = np.where(seen, target.log_ratio, 0.0)
-        values = bandit.reward - alpha * np.expm1(x)
-        level = np.where(seen, values / beta - x, 0.0)  # log Z of the Gibbs policy of Q, the same on every arm
-        spread = np.where(seen, level, -np.inf).max(axis=-1) - np.where(seen, level, np.inf).min(axis=-1)
-        scale = size(np.abs(bandit.reward) / beta + np.abs(x) + alpha / beta * np.exp(x), seen)[:, 0]
-        found.append(share(spread, scale))
-        twin = regression(beta, _level_rule(alpha, beta))
-        again = induced(bandit, twin)
-        found.append(over_arms(np.abs(again.log_ratio - x), seen) / (1 + scale))
-        found.append(share(np.asarray(again.normalizer) - alpha, alpha, beta * scale))
-    return combined(*found)
+@refuted("conservatism.negative", search=small_rationals, confirm=_confirm_negative)
+def negative_conservative(case: Case) -> Array:
+    """D_f(pi|mu) <= D_f(pi*|mu) holds in the negative regime too.
+
+    Check: The divergence order holds in the negative regime too, which is false: it is reversed.
+    """
+    chosen = regression(case.beta, beyond_soft_value(case.beta, 0.5))
+    target, other = induced(case.bandit, chosen), nominal(case.bandit, chosen)
+    kl = DIVERGENCES["kl"]
+    near, far = (kl(t.log_ratio, case.bandit.behavior) for t in (target, other))
+    return excess(near, far, near, far, np.full(case.size, 1e-6))
 
 
-def _level_rule(alpha: float, beta: float):
-    """V = r - beta x - alpha rho of CQL's own target, as a baseline rule."""
-
-    def rule(reward: Array, behavior: Array) -> Array:
-        target = induced(Bandit(behavior, reward), algorithm("cql", alpha=alpha, beta=beta))
-        seen = behavior > 0
-        x = np.where(seen, target.log_ratio, 0.0)
-        level = reward - beta * x - alpha * np.exp(x)
-        return (np.where(seen, behavior * level, 0.0).sum(axis=-1) / behavior.sum(axis=-1))[..., None]
-
-    return rule
-
-
-CLAIMS = (
-    Claim(
-        "conservatism.likelihood_ratio",
-        "In the positive regime log(pi*/pi) is non-decreasing in the reward.",
-        HERE,
-        PLAIN,
-        likelihood_order,
-        SOLVED,
-    ),
-    Claim(
-        "conservatism.slope",
-        "log rho rises by 1/(beta + lambda rho) per unit of reward, less than the nominal 1/beta.",
-        HERE,
-        MODERATE,
-        slope_bracket,
-        SOLVED,
-    ),
-    Claim(
-        "conservatism.f_divergence",
-        "In the positive regime D_f(pi|mu) <= D_f(pi*|mu) for every f-divergence (seven are tried).",
-        HERE,
-        PLAIN,
-        divergence_order,
-        WEIGHED,
-    ),
-    Claim(
-        "conservatism.value",
-        "In the positive regime E_pi r <= E_pi* r.",
-        HERE,
-        PLAIN,
-        value_order,
-        SOLVED,
-    ),
-    Claim(
-        "conservatism.ratios",
-        "In the positive regime max rho <= max rho* and min rho >= min rho*.",
-        HERE,
-        PLAIN,
-        ratio_order,
-        SOLVED,
-    ),
-    Claim(
-        "conservatism.entropy_uniform",
-        "With a uniform behavior policy the induced target has at least the nominal one's Shannon entropy.",
-        HERE,
-        PLAIN,
-        uniform_entropy_order,
-        SOLVED,
-    ),
-    Claim(
-        "dial.monotone",
-        "As the baseline falls from V* the target moves monotonically, in likelihood-ratio order, from pi* to mu.",
-        HERE,
-        PLAIN,
-        dial_monotone,
-        SOLVED,
-    ),
-    Claim(
-        "dial.limit",
-        "As the baseline falls to minus infinity the target tends to mu.",
-        HERE,
-        PLAIN,
-        dial_limit,
-        SOLVED,
-    ),
-    Claim(
-        "explicit.stationary",
-        "The target maximizes E_pi r - beta KL(pi|mu) - (lambda/2) chi2(pi|mu): its duality gap is zero.",
-        "derived here; the link is that of arXiv 2407.13399",
-        PLAIN,
-        explicit_gap,
-        SOLVED,
-    ),
-    Claim(
-        "explicit.maximum",
-        "No other policy does better in E_pi r - beta KL(pi|mu) - (lambda/2) chi2(pi|mu).",
-        "derived here; the link is that of arXiv 2407.13399",
-        MODERATE,
-        explicit_maximum,
-        SOLVED,
-    ),
-    Claim(
-        "cql.fixed_point",
-        "CQL on a bandit, Q = r - alpha(rho - 1) and pi ~ mu exp(Q/beta), is the Lambert target with lambda = alpha.",
-        HERE,
-        MODERATE,
-        cql_fixed_point,
-        SOLVED,
-    ),
-)
+CLAIMS = claims_in(vars())

@@ -8,9 +8,12 @@ import numpy as np
 
 from ..bandit import Bandit
 from ..objectives.catalogue import algorithm
-from .claim import NOT_APPLICABLE, Case, Claim
+from . import exact
+from .claim import NOT_APPLICABLE, Case, claim, claims_in
+from .counterexamples import refuted, small_rationals
 from .families import MODERATE, SMALL
 from .support import HERE, ROUNDED, SOLVED, Array, advantages, combined, induced, regression, share, soft_value
+from .symbolic import is_positive, is_zero, positive_symbols
 
 
 def _group_bandit(case: Case) -> Bandit:
@@ -18,8 +21,12 @@ def _group_bandit(case: Case) -> Bandit:
     return Bandit(np.full(case.bandit.behavior.shape, 1 / case.bandit.arms), case.bandit.reward)
 
 
+@claim("groups.boundary", HERE, MODERATE, ROUNDED)
 def group_boundary(case: Case) -> Array:
-    """With V-hat at the same beta, the group's own mean of exp(A/beta) is one: the boundary."""
+    """On a group's empirical measure a log-mean-exp baseline with the regression's beta is exactly the boundary.
+
+    Check: With V-hat at the same beta, the group's own mean of exp(A/beta) is one: the boundary.
+    """
     if case.bandit.arms < 2:
         return np.full(case.size, NOT_APPLICABLE)
     a = algorithm("oapl.single_beta", beta=case.beta).advantage(case.bandit.reward) / case.beta
@@ -32,8 +39,13 @@ def group_boundary(case: Case) -> Array:
     return share(np.where(small, near, level), scale)
 
 
+@claim("groups.exact", HERE, MODERATE, ROUNDED)
 def group_exact(case: Case) -> Array:
-    """A group's advantages are those of the exact rule on its uniform measure (rules without sample corrections)."""
+    """A group's advantages are the exact rule's on the uniform measure over the group.
+
+    Check: A group's advantages are those of the exact rule on its uniform measure (rules without sample
+    corrections).
+    """
     if case.bandit.arms < 2:
         return np.full(case.size, NOT_APPLICABLE)
     bandit, found = _group_bandit(case), []
@@ -61,8 +73,13 @@ def _estimates(case: Case, beta: float, samples: int) -> tuple[Array, Array]:
     return np.stack(weights, axis=-1), np.stack(values, axis=-1)
 
 
+@claim("groups.jensen", HERE, SMALL, ROUNDED, effort=0.5)
 def jensen(case: Case) -> Array:
-    """E V-hat <= V* for groups of 1, 2 and 3 samples, all groups enumerated; the shortfall shrinks with the group."""
+    """E V-hat <= V* for soft values estimated from G samples, and E V-hat grows with G.
+
+    Check: E V-hat <= V* for groups of 1, 2 and 3 samples, all groups enumerated; the shortfall shrinks with the
+    group.
+    """
     bandit = case.bandit
     chosen = regression(case.beta, soft_value(case.beta))
     value = bandit.reward[:, 0] - advantages(bandit, chosen)[:, 0]
@@ -78,8 +95,18 @@ def jensen(case: Case) -> Array:
     return combined(*found)
 
 
+@exact.precisely
+def _confirm_group(case: Case) -> bool:
+    behavior, reward, beta = exact.numbers(case)
+    return max(reward) - exact.soft_value(behavior, reward, beta) > exact.margin()
+
+
+@refuted("groups.never_negative", search=small_rationals, confirm=_confirm_group)
 def always_pessimistic(case: Case) -> Array:
-    """No single group's estimate exceeds V*, which is false: a group of the best arm only."""
+    """No group's soft-value estimate with the regression's own beta exceeds V*.
+
+    Check: No single group's estimate exceeds V*, which is false: a group of the best arm only.
+    """
     chosen = regression(case.beta, soft_value(case.beta))
     value = case.bandit.reward[:, 0] - advantages(case.bandit, chosen)[:, 0]
     values = _estimates(case, case.beta, 2)[1]
@@ -87,8 +114,34 @@ def always_pessimistic(case: Case) -> Array:
     return np.maximum(share(values.max(axis=-1) - value, scale + (scale == 0)), 0.0) * (values.max(axis=-1) > value)
 
 
+def _leave_one_out_proof() -> bool:
+    """w/(S - w) is convex in w < S, so (G - 1) E[w/(S - w)] >= (G - 1)(S/G)/(S - S/G) = 1 by Jensen."""
+    import sympy as sp
+
+    w, rest = positive_symbols("w d")
+    extra = positive_symbols("h,")[0]  # G = h + 1 >= 2, as a real
+    total = sp.Symbol("S", positive=True)
+    ratio = w / (total - w)
+    convex = sp.diff(ratio, w, 2).subs(total, w + rest)
+    group = extra + 1
+    at_mean = extra * ratio.subs(w, total / group)
+    return is_positive(convex) and is_zero(at_mean - 1)
+
+
+@claim(
+    "groups.leave_one_out",
+    HERE,
+    MODERATE,
+    ROUNDED,
+    proof=_leave_one_out_proof,
+    proves="convexity and Jensen's inequality at the mean",
+)
 def leave_one_out(case: Case) -> Array:
-    """On a group's own measure, leave-one-out soft values at the same beta give E exp(A/beta) >= 1: never negative."""
+    """Leave-one-out soft values with the regression's own beta put no group in the negative regime.
+
+    Check: On a group's own measure, leave-one-out soft values at the same beta give E exp(A/beta) >= 1: never
+    negative.
+    """
     if case.bandit.arms < 2:
         return np.full(case.size, NOT_APPLICABLE)
     a = algorithm("pmd_partition", tau=case.beta).advantage(case.bandit.reward) / case.beta
@@ -98,8 +151,12 @@ def leave_one_out(case: Case) -> Array:
     return share(np.maximum(-level, 0.0), scale)
 
 
+@claim("groups.leave_one_out_mean", HERE, MODERATE, SOLVED)
 def leave_one_out_mean(case: Case) -> Array:
-    """With a leave-one-out mean the group's advantages average zero, so lambda = beta KL >= 0 on the group."""
+    """Leave-one-out means give a group advantages of mean zero: lambda = beta KL >= 0.
+
+    Check: With a leave-one-out mean the group's advantages average zero, so lambda = beta KL >= 0 on the group.
+    """
     if case.bandit.arms < 2:
         return np.full(case.size, NOT_APPLICABLE)
     bandit = _group_bandit(case)
@@ -114,46 +171,23 @@ def leave_one_out_mean(case: Case) -> Array:
     return combined(centered, negative, share(a - plain, np.abs(a) + scale[:, None]).max(axis=-1))
 
 
-CLAIMS = (
-    Claim(
-        "groups.boundary",
-        "On a group's empirical measure a log-mean-exp baseline with the regression's beta is exactly the boundary.",
-        HERE,
-        MODERATE,
-        group_boundary,
-        ROUNDED,
-    ),
-    Claim(
-        "groups.exact",
-        "A group's advantages are the exact rule's on the uniform measure over the group.",
-        HERE,
-        MODERATE,
-        group_exact,
-        ROUNDED,
-    ),
-    Claim(
-        "groups.jensen",
-        "E V-hat <= V* for soft values estimated from G samples, and E V-hat grows with G.",
-        HERE,
-        SMALL,
-        jensen,
-        ROUNDED,
-        effort=0.5,
-    ),
-    Claim(
-        "groups.leave_one_out",
-        "Leave-one-out soft values with the regression's own beta put no group in the negative regime.",
-        HERE,
-        MODERATE,
-        leave_one_out,
-        ROUNDED,
-    ),
-    Claim(
-        "groups.leave_one_out_mean",
-        "Leave-one-out means give a group advantages of mean zero: lambda = beta KL >= 0.",
-        HERE,
-        MODERATE,
-        leave_one_out_mean,
-        SOLVED,
-    ),
-)
+@refuted("groups.follow_betas", search=small_rationals, confirm=_confirm_group)
+def group_follows_betas(case: Case) -> Array:
+    """beta1 > beta2 puts every prompt in the positive regime, with baselines estimated from groups too.
+
+    Check: beta1 > beta2 is positive on every prompt with group estimates too, which is false: a lucky group.
+    """
+    bandit, one = case.bandit, 2.0 * case.beta
+    value = (
+        case.bandit.reward[:, 0]
+        - regression(case.beta, soft_value(case.beta)).advantage(bandit.reward, bandit.behavior)[:, 0]
+    )
+    worst = np.zeros(case.size)
+    oapl = algorithm("oapl", beta1=one, beta2=case.beta)
+    for group in product(range(bandit.arms), repeat=2):
+        rewards = bandit.reward[:, list(group)]
+        worst = np.maximum(worst, rewards[:, 0] - oapl.advantage(rewards)[:, 0] - value)
+    return worst / case.beta
+
+
+CLAIMS = claims_in(vars())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,9 @@ from ..bandit import Bandit
 from ..baselines import Baseline, Statistics, log_mean_exp
 from ..objectives.catalogue import algorithm
 from ..solve import lambert_minima as stationary
-from .claim import NOT_APPLICABLE, Case, Claim
+from . import exact
+from .claim import NOT_APPLICABLE, Case, claim, claims_in
+from .counterexamples import refuted, small_rationals
 from .families import HUGE_BETA, NEAR_BOUNDARY, RANDOM, SMALL, TIES, ZERO_PROBABILITY, Family
 from .support import (
     HERE,
@@ -29,6 +33,7 @@ from .support import (
     share,
     size,
 )
+from .symbolic import is_positive, positive_symbols, target_slope
 
 MIDDLING = (RANDOM, NEAR_BOUNDARY, TIES, ZERO_PROBABILITY, HUGE_BETA, *SMALL)
 
@@ -66,8 +71,12 @@ def _varied(bandit: Bandit) -> Array:
     return high - low > 1e-6 * np.maximum(np.abs(high), np.abs(low))
 
 
+@claim("negative.persists", HERE, MIDDLING, 1e-09)
 def persists(case: Case) -> Array:
-    """Up to d_c the principal solution exists, with lambda < 0 and |kappa| rho <= 1 on every arm."""
+    """For V* < V <= V* + d_c the principal solution persists, with lambda < 0 and |lambda| rho <= beta.
+
+    Check: Up to d_c the principal solution exists, with lambda < 0 and |kappa| rho <= 1 on every arm.
+    """
     bandit, seen, found = case.bandit, case.bandit.behavior > 0, []
     for fraction in (0.1, 0.5, 0.95):
         target = induced(bandit, regression(case.beta, beyond_soft_value(case.beta, fraction)))
@@ -78,8 +87,12 @@ def persists(case: Case) -> Array:
     return combined(*found)
 
 
+@claim("negative.ends", HERE, MIDDLING, 0.0)
 def ends(case: Case) -> Array:
-    """Beyond d_c there is no principal solution: the closed form declines."""
+    """Beyond V* + d_c, d_c = beta log E[-W0(-k e^a)/k], k = exp(-1 - max a), no principal solution exists.
+
+    Check: Beyond d_c there is no principal solution: the closed form declines.
+    """
     bandit = case.bandit
     found = []
     for fraction in (1.001, 1.1, 3.0):
@@ -90,16 +103,37 @@ def ends(case: Case) -> Array:
     return excluded(_varied(bandit), combined(*found))
 
 
+@claim("negative.offset", HERE, MIDDLING, 1e-07)
 def offset_bound(case: Case) -> Array:
-    """0 < d_c < beta where rewards differ; d_c = beta where they do not."""
+    """0 < d_c < beta where rewards differ; d_c = beta where they agree.
+
+    Check: 0 < d_c < beta where rewards differ; d_c = beta where they do not.
+    """
     chosen = regression(case.beta, log_mean_exp(case.beta))
     found = critical_offset(case.bandit.behavior, advantages(case.bandit, chosen) / case.beta)[:, 0]
     # W0 next to its branch point has a square-root singularity: half the digits.
     return np.maximum(np.maximum(found - 1, -found), np.where(_varied(case.bandit), 0.0, np.abs(found - 1)))
 
 
+def _aggressive_proof() -> bool:
+    """For lambda = -m < 0 on the principal branch, m rho < beta, the slope 1/(beta - m rho) exceeds 1/beta."""
+    import sympy as sp
+
+    magnitude, rho, slack = positive_symbols("m rho d")
+    lam = sp.Symbol("lambda", positive=True)
+    beta = sp.Symbol("beta", positive=True)
+    slope_below = target_slope().subs(lam, -magnitude).subs(beta, slack + magnitude * rho)
+    return is_positive(slope_below - 1 / (slack + magnitude * rho))
+
+
+@claim(
+    "negative.aggressive", HERE, MIDDLING, SOLVED, proof=_aggressive_proof, proves="the slope on the principal branch"
+)
 def aggressive(case: Case) -> Array:
-    """log pi - log pi* is non-decreasing in the reward for V* < V < V* + d_c, and steeper than nominal."""
+    """For V* < V <= V* + d_c the target is more aggressive than nominal: log(pi/pi*) rises with the reward.
+
+    Check: log pi - log pi* is non-decreasing in the reward for V* < V < V* + d_c, and steeper than nominal.
+    """
     bandit, seen, found = case.bandit, case.bandit.behavior > 0, []
     for fraction in (0.1, 0.5, 0.95):
         chosen = regression(case.beta, beyond_soft_value(case.beta, fraction))
@@ -137,8 +171,12 @@ def _faults(weights: Array, a: Array, log_ratios: list[Array], kappas: list[floa
     return worst if np.isfinite([*kappas, worst]).all() else np.nan
 
 
+@claim("negative.minima", HERE, SMALL, 1e-09, effort=0.05)
 def minima_are_minima(case: Case) -> Array:
-    """One minimum at V = V* - beta; at V = V* + 2 beta (every twelfth instance) minima indeed, sorted by loss."""
+    """The local minima of the regression loss solve its stationarity equation; at V <= V* there is exactly one.
+
+    Check: One minimum at V = V* - beta; at V = V* + 2 beta (every twelfth instance) minima indeed, sorted by loss.
+    """
     found = np.zeros(case.size)
     for row in range(case.size):
         weights, nominal_ratio = _nominal_log_ratio(case.bandit, row, case.beta)
@@ -153,6 +191,8 @@ def minima_are_minima(case: Case) -> Array:
 
 
 EXAMPLE_BEHAVIOR = np.array([0.118, 0.273, 0.0989, 0.0211, 0.489])
+
+
 EXAMPLE_REWARD = np.array([0.914, -0.02, -1.249, -0.314, 0.054])
 
 
@@ -171,8 +211,12 @@ def _example_family() -> Family:
     return Family("five minima", make, 1.0)
 
 
+@claim("negative.five_minima", HERE, (_example_family(),), 0.0005, falsify=False)
 def five_minima(case: Case) -> Array:
-    """At V = V* + 3 (in units where beta = 0.7): five minima, one per arm, the best with pi = .986 on the rarest arm.
+    """At V = V* + 3 the five-arm example has five minima, one per arm, the best with pi = .986 on the rarest arm.
+
+    Check: At V = V* + 3 (in units where beta = 0.7): five minima, one per arm, the best with pi = .986 on the
+    rarest arm.
 
     The solver lists them on eight instances of a case; on the others, which are the same up to units and the order of
     arms, the points of the first are shown to be minima and to have those properties.
@@ -199,8 +243,13 @@ def five_minima(case: Case) -> Array:
     return found
 
 
+@claim("negative.missing_log_g", HERE, MIDDLING, 1e-14)
 def missing_log_group(case: Case) -> Array:
-    """On a group's own (uniform) measure a baseline beta1 log sum exp(r/beta1) is above V*_beta2: negative regime."""
+    """A baseline without its - beta1 log G puts every group of G >= 2 samples in the negative regime.
+
+    Check: On a group's own (uniform) measure a baseline beta1 log sum exp(r/beta1) is above V*_beta2: negative
+    regime.
+    """
     bandit = Bandit(np.full(case.bandit.behavior.shape, 1 / case.bandit.arms), case.bandit.reward)
     group = float(bandit.arms)
     if group < 2:
@@ -213,8 +262,26 @@ def missing_log_group(case: Case) -> Array:
     return np.maximum(share(np.maximum(level, 0.0), np.abs(top), np.abs(advantage).max(axis=-1)), 0.0)
 
 
+@exact.precisely
+def _confirm_missing(case: Case) -> bool:
+    import mpmath as mp
+
+    behavior, reward, beta = exact.numbers(case)
+    one = mp.mpf(case.ratio) * beta
+    baseline = exact.soft_value(behavior, reward, one) + one * mp.log(2)
+    return exact.soft_value(behavior, reward, beta) - baseline > exact.margin()
+
+
+@refuted(
+    "negative.missing_log_g_population",
+    search=partial(small_rationals, betas=(1.0, 0.5, 0.25, 0.125)),
+    confirm=_confirm_missing,
+)
 def missing_log_population(case: Case) -> Array:
-    """The same with exact expectations and any group size G, which is false: a best arm rarer than 1/G."""
+    """A baseline without its - beta1 log G is in the negative regime with exact expectations too, for any policy.
+
+    Check: The same with exact expectations and any group size G, which is false: a best arm rarer than 1/G.
+    """
     chosen = algorithm("oapl.missing_log_g", beta1=case.ratio * case.beta, beta2=case.beta, group_size=2.0)
     bandit = case.bandit
     advantage = np.where(bandit.behavior > 0, advantages(bandit, chosen) / case.beta, -np.inf)
@@ -224,65 +291,55 @@ def missing_log_population(case: Case) -> Array:
     return np.maximum(level, 0.0) / (1 + np.abs(level))
 
 
-CLAIMS = (
-    Claim(
-        "negative.persists",
-        "For V* < V <= V* + d_c the principal solution persists, with lambda < 0 and |lambda| rho <= beta.",
-        HERE,
-        MIDDLING,
-        persists,
-        # 1 - |kappa| rho is at least of order sqrt(1 - fraction) here, far above rounding; methods and signs are exact.
-        1e-9,
-    ),
-    Claim(
-        "negative.ends",
-        "Beyond V* + d_c, d_c = beta log E[-W0(-k e^a)/k], k = exp(-1 - max a), no principal solution exists.",
-        HERE,
-        MIDDLING,
-        ends,
-        0.0,
-    ),
-    Claim(
-        "negative.offset",
-        "0 < d_c < beta where rewards differ; d_c = beta where they agree.",
-        HERE,
-        MIDDLING,
-        offset_bound,
-        # W0 has a square-root singularity at the branch point, where the top arm sits: half the digits of float64.
-        1e-7,
-    ),
-    Claim(
-        "negative.aggressive",
-        "For V* < V <= V* + d_c the target is more aggressive than nominal: log(pi/pi*) rises with the reward.",
-        HERE,
-        MIDDLING,
-        aggressive,
-        SOLVED,
-    ),
-    Claim(
-        "negative.minima",
-        "The local minima of the regression loss solve its stationarity equation; at V <= V* there is exactly one.",
-        HERE,
-        SMALL,
-        minima_are_minima,
-        1e-9,  # roots are bracketed in logs of the ratio, to about 1e-12 times ratios of up to some hundreds
-        effort=0.05,
-    ),
-    Claim(
-        "negative.five_minima",
-        "At V = V* + 3 the five-arm example has five minima, one per arm, the best with pi = .986 on the rarest arm.",
-        HERE,
-        (_example_family(),),
-        five_minima,
-        5e-4,  # the statement gives three digits
-        falsify=False,
-    ),
-    Claim(
-        "negative.missing_log_g",
-        "A baseline without its - beta1 log G puts every group of G >= 2 samples in the negative regime.",
-        HERE,
-        MIDDLING,
-        missing_log_group,
-        1e-14,
-    ),
+@exact.precisely
+def _confirm_minimum(case: Case) -> bool:
+    """Each arm in turn on the second branch, the others on the principal one: losses and values in 50 digits."""
+    import mpmath as mp
+
+    behavior, reward, beta = exact.numbers(case)
+    a = [(r - exact.soft_value(behavior, reward, beta)) / beta - 4 for r in reward]
+    points = []
+    for second in range(len(a)):
+
+        def solve(u, second=second):
+            # log v of the arm on the second branch is u > 0; it fixes kappa, kappa the others.
+            log_kappa = u - mp.exp(u) - a[second]
+            kappa = -mp.exp(log_kappa)
+            x = [v - mp.lambertw(kappa * mp.exp(v), -1 if i == second else 0) for i, v in enumerate(a)]
+            return kappa, [mp.re(v) for v in x]
+
+        def total(u, solve=solve):
+            return mp.fsum(p * mp.exp(v) for p, v in zip(behavior, solve(u)[1], strict=True)) - 1
+
+        grid = [mp.mpf(k) / 20 for k in range(1, 120)]
+        for low, high in pairwise(grid):
+            if total(low) * total(high) < 0:
+                x = solve(mp.findroot(total, (low, high), solver="anderson"))[1]
+                loss = mp.fsum(p * (v - w) ** 2 for p, v, w in zip(behavior, x, a, strict=True))
+                points.append((loss, mp.fsum(p * mp.exp(v) * r for p, v, r in zip(behavior, x, reward, strict=True))))
+    return bool(points) and min(points)[1] < exact.mean(behavior, reward) - exact.margin()
+
+
+@refuted(
+    "negative.global_minimum",
+    search=partial(small_rationals, arms=(2,), betas=(1.0,), levels=2),
+    confirm=_confirm_minimum,
+    families=(),
 )
+def negative_minimum_rewarded(case: Case) -> Array:
+    """In the negative regime the global minimum of the loss has at least the behavior policy's value.
+
+    Check: At V = V* + 4 beta the lowest loss has at least the behavior policy's value, which is false.
+    """
+    found = np.full(case.size, NOT_APPLICABLE)  # the solver takes one instance at a time: 24 a case
+    for row in range(min(case.size, 24)):
+        behavior, reward = case.bandit.behavior[row], case.bandit.reward[row]
+        z = reward / case.beta
+        minima = stationary.regression_minima(behavior, z - np.log((behavior * np.exp(z)).sum()), 4.0)
+        policy = behavior * np.exp(minima[0].log_ratio)
+        shortfall = float(behavior @ reward - policy @ reward)
+        found[row] = max(shortfall, 0.0)
+    return found
+
+
+CLAIMS = claims_in(vars())

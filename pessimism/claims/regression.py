@@ -8,7 +8,7 @@ from ..bandit import Bandit
 from ..objectives.catalogue import algorithm
 from ..solve import divergences
 from ..targets import Target
-from .claim import Case, Claim
+from .claim import Case, claim, claims_in
 from .families import MODERATE, PLAIN
 from .support import (
     HERE,
@@ -29,10 +29,42 @@ from .support import (
     size,
     soft_value,
 )
+from .symbolic import is_positive, is_zero, positive_symbols, real_symbols
 
 
+def _equation_proof() -> bool:
+    """rho = W(kappa e^(A/beta))/kappa solves beta log rho + lambda rho = A, through W e^W = z."""
+    import sympy as sp
+
+    beta, kappa, w = positive_symbols("beta kappa w")
+    # z = w e^w defines w = W(z): so e^(A/beta) = w e^w/kappa and A = beta (log w + w - log kappa).
+    advantage = beta * (sp.log(w) + w - sp.log(kappa))
+    rho = w / kappa
+    return is_zero(sp.expand_log(beta * sp.log(rho) + beta * kappa * rho - advantage))
+
+
+def _branch_proof() -> bool:
+    """d log W/d log z = 1/(1 + W): from w e^w = z; the slope of every ratio on the principal branch."""
+    import sympy as sp
+
+    z = sp.Symbol("z", positive=True)
+    w = sp.LambertW(z)
+    return is_zero(sp.diff(w, z) * z / w - 1 / (1 + w))
+
+
+@claim(
+    "regression.equation",
+    HERE,
+    PLAIN,
+    SOLVED,
+    proof=lambda: _equation_proof() and _branch_proof(),
+    proves="W solves the equation, for kappa > 0",
+)
 def targets_equation(case: Case) -> Array:
-    """beta log rho + lambda rho = A on every arm, against its terms and the lesser of beta and the rewards."""
+    """The target of c = A - beta l satisfies beta log rho + lambda rho = A on every arm.
+
+    Check: beta log rho + lambda rho = A on every arm, against its terms and the lesser of beta and the rewards.
+    """
     return combined(*(_equation(case, induced(case.bandit, a), advantages(case.bandit, a)) for a in _regressions(case)))
 
 
@@ -52,8 +84,12 @@ def _equation(case: Case, target: Target, advantage: Array) -> Array:
     return over_arms(share(residual, tempered, pull, advantage, floor), seen)
 
 
+@claim("regression.policy", HERE, PLAIN, SOLVED)
 def are_policies(case: Case) -> Array:
-    """Targets sum to one, are nonnegative and leave arms of probability zero alone."""
+    """Lambert-tempered targets are policies: they sum to one and play no arm that the data never show.
+
+    Check: Targets sum to one, are nonnegative and leave arms of probability zero alone.
+    """
     return combined(*(policy_fault(case.bandit, induced(case.bandit, a)) for a in _regressions(case)))
 
 
@@ -68,8 +104,28 @@ def policy_fault(bandit: Bandit, target: Target) -> Array:
     return combined(outside, below, np.maximum(total - slack, 0.0))
 
 
+def _normalizer_proof() -> bool:
+    """Averaging beta x_i + lambda rho_i = A_i under mu, with E rho = 1, gives lambda = E A - beta E x; three arms."""
+    import sympy as sp
+
+    beta, lam = positive_symbols("beta lambda")
+    mu1, mu2, rho1, rho2 = positive_symbols("mu1 mu2 rho1 rho2")
+    mu3 = 1 - mu1 - mu2
+    rho3 = (1 - mu1 * rho1 - mu2 * rho2) / mu3
+    x = sp.symbols("x1:4", real=True)
+    advantages = [beta * v + lam * rho for v, rho in zip(x, (rho1, rho2, rho3), strict=True)]
+    weights = (mu1, mu2, mu3)
+    mean = sum(m * a for m, a in zip(weights, advantages, strict=True))
+    divergence = -sum(m * v for m, v in zip(weights, x, strict=True))
+    return is_zero(lam - (mean + beta * divergence))
+
+
+@claim("regression.normalizer", HERE, PLAIN, SOLVED, proof=_normalizer_proof, proves="the identity, for three arms")
 def normalizer_identity(case: Case) -> Array:
-    """lambda = E A + beta KL(mu|pi), and = E_mu[c] by the coefficient itself."""
+    """lambda = E_mu[c] = E_mu A + beta KL(mu|pi).
+
+    Check: lambda = E A + beta KL(mu|pi), and = E_mu[c] by the coefficient itself.
+    """
     found = []
     for chosen in _regressions(case):
         target = induced(case.bandit, chosen)
@@ -97,8 +153,40 @@ def log_partition(advantage: Array, beta: float, bandit: Bandit) -> tuple[Array,
     return value, rounding
 
 
+def _unique_proof() -> bool:
+    """d rho/d kappa < 0 on every arm for kappa > 0, so E rho(kappa) = 1 has at most one root."""
+    import sympy as sp
+
+    kappa, rho = positive_symbols("kappa rho")
+    a = real_symbols("a")
+    arm = sp.log(rho) + kappa * rho - a
+    derivative = -sp.diff(arm, kappa) / sp.diff(arm, rho)
+    return is_positive(-derivative)
+
+
+def _sign_proof() -> bool:
+    """At kappa = 0, rho = e^a: E rho - 1 = e^((V* - V)/beta) - 1, of the sign of V* - V; E rho falls in kappa."""
+    import sympy as sp
+
+    beta, gap = sp.Symbol("beta", positive=True), sp.Symbol("g", real=True)
+    surplus = sp.exp(gap / beta) - 1
+    # Zero at V = V* and rising: it has the sign of the gap.
+    return surplus.subs(gap, 0) == 0 and is_positive(sp.diff(surplus, gap)) and _unique_proof()
+
+
+@claim(
+    "regimes.sign",
+    HERE,
+    PLAIN,
+    ROUNDED,
+    proof=_sign_proof,
+    proves="the sign of E rho - 1 at kappa = 0, and that E rho falls",
+)
 def regime_sign(case: Case) -> Array:
-    """lambda has the sign of V* - V, and the reported regime is that sign; V* by its definition."""
+    """lambda has the sign of V* - V, V* = beta log E exp(r/beta): positive, boundary and negative regime.
+
+    Check: lambda has the sign of V* - V, and the reported regime is that sign; V* by its definition.
+    """
     beta, found = case.beta, []
     chosen_ones = [*_regressions(case), algorithm("oapl", beta1=beta * case.ratio, beta2=beta)]
     for chosen in [*chosen_ones, regression(beta, soft_value(beta, 0.05 * np.tanh(case.offset) * beta))]:
@@ -135,8 +223,12 @@ def _sign_fault(solved: tuple[Bandit, Array], chosen, beta: float) -> Array:
     return found
 
 
+@claim("regimes.boundary", HERE, PLAIN, SOLVED)
 def boundary_is_nominal(case: Case) -> Array:
-    """At V = V* the induced target is the nominal one, arm by arm."""
+    """At V = V* the induced target is exactly the nominal one.
+
+    Check: At V = V* the induced target is the nominal one, arm by arm.
+    """
     chosen = regression(case.beta, soft_value(case.beta))
     seen = case.bandit.behavior > 0
     target, other = induced(case.bandit, chosen), nominal(case.bandit, chosen)
@@ -153,8 +245,13 @@ def boundary_is_nominal(case: Case) -> Array:
     return over_arms(share(difference, steepness * np.maximum(size(x, seen), 1e-3)), seen)
 
 
+@claim("regimes.unique", HERE, MODERATE, SOLVED, proof=_unique_proof, proves="d rho/d kappa < 0 on every arm")
 def unique_stationary_point(case: Case) -> Array:
-    """E rho(kappa) = 1 crosses once: below one for larger kappa, above for smaller, W by its defining equation."""
+    """For lambda >= 0 the stationary point is unique: E rho falls strictly in kappa = lambda/beta.
+
+    Check: E rho(kappa) = 1 crosses once: below one for larger kappa, above for smaller, W by its defining
+    equation.
+    """
     bandit, found = case.bandit, []
     seen = bandit.behavior > 0
     for chosen in pessimistic(case):
@@ -182,8 +279,12 @@ def _root(a: Array, kappa: Array, start: Array) -> Array:
     return x
 
 
+@claim("nominal.gibbs", HERE, PLAIN, SOLVED)
 def nominal_is_gibbs(case: Case) -> Array:
-    """The nominal target is mu e^(r/beta)/Z whatever the baseline, Z summed directly."""
+    """The nominal target of log-ratio regression is mu exp(r/beta)/Z for every baseline.
+
+    Check: The nominal target is mu e^(r/beta)/Z whatever the baseline, Z summed directly.
+    """
     bandit, seen, found = case.bandit, case.bandit.behavior > 0, []
     z = np.where(seen, bandit.reward.astype(np.longdouble) / case.beta, -np.inf)
     z = z - z.max(axis=-1, keepdims=True)
@@ -196,61 +297,4 @@ def nominal_is_gibbs(case: Case) -> Array:
     return combined(*found)
 
 
-CLAIMS = (
-    Claim(
-        "regression.equation",
-        "The target of c = A - beta l satisfies beta log rho + lambda rho = A on every arm.",
-        HERE,
-        PLAIN,
-        targets_equation,
-        SOLVED,
-    ),
-    Claim(
-        "regression.policy",
-        "Lambert-tempered targets are policies: they sum to one and play no arm that the data never show.",
-        HERE,
-        PLAIN,
-        are_policies,
-        SOLVED,
-    ),
-    Claim(
-        "regression.normalizer",
-        "lambda = E_mu[c] = E_mu A + beta KL(mu|pi).",
-        HERE,
-        PLAIN,
-        normalizer_identity,
-        SOLVED,
-    ),
-    Claim(
-        "nominal.gibbs",
-        "The nominal target of log-ratio regression is mu exp(r/beta)/Z for every baseline.",
-        HERE,
-        PLAIN,
-        nominal_is_gibbs,
-        SOLVED,
-    ),
-    Claim(
-        "regimes.sign",
-        "lambda has the sign of V* - V, V* = beta log E exp(r/beta): positive, boundary and negative regime.",
-        HERE,
-        PLAIN,
-        regime_sign,
-        ROUNDED,
-    ),
-    Claim(
-        "regimes.boundary",
-        "At V = V* the induced target is exactly the nominal one.",
-        HERE,
-        PLAIN,
-        boundary_is_nominal,
-        SOLVED,
-    ),
-    Claim(
-        "regimes.unique",
-        "For lambda >= 0 the stationary point is unique: E rho falls strictly in kappa = lambda/beta.",
-        HERE,
-        MODERATE,
-        unique_stationary_point,
-        SOLVED,
-    ),
-)
+CLAIMS = claims_in(vars())

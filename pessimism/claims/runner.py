@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import fields, replace
+from dataclasses import fields
 from functools import cache
 from multiprocessing import get_context
 from typing import Any
@@ -14,11 +14,27 @@ from typing import Any
 from ..algorithm import Algorithm
 from ..bandit import Bandit
 from ..shell.objects import load_object
-from . import conservatism, counterfactual, generic, groups, negative, others, refuted, regression, sequences, values
+from . import (
+    anchored,
+    baselines,
+    conservatism,
+    equivariance,
+    explicit,
+    generic,
+    groups,
+    negative,
+    policy_gradient,
+    preference,
+    ratio,
+    regression,
+    sequences,
+    twins,
+    values,
+    weighted,
+)
 from .claim import FAILS, HOLDS, NOT_REFUTED, REFUTED, Case, Claim, Outcome, Tally
 from .falsify import falsify
 from .families import Family, user_family
-from .proofs import PROOFS
 
 Progress = Callable[[int, int, str], None]
 
@@ -32,20 +48,29 @@ ROUNDS = 4  # of the families, until enough instances lay within a claim's hypot
 
 
 def _all_claims() -> dict[str, Claim]:
-    modules = (regression, conservatism, counterfactual, negative, groups, others, sequences, values, generic, refuted)
-    claims = [_with_proof(claim) for module in modules for claim in module.CLAIMS]
+    modules = (
+        regression,
+        conservatism,
+        explicit,
+        baselines,
+        twins,
+        equivariance,
+        anchored,
+        negative,
+        groups,
+        policy_gradient,
+        ratio,
+        weighted,
+        preference,
+        sequences,
+        values,
+        generic,
+    )
+    claims = [claim for module in modules for claim in module.CLAIMS]
     table = {claim.id: claim for claim in claims}
     if len(table) != len(claims):
         raise ValueError("two claims share an id")
-    unused = PROOFS.keys() - table.keys()
-    if unused:
-        raise ValueError(f"proofs of unknown claims: {', '.join(sorted(unused))}")
     return table
-
-
-def _with_proof(claim: Claim) -> Claim:
-    found = PROOFS.get(claim.id)
-    return claim if found is None else replace(claim, proof=found.prove, proves=found.covers)
 
 
 CLAIMS = _all_claims()

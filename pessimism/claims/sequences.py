@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from ..algorithm import Algorithm
 from ..bandit import Bandit
 from ..objectives.catalogue import algorithm
-from .claim import NOT_APPLICABLE, Case, Claim
+from . import exact
+from .claim import NOT_APPLICABLE, Case, claim, claims_in
+from .counterexamples import refuted, small_rationals
 from .families import SMALL
 from .support import HERE, SOLVED, Array, advantages, combined, induced, share
 
 VOCABULARY, LENGTH = 3, 3
+
+
 SHAPES = {27: (3, 3), 4: (2, 2)}
 """Number of completions -> (size of the vocabulary, length)."""
 
@@ -66,8 +72,13 @@ def _temperature(case: Case) -> float:
     return float(np.clip(case.beta / max(np.ptp(case.bandit.reward), 1e-12), 0.2, 5.0))
 
 
+@claim("sequences.target", HERE, SMALL, SOLVED, effort=0.5)
 def sequence_target(case: Case) -> Array:
-    """At the bandit's target over completions the sequence-level update vanishes in the logits of every prefix."""
+    """With sequence-level log-ratios an autoregressive policy's regression target over completions is the bandit's.
+
+    Check: At the bandit's target over completions the sequence-level update vanishes in the logits of every
+    prefix.
+    """
     bandit, beta = language(case), _temperature(case)
     found = []
     for chosen in (algorithm("shifted_mean", beta=beta), algorithm("kimi_k15", tau=beta)):
@@ -84,8 +95,11 @@ def _token_log_ratios(bandit: Bandit, policy: Array) -> list[Array]:
     return [np.repeat(ratio, policy.shape[-1] // ratio.shape[-1], axis=-1) for ratio in ratios]
 
 
+@claim("sequences.tokens", HERE, SMALL, SOLVED, effort=0.5)
 def token_level_target(case: Case) -> Array:
-    """With per-token log-ratios the update stops where each prefix is its own Lambert bandit.
+    """With token-level log-ratios each prefix goes to a Lambert target of its own, on the data's values.
+
+    Check: With per-token log-ratios the update stops where each prefix is its own Lambert bandit.
 
     Its rewards are what the data's completions of (prefix, token) are worth on average.
     """
@@ -114,23 +128,65 @@ def token_target(bandit: Bandit, beta: float) -> Array:
     return policy / policy.sum(axis=-1, keepdims=True)
 
 
+@exact.precisely
+def _confirm_tokens(case: Case) -> bool:
+    """Arms 0..3 are the completions 00, 01, 10, 11; both targets from their definitions, V as in the check."""
+    import mpmath as mp
+
+    behavior, reward, beta = exact.numbers(case)
+    baseline = exact.mean(behavior, reward) - beta * (1 + (max(reward) - min(reward)) / beta)
+    first = [behavior[0] + behavior[1], behavior[2] + behavior[3]]
+    values = [exact.mean(behavior[2 * i : 2 * i + 2], reward[2 * i : 2 * i + 2]) / first[i] for i in (0, 1)]
+    tokens = exact.lambert(first, values, beta, baseline)
+    policy = []
+    for i in (0, 1):
+        inner = [p / first[i] for p in behavior[2 * i : 2 * i + 2]]
+        policy += [tokens[i] * p for p in exact.lambert(inner, reward[2 * i : 2 * i + 2], beta, baseline)]
+    target = exact.lambert(behavior, reward, beta, baseline)
+    return mp.fsum(abs(p - q) for p, q in zip(policy, target, strict=True)) > exact.margin()
+
+
+@refuted(
+    "sequences.token_target",
+    search=partial(small_rationals, arms=(4,), betas=(1.0,), levels=2, largest=5),
+    confirm=_confirm_tokens,
+)
 def token_equals_sequence(case: Case) -> Array:
-    """Token-level regression has the bandit's target too, which is false; four arms as two binary tokens."""
+    """Token-level regression has the same target as sequence-level regression (here: two binary tokens).
+
+    Check: Token-level regression has the bandit's target too, which is false; four arms as two binary tokens.
+    """
     if case.bandit.arms != 4 or (case.bandit.behavior == 0).any():
         return np.full(case.size, NOT_APPLICABLE)
     target = induced(case.bandit, _low_baseline(case.bandit, case.beta))
     return np.abs(token_target(case.bandit, case.beta) - target.policy).sum(axis=-1) / 2
 
 
+@exact.precisely
+def _confirm_length(case: Case) -> bool:
+    behavior, reward, beta = exact.numbers(case)
+    baseline = exact.mean(behavior, reward) - beta
+    one, other = (exact.lambert(behavior, reward, b, baseline) for b in (beta, beta / 2))
+    return max(abs(p - q) for p, q in zip(one, other, strict=True)) > exact.margin()
+
+
+@refuted("sequences.length_target", search=small_rationals, confirm=_confirm_length)
 def normalized_equals_sequence(case: Case) -> Array:
-    """Dividing log-ratios by a length of two leaves the target, which is false: the temperature is halved."""
+    """Dividing log-ratios by the length leaves the target unchanged (here: a length of two).
+
+    Check: Dividing log-ratios by a length of two leaves the target, which is false: the temperature is halved.
+    """
     shift = algorithm("shifted_mean", beta=case.beta).baseline
     plain, halved = (algorithm("dro", beta=beta, baseline=shift) for beta in (case.beta, case.beta / 2))
     return np.abs(induced(case.bandit, plain).policy - induced(case.bandit, halved).policy).sum(axis=-1) / 2
 
 
+@claim("sequences.length", HERE, SMALL, SOLVED, effort=0.5)
 def length_normalized_target(case: Case) -> Array:
-    """With log-ratios divided by the (common) length T the target is the bandit's at temperature beta/T."""
+    """With log-ratios divided by a common length T the target is the bandit's at temperature beta/T.
+
+    Check: With log-ratios divided by the (common) length T the target is the bandit's at temperature beta/T.
+    """
     bandit, beta = language(case), _temperature(case)
     shift = algorithm("shifted_mean", beta=beta).baseline
     own, scaled = (algorithm("dro", beta=b, baseline=shift) for b in (beta, beta / LENGTH))
@@ -139,32 +195,4 @@ def length_normalized_target(case: Case) -> Array:
     return _gradient(bandit.behavior, target.policy, [c] * LENGTH)
 
 
-CLAIMS = (
-    Claim(
-        "sequences.target",
-        "With sequence-level log-ratios an autoregressive policy's regression target over completions is the bandit's.",
-        HERE,
-        SMALL,
-        sequence_target,
-        SOLVED,
-        effort=0.5,
-    ),
-    Claim(
-        "sequences.tokens",
-        "With token-level log-ratios each prefix goes to a Lambert target of its own, on the data's values.",
-        HERE,
-        SMALL,
-        token_level_target,
-        SOLVED,
-        effort=0.5,
-    ),
-    Claim(
-        "sequences.length",
-        "With log-ratios divided by a common length T the target is the bandit's at temperature beta/T.",
-        HERE,
-        SMALL,
-        length_normalized_target,
-        SOLVED,
-        effort=0.5,
-    ),
-)
+CLAIMS = claims_in(vars())
