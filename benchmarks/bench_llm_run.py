@@ -22,7 +22,7 @@ from llm.config import Config
 from llm.models import build_model, build_tokenizer
 from llm.output import quiet_libraries
 from llm.tasks import Task
-from llm.train import prepare_folder, train
+from llm.train import opened, train
 from llm.watch import Watcher
 
 PROBLEMS, PROMPTS, SIZE = 4, 8, 8
@@ -80,9 +80,8 @@ def ours(model: Path, folder: Path) -> float:
             "evaluation": {"every": 0},
         }
     )
-    prepare_folder(folder)
     clock = Clock()
-    with Watcher(folder, clock) as watcher:
+    with opened(folder), Watcher(folder, clock) as watcher:
         train(config, folder, watcher)
     return clock.fastest
 

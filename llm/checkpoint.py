@@ -1,12 +1,13 @@
-"""Checkpoints: a folder of safetensors files and a manifest with their hashes, which appears whole or not at all."""
+"""Checkpoints: a folder of safetensors files and a sealed manifest with their digests, written whole or not at all."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
+import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from pessimism.studies.sealed import seal, unseal
+
 Tensors = Mapping[str, torch.Tensor]
 
 MANIFEST = "manifest.json"
+NAME = re.compile(r"step-(\d{6,})")
 KEPT = 2
 """Latest checkpoints that are kept; one would not do if the newest turned out to be damaged."""
 
@@ -53,7 +57,7 @@ def save(folder: Path, checkpoint: Checkpoint) -> Path:
             save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, unfinished / _file(part))
         hashes = {_file(part): _hash(unfinished / _file(part)) for part in checkpoint.tensors}
         manifest = {"step": checkpoint.step, "files": hashes, "state": checkpoint.state}
-        (unfinished / MANIFEST).write_text(json.dumps(manifest), "utf-8")
+        (unfinished / MANIFEST).write_bytes(seal(manifest))
         for path in (*unfinished.iterdir(), unfinished):
             _flush(path)
         shutil.rmtree(target, ignore_errors=True)  # of an earlier attempt at the same step
@@ -69,8 +73,13 @@ def save(folder: Path, checkpoint: Checkpoint) -> Path:
 
 
 def steps(folder: Path) -> list[int]:
-    """Steps of the checkpoints in a folder, in order."""
-    return sorted(int(path.name.removeprefix("step-")) for path in folder.glob("step-*"))
+    """Steps of the checkpoints in a folder, in order; folders of other names are none."""
+    return sorted(step for path in folder.glob("step-*") if (step := _step(path)) is not None)
+
+
+def _step(path: Path) -> int | None:
+    name = NAME.fullmatch(path.name)
+    return None if name is None else int(name[1])
 
 
 def load(folder: Path, step: int | None = None) -> Checkpoint | None:
@@ -82,24 +91,52 @@ def load(folder: Path, step: int | None = None) -> Checkpoint | None:
     found = steps(folder)
     if not found:
         return None
-    step = found[-1] if step is None else step
+    with _damage_told(folder, found[-1] if step is None else step) as path:
+        manifest = _manifest(path)
+        tensors = {_part(name): _tensors(path / name, digest) for name, digest in manifest["files"].items()}
+    return Checkpoint(manifest["step"], tensors, manifest["state"])
+
+
+def load_state(folder: Path) -> tuple[int, dict[str, Any]] | None:
+    """Step and state of the latest checkpoint, without its tensors; None if there is none.
+
+    Raises:
+        ValueError: its manifest is damaged.
+    """
+    found = steps(folder)
+    if not found:
+        return None
+    with _damage_told(folder, found[-1]) as path:
+        manifest = _manifest(path)
+    return manifest["step"], manifest["state"]
+
+
+@contextmanager
+def _damage_told(folder: Path, step: int) -> Iterator[Path]:
     path = folder / f"step-{step:06d}"
     try:
-        return _load(path)
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        earlier = [number for number in found if number < step]
+        yield path
+    except (OSError, ValueError, SafetensorError) as error:
+        earlier = [number for number in steps(folder) if number < step]
         advice = f"delete it to go on from step {earlier[-1]}" if earlier else "there is no earlier one"
         raise ValueError(f"{path}: the checkpoint is damaged ({error}); {advice}") from None
 
 
-def _load(path: Path) -> Checkpoint:
-    manifest = json.loads((path / MANIFEST).read_text("utf-8"))
-    tensors = {}
-    for name, expected in manifest["files"].items():
-        if _hash(path / name) != expected:
-            raise ValueError(f"{name} is not what was written")
-        tensors[name.removesuffix(".safetensors")] = load_file(path / name)
-    return Checkpoint(manifest["step"], tensors, manifest["state"])
+def _manifest(path: Path) -> dict[str, Any]:
+    try:
+        manifest = unseal((path / MANIFEST).read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{MANIFEST}: {error}") from None
+    whole = isinstance(manifest.get("files"), dict) and isinstance(manifest.get("state"), dict)
+    if not whole or manifest.get("step") != _step(path):
+        raise ValueError(f"{MANIFEST} is not of the checkpoint {path.name}")
+    return manifest
+
+
+def _tensors(path: Path, expected: str) -> dict[str, torch.Tensor]:
+    if _hash(path) != expected:
+        raise ValueError(f"{path.name} is not what was written")
+    return load_file(path)
 
 
 def fingerprint(tensors: Tensors) -> str:
@@ -114,6 +151,10 @@ def fingerprint(tensors: Tensors) -> str:
 
 def _file(part: str) -> str:
     return f"{part}.safetensors"
+
+
+def _part(file: str) -> str:
+    return file.removesuffix(".safetensors")
 
 
 def _hash(path: Path) -> str:

@@ -264,28 +264,25 @@ def _chosen(where: str, overrides: list[str] | None) -> Config:
 
 def _run(config: Config, folder: Path, fresh: bool) -> int:
     """Train, with everything that watches; the steps that are done."""
-    from . import checkpoint
     from .screen import screen
-    from .train import CHECKPOINTS, prepare_folder
+    from .train import opened
     from .train import train as run_steps
     from .watch import Watcher, trackers
 
-    prepare_folder(folder)
-    step = max(checkpoint.steps(folder / CHECKPOINTS), default=0)
-    runs.note_start(folder, config, step, fresh)
-    console = console_on(sys.stdout)
-    with screen(config, console) as shown, Watcher(folder, shown, trackers(config, folder, step)) as watcher:
-        try:
-            with _told_failures(config):
-                done = run_steps(config, folder, watcher)
-        except (ValueError, OSError) as error:
-            if not watcher.recorded:
-                raise
-            raise FailedError(_reason(error)) from error
-        finally:
-            if watcher.recorded and not fresh:  # only now is it sure that the run takes this configuration
-                runs.keep_config(folder, config)
-    return done
+    with opened(folder) as step:
+        runs.note_start(folder, config, step, fresh)
+        console = console_on(sys.stdout)
+        with screen(config, console) as shown, Watcher(folder, shown, trackers(config, folder, step)) as watcher:
+            try:
+                with _told_failures(config):
+                    return run_steps(config, folder, watcher)
+            except (ValueError, OSError) as error:
+                if not watcher.recorded:
+                    raise
+                raise FailedError(_reason(error)) from error
+            finally:
+                if watcher.recorded and not fresh:  # only now is it sure that the run takes this configuration
+                    runs.keep_config(folder, config)
 
 
 def _reason(error: Exception) -> str:
@@ -300,11 +297,12 @@ def _told_failures(config: Config) -> Iterator[None]:
     """What a run says when it cannot go on, apart from what is a bug."""
     import torch
 
+    from .tasks.judge import ScorerError
     from .train import RunError
 
     try:
         yield
-    except RunError as error:
+    except (RunError, ScorerError) as error:
         raise FailedError(str(error)) from error
     except torch.OutOfMemoryError as error:
         advice = f"a smaller optimizer.tokens_per_pass than {config.optimizer.tokens_per_pass} needs less"

@@ -19,7 +19,8 @@ from . import runs
 from .buffer import Buffer
 from .charts import CHARTS, Chart, draw, draw_pairs
 from .config import Config, flat
-from .watch import METRICS, PAIRS, TIMING, read
+from .samples import Group
+from .watch import METRICS, PAIRS, TIMING, salvage
 
 PAGE, BUFFER, RESULT = "report.html", "buffer", "evaluation.json"
 GROUPS_SHOWN, COMPLETIONS_SHOWN, CHARACTERS_SHOWN = 3, 4, 600
@@ -40,6 +41,7 @@ p { margin: 0 0 8px; }
 .fact { border: 1px solid #dddcd6; border-radius: 6px; padding: 8px 14px; background: #fff; }
 .fact b { display: block; font-size: 20px; font-variant-numeric: tabular-nums; }
 .fact span { color: #66655f; font-size: 13px; }
+.damage { border-left: 4px solid #b2182b; background: #fff; padding: 8px 14px; margin: 18px 0 0; }
 .one { max-width: 580px; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 480px), 1fr)); gap: 22px 26px; }
 figure { margin: 0; min-width: 0; }
@@ -63,25 +65,27 @@ table.samples td:first-child { width: 60%; }
 
 
 def write_report(folder: Path) -> Path:
-    """Write ``report.html`` into the folder of a run.
+    """Write ``report.html`` into the folder of a run. What is damaged of its files is left out and listed there.
 
     Returns:
         Its path.
 
     Raises:
-        ValueError: no run lives there, or what it wrote is damaged.
+        ValueError: no run lives there, or it has done no step that can be read.
     """
     config = runs.read_config(folder)
-    records = _records(folder)
-    pairs = json.loads((folder / PAIRS).read_text("utf-8")) if (folder / PAIRS).exists() else None
-    parts = [
-        _head(config, records),
-        _section("Held-out evaluation", [*_evaluations(records), *_examined(folder / RESULT)]),
+    damage: list[str] = []
+    records = _records(folder, damage)
+    pairs = _object(folder / PAIRS, ("step", "predicted", "realised"), damage)
+    found = _object(folder / RESULT, ("step", "prompts", "samples", "parts"), damage)
+    sections = [
+        _section("Held-out evaluation", [*_evaluations(records), *_examined(found)]),
         _section("While it trained", _charts(records, pairs)),
-        _section("Completions", _completions(Buffer(folder / BUFFER), config)),
+        _section("Completions", _completions(Buffer(folder / BUFFER), config, damage)),
         _section("Configuration", _configuration(config)),
-        _section("Versions", _versions(runs.starts(folder))),
+        _section("Versions", _versions(_lines(folder / runs.STARTS, damage))),
     ]
+    parts = [_head(config, records), *_damage(damage), *sections]
     page = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -92,16 +96,44 @@ def write_report(folder: Path) -> Path:
     return path
 
 
-def _records(folder: Path) -> list[dict[str, Any]]:
+def _records(folder: Path, damage: list[str]) -> list[dict[str, Any]]:
     """Numbers and timings of every step."""
-    path = folder / METRICS
-    records = {record["step"]: record for record in read(path)} if path.exists() else {}
-    if (folder / TIMING).exists():
-        for timing in read(folder / TIMING):
-            records.setdefault(timing["step"], {}).update(timing)
+    records = {record["step"]: record for record in _lines(folder / METRICS, damage)}
+    for timing in _lines(folder / TIMING, damage):
+        records.setdefault(timing["step"], {}).update(timing)
     if not records:
         raise ValueError(f"{folder}: the run has done no step yet")
     return [records[step] for step in sorted(records)]
+
+
+def _lines(path: Path, damage: list[str]) -> list[dict[str, Any]]:
+    """The sound records of a file; damaged ones are noted."""
+    if not path.exists():
+        return []
+    records, damaged = salvage(path)
+    if damaged:
+        damage.append(f"{path.name}: {len(damaged)} lines, the first is line {damaged[0]}")
+    return records
+
+
+def _object(path: Path, keys: Sequence[str], damage: list[str]) -> dict[str, Any] | None:
+    """The JSON object in a file, None if there is none; a damaged one is noted."""
+    if not path.exists():
+        return None
+    try:
+        found = json.loads(path.read_bytes())
+        if all(key in found for key in keys):
+            return found
+    except (ValueError, TypeError, RecursionError):
+        pass
+    damage.append(path.name)
+    return None
+
+
+def _damage(damage: Sequence[str]) -> Iterator[str]:
+    if damage:
+        listed = "".join(f"<li>{escape(one)}</li>" for one in damage)
+        yield f'<div class="damage"><p>Damaged, and left out of this page:</p><ul>{listed}</ul></div>'
 
 
 # --- the parts ------------------------------------------------------------------------------------------------------
@@ -158,11 +190,10 @@ def _evaluations(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield _table(["part, last evaluation", *header[1:]], rows)
 
 
-def _examined(path: Path) -> Iterator[str]:
+def _examined(found: Mapping[str, Any] | None) -> Iterator[str]:
     """What the command ``eval`` found last."""
-    if not path.exists():
+    if found is None:
         return
-    found = json.loads(path.read_text("utf-8"))
     ks = _ks(found)
     header = [
         f"eval, step {found['step']}",
@@ -207,14 +238,13 @@ def _charts(records: Sequence[Mapping[str, Any]], pairs: Mapping[str, Any] | Non
         yield '<p class="quiet">Grey vertical lines: weight syncs.</p>'
 
 
-def _completions(buffer: Buffer, config: Config) -> Iterator[str]:
-    batches = sorted(buffer.folder.glob("batch-*.parquet"))
-    if not batches:
+def _completions(buffer: Buffer, config: Config, damage: list[str]) -> Iterator[str]:
+    number, drawn_last = _last_batch(buffer, damage)
+    if not drawn_last:
         yield "<p>The run kept none.</p>"
         return
-    number = int(batches[-1].stem.removeprefix("batch-"))
     decode, told = _decoder(config.model.path)
-    groups = sorted(buffer.load(number), key=lambda group: np.ptp(group.rewards) == 0)
+    groups = sorted(drawn_last, key=lambda group: np.ptp(group.rewards) == 0)
     told = f"From batch {number}, the last one that was drawn; groups with different rewards first.{told}"
     yield f'<p class="quiet">{escape(told)}</p>'
     for group in groups[:GROUPS_SHOWN]:
@@ -229,6 +259,16 @@ def _completions(buffer: Buffer, config: Config) -> Iterator[str]:
         yield f'<p class="prompt">{escape(_cut(group.prompt.text))}</p>'
         header = ["completion", "drawn", "reward", "tokens", "log-probability, nats"]
         yield _table(header, shown[:COMPLETIONS_SHOWN], "samples")
+
+
+def _last_batch(buffer: Buffer, damage: list[str]) -> tuple[int, list[Group]]:
+    """The last batch that can be read."""
+    for number in reversed(buffer.batches()):
+        try:
+            return number, buffer.load(number)
+        except ValueError:
+            damage.append(buffer.path(number).name)
+    return 0, []
 
 
 def _decoder(path: str) -> tuple[Callable[[Sequence[int]], str], str]:

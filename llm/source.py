@@ -1,4 +1,4 @@
-"""Where the trainer takes its batches from: the buffer, or an engine that draws ahead of it."""
+"""Where the trainer takes its batches from: an engine that draws ahead of it, or the buffer that keeps them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from .buffer import Buffer
 from .config import Lag
 from .samples import Group
-from .schedule import ahead, place
+from .schedule import Place, ahead, place
 
 Draw = Callable[[int, int], Callable[[], Sequence[Group]]]
 """(batch, version) -> what waits for the batch's groups, drawn by the weights of that version."""
@@ -29,14 +29,20 @@ class Source:
     def take(self, step: int) -> list[Group]:
         """The groups that a step trains on. The engine must hold the weights of the step's window.
 
-        Always as the buffer has them, also those that were just drawn: a resumed run then sees the same.
+        Those just drawn are handed on as they are and kept beside it; the buffer gives back the same, bit for bit.
+
+        Raises:
+            ValueError: the buffer's file is damaged, or of other weights.
         """
         here = place(step, self._lag)
         self._ask(step)
-        if not self._buffer.has(here.batch):
-            self._collect(here.batch)
-            self._ask(step)
-        return self._buffer.load(here.batch)
+        if self._buffer.has(here.batch):
+            return self._kept(here)
+        if here.batch not in self._waiting:  # drawn earlier in the window, damaged since and deleted
+            self._waiting[here.batch] = self._draw(here.batch, here.version)
+        groups = self._collect(here.batch)
+        self._ask(step)
+        return groups
 
     def drain(self) -> None:
         """Wait for what was asked for: before the engine gets other weights."""
@@ -51,6 +57,17 @@ class Source:
             if batch not in self._waiting and not self._buffer.has(batch):
                 self._waiting[batch] = self._draw(batch, version)
 
-    def _collect(self, batch: int) -> None:
-        self._buffer.append(self._waiting[batch]())
+    def _collect(self, batch: int) -> list[Group]:
+        groups = list(self._waiting[batch]())
+        self._buffer.append(groups)
         del self._waiting[batch]
+        return groups
+
+    def _kept(self, here: Place) -> list[Group]:
+        groups = self._buffer.load(here.batch)
+        for version in {group.version for group in groups} - {here.version}:
+            raise ValueError(
+                f"{self._buffer.path(here.batch)}: was drawn by the weights of step {version}, not of {here.version}; "
+                "delete it to draw it again"
+            )
+        return groups

@@ -178,13 +178,12 @@ def run_cell(cell: Cell, folder: Path) -> str:
     import torch
 
     from .engines.base import EngineError
-    from .train import RunError, prepare_folder, train
+    from .train import RunError, opened, train
 
     torch.set_num_threads(1)
     place = folder / "cells" / cell.key
-    prepare_folder(place)
     ended = ""
-    with Watcher(place, _Quiet()) as watcher:
+    with opened(place), Watcher(place, _Quiet()) as watcher:
         try:
             if train(cell.config, place, watcher) < cell.config.steps:
                 raise KeyboardInterrupt

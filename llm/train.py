@@ -6,6 +6,8 @@ follows the objective's update on one batch, however old that is. Nothing here k
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import signal
 import threading
@@ -22,6 +24,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 import pessimism as ps
+from pessimism.studies.lock import held
 
 from . import checkpoint, evaluate, tasks
 from .batch import check_room, make_batch
@@ -42,6 +45,9 @@ from .tasks.noise import erring
 from .watch import Watcher, cut_back
 
 CHECKPOINTS, BUFFER = "checkpoints", "buffer"
+PARTS = ("model", "optimizer", "random")
+"""What every checkpoint holds; one inside a window also holds the weights that its data come from ("behavior")."""
+
 CHANGEABLE = ("name", "steps", "checkpoint_every", "watch", "rollout.place", "rollout.timeout", "rollout.restarts")
 """What may differ in the configuration that a run goes on with."""
 
@@ -97,7 +103,8 @@ def train(config: Config, folder: Path, watcher: Watcher) -> int:
     learner = make_learner(config)
     task = tasks.load(config.task.name, config.task.options, learner.tokenizer)
     found = checkpoint.load(folder / CHECKPOINTS)
-    behavior, step = (None, 0) if found is None else restore(learner, found)
+    began_with = origin(learner, task)
+    behavior, step = (None, 0) if found is None else restore(learner, found, began_with)
     buffer = Buffer(folder / BUFFER)
     buffer.set_aside((step // config.lag.sync_every + 1) * config.lag.batches if found else 0)
     held_out = evaluate.choose(task.held_out, config.evaluation.prompts) if config.evaluation.every else []
@@ -146,7 +153,8 @@ def train(config: Config, folder: Path, watcher: Watcher) -> int:
             timing["judge/failures"] = sum(task.failures().values())
             watcher.record(step, numbers, timing)
             if stop() or _due(step, config.checkpoint_every, config.steps):
-                checkpoint.save(folder / CHECKPOINTS, state(learner, step, behavior))
+                kept = {"origin": began_with, "written": watcher.written()}
+                checkpoint.save(folder / CHECKPOINTS, state(learner, step, behavior, kept))
     return step
 
 
@@ -244,8 +252,26 @@ def evaluated(
     return numbers
 
 
-def state(learner: Learner, step: int, behavior: Snapshot | None) -> Checkpoint:
-    """Everything that the run needs to go on, bit for bit."""
+def origin(learner: Learner, task: Task) -> dict[str, str]:
+    """Digests of what a run reads again whenever it goes on: the task's problems, and what is not trained of the model.
+
+    Of the model: frozen weights, the tokenizer's vocabulary, the tokens that end a completion.
+    """
+    problems = [(prompt.id, prompt.text, prompt.problem) for prompt in (*task.train, *task.held_out)]
+    read = [learner.tokenizer.get_vocab(), stop_tokens(learner.model.generation_config, learner.tokenizer)]
+    frozen = {name: value for name, value in learner.model.named_parameters() if not value.requires_grad}
+    return {
+        "task": _digest(problems),
+        "model.path": _digest([*read, checkpoint.fingerprint(frozen)]),
+    }
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def state(learner: Learner, step: int, behavior: Snapshot | None, kept: Mapping[str, Any]) -> Checkpoint:
+    """Everything that the run needs to go on, bit for bit; ``kept`` is what the caller wants to find again."""
     moments = {
         f"{index}.{name}": torch.as_tensor(value)
         for index, values in learner.optimizer.state_dict()["state"].items()
@@ -256,16 +282,28 @@ def state(learner: Learner, step: int, behavior: Snapshot | None) -> Checkpoint:
         tensors["random"]["cuda"] = torch.cuda.get_rng_state()
     if behavior is not None and not place(step, learner.config.lag).syncs:
         tensors["behavior"] = behavior
-    return Checkpoint(step, tensors, {"config": learner.config.model_dump(mode="json")})
+    return Checkpoint(step, tensors, {"config": learner.config.model_dump(mode="json"), **kept})
 
 
-def restore(learner: Learner, found: Checkpoint) -> tuple[Snapshot | None, int]:
+def restore(learner: Learner, found: Checkpoint, began_with: Mapping[str, str]) -> tuple[Snapshot | None, int]:
     """Put a checkpoint's state into model and optimizer; its behavior weights, if its window goes on, and its step.
 
+    Args:
+        learner: freshly made.
+        found: the checkpoint.
+        began_with: see :func:`origin`.
+
     Raises:
-        ValueError: it is of a run with another configuration.
+        ValueError: it is of a run with another configuration, other problems or another model, or lacks a part.
     """
     _check_same(learner.config, found)
+    _check_parts(learner, found)
+    for name, digest in began_with.items():
+        if found.state.get("origin", {}).get(name) != digest:
+            raise ValueError(
+                f"{name}: what is there now is not what the run began with, by its checkpoint of step {found.step}; "
+                "put that back, or start in a new folder"
+            )
     load_snapshot(learner, found.tensors["model"])
     moments: dict[int, dict[str, Tensor]] = {}
     for name, value in found.tensors["optimizer"].items():
@@ -337,8 +375,22 @@ def start(learner: Learner, prompts: Sequence[Prompt], tokens: Sequence[tuple[in
     return start_engine(settings, config.rollout)
 
 
+def _check_parts(learner: Learner, found: Checkpoint) -> None:
+    inside = not place(found.step, learner.config.lag).syncs
+    for part in (*PARTS, *(["behavior"] if inside else [])):
+        if part not in found.tensors:
+            raise ValueError(f"the checkpoint of step {found.step} lacks the part {part!r}; start in a new folder")
+    shapes = {name: parameter.shape for name, parameter in learner.trained.items()}
+    for part in {"model", "behavior"} & found.tensors.keys():
+        if {name: tensor.shape for name, tensor in found.tensors[part].items()} != shapes:
+            raise ValueError(
+                f"the weights in the checkpoint of step {found.step} are not those of {learner.config.model.path}; "
+                "put the model back that the run began with, or start in a new folder"
+            )
+
+
 def _check_same(config: Config, found: Checkpoint) -> None:
-    ours, theirs = (dict(_flat(values)) for values in (config.model_dump(mode="json"), found.state["config"]))
+    ours, theirs = (dict(_flat(values)) for values in (config.model_dump(mode="json"), found.state.get("config", {})))
     differing = [name for name in ours | theirs if ours.get(name) != theirs.get(name)]
     changed = [name for name in differing if not name.startswith(CHANGEABLE)]
     if changed:
@@ -371,12 +423,14 @@ def _timing(clock: Sequence[float], tokens: int) -> dict[str, float]:
     }
 
 
-def prepare_folder(folder: Path) -> None:
-    """Make a run's folder, and cut the metrics of a run that goes on back to its last checkpoint.
+@contextmanager
+def opened(folder: Path) -> Iterator[int]:
+    """Hold a run's folder, with its metrics cut back to its last checkpoint; the step of that, 0 if there is none.
 
     Raises:
-        ValueError: a damaged file.
+        ValueError: another process holds it, or a file is damaged.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    steps = checkpoint.steps(folder / CHECKPOINTS)
-    cut_back(folder, steps[-1] if steps else -1)
+    with held(folder):
+        step, kept = checkpoint.load_state(folder / CHECKPOINTS) or (0, {})
+        cut_back(folder, kept.get("written", {}))
+        yield step

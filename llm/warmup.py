@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import os
-import tempfile
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +19,8 @@ import torch
 from pydantic import Field
 from torch.nn import functional
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from pessimism.studies.lock import held
 
 from . import config, evaluate, tasks
 from .engines.local import LocalEngine
@@ -76,27 +78,36 @@ def warm_up(
         The evaluations.
 
     Raises:
-        ValueError: the folder exists, or the task has no alphabet or cannot draw answers.
+        ValueError: the folder exists, another process is making it, or the task has no alphabet or cannot draw answers.
     """
     folder = Path(folder)
     if folder.exists():
         raise ValueError(f"{folder}: exists already")
+    scratch = folder.parent / f".making-{folder.name}"
+    with held(scratch):
+        try:
+            return _warm_up(settings, folder, scratch / "model", progress)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _warm_up(
+    settings: WarmUp, folder: Path, unfinished: Path, progress: Callable[[Mapping[str, Any]], None]
+) -> list[dict[str, Any]]:
     task = tasks.load(settings.task.name, settings.task.options)
     if task.symbols is None or task.draw is None or task.max_tokens is None:
         raise ValueError(f"task.name: {settings.task.name!r} cannot draw correct answers to imitate")
     tokenizer = build_tokenizer(task.symbols)
     model = build_model(tokenizer, **settings.model.model_dump(), seed=settings.seed)
     model.to(torch.device(settings.device))  # pyright: ignore[reportArgumentType] # transformers hides torch's signature
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as inside:
-        unfinished = Path(inside) / folder.name
-        tokenizer.save_pretrained(unfinished)
-        model.save_pretrained(unfinished)
-        records = _imitate(settings, task, task.draw, tokenizer, model, str(unfinished), progress)
-        model.save_pretrained(unfinished)
-        record = {"settings": settings.model_dump(mode="json"), "evaluations": records}
-        (unfinished / RECORD).write_text(json.dumps(record, indent=1) + "\n", "utf-8")
-        os.rename(unfinished, folder)
+    shutil.rmtree(unfinished, ignore_errors=True)  # of a process that was killed
+    tokenizer.save_pretrained(unfinished)
+    model.save_pretrained(unfinished)
+    records = _imitate(settings, task, task.draw, tokenizer, model, str(unfinished), progress)
+    model.save_pretrained(unfinished)
+    record = {"settings": settings.model_dump(mode="json"), "evaluations": records}
+    (unfinished / RECORD).write_text(json.dumps(record, indent=1) + "\n", "utf-8")
+    os.rename(unfinished, folder)
     return records
 
 

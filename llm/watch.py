@@ -6,17 +6,19 @@ however often a deterministic run was stopped and resumed.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypedDict
 
 import numpy as np
 
 from pessimism.shell.files import write_whole
+from pessimism.studies.sealed import sha256
 
 from .config import Config
 
@@ -24,6 +26,13 @@ Numbers = Mapping[str, float]
 """Name -> value; "/" groups names."""
 
 METRICS, TIMING, PAIRS = "metrics.jsonl", "timing.jsonl", "log_ratios.json"
+
+
+class Written(TypedDict):
+    """How much of a file was written, and its digest."""
+
+    bytes: int
+    sha256: str
 
 
 class Tracker(Protocol):
@@ -57,6 +66,9 @@ class Watcher:
         self.recorded = 0
         self._trackers = dict(trackers or {})
         self._files = {name: (folder / name).open("ab", buffering=0) for name in (METRICS, TIMING)}
+        contents = {name: (folder / name).read_bytes() for name in self._files}
+        self._sizes = {name: len(content) for name, content in contents.items()}
+        self._digests = {name: hashlib.sha256(content) for name, content in contents.items()}
 
     def record(self, step: int, numbers: Numbers, timing: Numbers) -> None:
         """Write a step's numbers down at once.
@@ -75,11 +87,17 @@ class Watcher:
 
     def _append(self, name: str, line: str) -> None:
         rest = line.encode()
+        self._sizes[name] += len(rest)
+        self._digests[name].update(rest)
         try:
             while rest:  # a disk that is almost full takes a part, and fails at the next
                 rest = rest[self._files[name].write(rest) :]
         except OSError as error:
             raise OSError(error.errno, error.strerror, str(self.folder / name)) from None
+
+    def written(self) -> dict[str, Written]:
+        """What both files hold now, as :func:`cut_back` takes it."""
+        return {name: Written(bytes=self._sizes[name], sha256=self._digests[name].hexdigest()) for name in self._files}
 
     def keep_pairs(self, step: int, pairs: np.ndarray) -> None:
         """Keep what theory predicts and what was found, of the last step of the latest window.
@@ -106,44 +124,59 @@ class Watcher:
                 close()
 
 
-def cut_back(folder: Path, step: int) -> None:
-    """Drop what was written after a step: a run that goes on from a checkpoint writes it again.
+def cut_back(folder: Path, written: Mapping[str, Written]) -> None:
+    """Drop what was written after a checkpoint: a run that goes on from there writes it again.
 
-    A last line that was only half written is dropped too.
+    Args:
+        folder: of the run.
+        written: what :meth:`Watcher.written` said at the checkpoint; empty where there is none.
 
     Raises:
-        ValueError: a line in the middle is damaged.
+        ValueError: what was written before it is no longer there, or is not what was written.
     """
     for name in (METRICS, TIMING):
         path = folder / name
-        if not path.exists():
-            continue
-        kept = [line for record, line in _lines(path) if record["step"] <= step]
-        write_whole(path, "".join(kept).encode())
+        content = path.read_bytes() if path.exists() else b""
+        expected = written.get(name, Written(bytes=0, sha256=sha256(b"")))
+        kept = content[: expected["bytes"]]
+        if sha256(kept) != expected["sha256"]:
+            raise ValueError(
+                f"{path}: is not what the run had written by its last checkpoint (damaged, cut off or edited since); "
+                "put a copy of it back, or start in a new folder"
+            )
+        if kept != content:
+            write_whole(path, kept)
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The records of a metrics file, a half-written last line left out.
+    """The records of a file with one in each line.
 
     Raises:
-        ValueError: a line in the middle is damaged.
+        ValueError: a line is damaged.
     """
-    return [record for record, _ in _lines(path)]
+    records, damaged = salvage(path)
+    if damaged:
+        raise ValueError(f"{path}: line {damaged[0]} is damaged")
+    return records
 
 
-def _lines(path: Path) -> list[tuple[dict[str, Any], str]]:
-    found = []
-    lines = path.read_text("utf-8").splitlines(keepends=True)
+def salvage(path: Path) -> tuple[list[dict[str, Any]], list[int]]:
+    """The sound records of a file with one in each line, and the numbers of damaged lines.
+
+    A last line that is only half written is neither: what writes it may be at work.
+    """
+    records, damaged = [], []
+    lines = path.read_bytes().splitlines(keepends=True)
     for number, line in enumerate(lines, start=1):
-        if number == len(lines) and not line.endswith("\n"):
-            break
         try:
             record = json.loads(line)
-            record["step"]
-        except (json.JSONDecodeError, KeyError, TypeError):
-            raise ValueError(f"{path}: line {number} is damaged") from None
-        found.append((record, line))
-    return found
+            if not isinstance(record["step"], int):
+                raise TypeError
+            records.append(record)
+        except (ValueError, KeyError, TypeError, RecursionError):
+            if number < len(lines) or line.endswith(b"\n"):
+                damaged.append(number)
+    return records, damaged
 
 
 def _line(step: int, values: Numbers) -> str:

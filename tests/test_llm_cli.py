@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from llm.config import load, to_toml
 from llm.selftest import selftest
 from llm.studies import STUDIES
 from llm.watch import METRICS, Watcher, read
+from pessimism.studies.lock import held
 
 CONFIG = """
 name = "tiny"
@@ -102,6 +105,69 @@ def test_a_run_is_not_written_over_and_goes_on_only_as_it_began(countdown_model,
     assert runs.read_config(run).steps == 3
     assert [start["step"] for start in runs.starts(run)] == [0, 2, 2]
     assert cli.main(["train", config, "--out", str(tmp_path / "none"), "--resume"]) == 2
+
+
+def test_a_folder_belongs_to_one_training_at_a_time(config, tmp_path, capsys):
+    run = tmp_path / "run"
+    with held(run):
+        assert cli.main(["train", config, "--out", str(run)]) == 2
+        assert f"{run}: is in use by process {os.getpid()} on " in complaint(capsys)
+        assert not (run / METRICS).exists()
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "gone"])
+def test_damaged_metrics_are_told_before_anything_else_is_written(config, tmp_path, capsys, damage):
+    run = tmp_path / "run"
+    assert cli.main(["train", config, "--out", str(run), "steps=2", "evaluation.every=0"]) == 0
+    path, content = run / METRICS, (run / METRICS).read_bytes()
+    path.write_bytes(content.replace(b'"step": 1', b'"step": 7') if damage == "changed" else content[:-10])
+    if damage == "gone":
+        path.unlink()
+    before = {file: file.read_bytes() for file in run.rglob("*") if file.is_file() and not file.name.startswith(".")}
+    capsys.readouterr()
+    assert cli.main(["train", str(run), "--resume", "steps=3"]) == 2
+    assert "is not what the run had written by its last checkpoint" in complaint(capsys)
+    after = {file: file.read_bytes() for file in run.rglob("*") if file.is_file() and not file.name.startswith(".")}
+    assert after == before
+    path.write_bytes(content)  # as the message advises
+    assert cli.main(["train", str(run), "--resume", "steps=3"]) == 0
+
+
+def test_a_run_goes_on_only_with_the_model_it_began_with(countdown_model, config, tmp_path, capsys):
+    model = tmp_path / "model"
+    shutil.copytree(countdown_model, model)
+    run, where = tmp_path / "run", f"model.path={json.dumps(str(model))}"
+    assert cli.main(["train", config, where, "--out", str(run), "steps=2", "evaluation.every=0"]) == 0
+    settings = model / "generation_config.json"
+    before = settings.read_text()
+    settings.write_text(json.dumps(json.loads(before) | {"eos_token_id": [0, 1]}))
+    capsys.readouterr()
+    assert cli.main(["train", str(run), "--resume", "steps=3"]) == 2
+    assert "model.path: what is there now is not what the run began with" in complaint(capsys)
+    settings.write_text(before)
+    assert cli.main(["train", str(run), "--resume", "steps=3"]) == 0
+
+
+def test_a_damaged_checkpoint_can_be_deleted_as_the_message_advises(config, tmp_path, capsys):
+    run = tmp_path / "run"
+    out = ["--out", str(run), "evaluation.every=0", "lag.sync_every=4", "lag.epochs=2"]
+    assert cli.main(["train", config, *out]) == 0
+    whole = (run / METRICS).read_bytes()
+    for name in ("step-000004/manifest.json", "step-000004/optimizer.safetensors"):
+        path, content = run / "checkpoints" / name, (run / "checkpoints" / name).read_bytes()
+        path.write_bytes(content[:-1])
+        capsys.readouterr()
+        assert cli.main(["train", str(run), "--resume"]) == 2
+        assert "step-000004: the checkpoint is damaged" in complaint(capsys)
+        path.write_bytes(content)
+    shutil.rmtree(run / "checkpoints" / "step-000004")  # goes on from step 2, inside a window
+    buffer = run / "buffer" / "batch-000000.parquet"
+    buffer.write_bytes(buffer.read_bytes()[:-1])
+    assert cli.main(["train", str(run), "--resume"]) == 2
+    assert "delete it to draw it again" in complaint(capsys)
+    buffer.unlink()
+    assert cli.main(["train", str(run), "--resume"]) == 0
+    assert (run / METRICS).read_bytes() == whole
 
 
 def test_a_signal_ends_the_step_and_says_how_to_go_on(config, tmp_path, capsys, monkeypatch):

@@ -148,6 +148,28 @@ def test_what_eval_found_is_told(run):
     assert "9 prompts, 256 completions each" in text
 
 
+@pytest.mark.parametrize("line", ["{", "[]", '{"step": "x"}', "[" * 100_000, "\x00\x01"])
+def test_damaged_files_cost_only_themselves(run, line):
+    Buffer(run / "buffer").append([group([1.0, 1.0], [5, 6])])
+    (run / "buffer" / "batch-000001.parquet").write_bytes(b"PAR1")
+    (run / "buffer" / "batch-final.parquet").write_bytes(b"")
+    for name in ("starts.jsonl", "metrics.jsonl"):
+        path = run / name
+        path.write_text(line + "\n" + path.read_text())
+    for name in ("evaluation.json", "log_ratios.json"):
+        (run / name).write_text(line)
+    text = " ".join(page_of(run).text)
+    assert "12 of 20" in text
+    assert "torch" in text
+    for told in ("starts.jsonl: 1 lines", "metrics.jsonl: 1 lines", "evaluation.json", "batch-000001.parquet"):
+        assert told in text
+    assert "From batch 0" in text
+
+
+def test_a_sound_run_says_nothing_of_damage(run):
+    assert "Damaged" not in " ".join(page_of(run).text)
+
+
 def test_a_run_without_theory_evaluation_or_timing_has_a_report_too(tmp_path):
     config = Config.model_validate(
         {

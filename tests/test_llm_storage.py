@@ -1,5 +1,6 @@
 """Buffer, checkpoints and schedule of language-model runs: what is written comes back, whatever is killed when."""
 
+import json
 import resource
 import signal
 import subprocess
@@ -11,7 +12,7 @@ import numpy as np
 import polars
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm import checkpoint, schedule
@@ -19,6 +20,8 @@ from llm.buffer import Buffer
 from llm.checkpoint import Checkpoint
 from llm.config import Lag
 from llm.samples import Completion, Group, Prompt
+from llm.source import Source
+from pessimism.studies.sealed import seal
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -101,6 +104,50 @@ def test_damage_is_told_with_the_file(tmp_path):
         buffer.load(5)
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """A buffer with one batch, and the bytes of its file."""
+    buffer = Buffer(tmp_path_factory.mktemp("kept"))
+    buffer.append([group(), group(prompt="2+2=", seed=1, rewards=(0.0, 1.0, 0.5))])
+    return buffer, buffer.path(0).read_bytes()
+
+
+@given(place=st.integers(0), bit=st.integers(0, 7))
+@settings(max_examples=300)
+def test_no_changed_bit_changes_what_is_trained_on(kept, place, bit):
+    buffer, content = kept
+    whole = bytearray(content)
+    whole[place % len(whole)] ^= 1 << bit
+    buffer.path(0).write_bytes(whole)
+    try:
+        found = buffer.load(0)
+    except ValueError as error:
+        told = str(error)
+    else:
+        told = "delete it to draw it again"
+        wanted = [group(), group(prompt="2+2=", seed=1, rewards=(0.0, 1.0, 0.5))]
+        assert all(same(one, other) for one, other in zip(found, wanted, strict=True))
+    assert "delete it to draw it again" in told
+    assert "\n" not in told
+
+
+def test_a_batch_under_another_number_is_told(tmp_path):
+    buffer = Buffer(tmp_path)
+    buffer.append([group(batch=3)])
+    buffer.path(3).rename(buffer.path(4))
+    with pytest.raises(ValueError, match="it holds batch 3"):
+        buffer.load(4)
+
+
+def test_files_of_other_names_are_no_batches(tmp_path):
+    buffer = Buffer(tmp_path)
+    buffer.append([group(batch=1_000_000)])
+    for name in ("batch-final.parquet", "batch-000002.parquet.bak", "batch-7.parquet"):
+        (tmp_path / name).write_bytes(b"")
+    assert buffer.batches() == [1_000_000]
+    assert len(buffer.set_aside(0)) == 1
+
+
 def test_batches_set_aside_are_kept(tmp_path):
     buffer = Buffer(tmp_path)
     for batch in range(4):
@@ -161,6 +208,47 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_still_loads(tmp_path, n
     found = checkpoint.load(tmp_path, step=1)
     assert found is not None
     assert found.step == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda found: found["content"].update(step=2),
+        lambda found: found["content"].update(step="1"),
+        lambda found: found["content"].pop("files"),
+        lambda found: found["content"]["files"].pop("random.safetensors"),
+        lambda found: found["content"]["state"].update(window=1),
+        lambda found: found.update(sha256="0" * 64),
+        lambda found: found.pop("content"),
+    ],
+)
+def test_a_manifest_covers_itself(tmp_path, change):
+    checkpoint.save(tmp_path, some(1))
+    path = tmp_path / "step-000001" / "manifest.json"
+    found = json.loads(path.read_text())
+    change(found)
+    path.write_text(json.dumps(found))
+    for read in (checkpoint.load, checkpoint.load_state):
+        with pytest.raises(ValueError, match=r"the checkpoint is damaged \(manifest\.json: its content is not"):
+            read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content", [{"step": "1", "files": {}, "state": {}}, {"step": 1, "state": {}}, {"step": 1, "files": {}, "state": 3}]
+)
+def test_a_sealed_manifest_of_something_else_is_told(tmp_path, content):
+    checkpoint.save(tmp_path, some(1))
+    (tmp_path / "step-000001" / "manifest.json").write_bytes(seal(content))
+    with pytest.raises(ValueError, match=r"manifest\.json is not of the checkpoint step-000001"):
+        checkpoint.load(tmp_path)
+
+
+def test_folders_of_other_names_are_no_checkpoints(tmp_path):
+    checkpoint.save(tmp_path, some(3))
+    for name in ("step-final", "step-000003.bak", "step-7", "step-"):
+        (tmp_path / name).mkdir()
+    assert checkpoint.steps(tmp_path) == [3]
+    assert checkpoint.load_state(tmp_path) == (3, some(3).state)
 
 
 def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path):
@@ -242,6 +330,56 @@ def test_what_lies_ahead_is_what_later_steps_of_the_window_need_first(sync_every
     before = {schedule.place(earlier, lag).batch for earlier in range(here.version, step)}
     needed = [other.batch for other in rest if other.window == here.window]
     assert schedule.ahead(step, lag, steps) == [b for b in dict.fromkeys(needed) if b not in before]
+
+
+# --- source ---------------------------------------------------------------------------------------------------------
+
+
+class Drawn:
+    """A source of groups that depend on batch and version only, and a list of what was asked for."""
+
+    def __init__(self):
+        self.asked = []
+
+    def __call__(self, batch, version):
+        self.asked.append((batch, version))
+        return lambda: [group(batch=batch, version=version, seed=1000 * version + batch)]
+
+
+@given(st.integers(1, 8), st.integers(1, 8), st.integers(1, 20), st.integers(0, 20))
+@settings(max_examples=15)
+def test_a_run_that_goes_on_sees_the_very_same_batches(tmp_path_factory, sync_every, epochs, steps, stop):
+    lag = Lag(sync_every=sync_every, epochs=min(epochs, sync_every))
+    folders = [tmp_path_factory.mktemp(name) for name in ("whole", "stopped")]
+    whole = Source(Drawn(), Buffer(folders[0]), lag, steps)
+    seen = [whole.take(step) for step in range(steps)]
+    first = Source(Drawn(), Buffer(folders[1]), lag, steps)
+    for step in range(min(stop, steps)):
+        first.take(step)
+    second = Source(Drawn(), Buffer(folders[1]), lag, steps)  # what was drawn is in the buffer, the rest is drawn
+    start = schedule.place(stop, lag).version
+    for step in range(start, steps):
+        assert all(same(one, other) for one, other in zip(second.take(step), seen[step], strict=True))
+
+
+def test_a_batch_that_was_deleted_is_drawn_again_in_any_pass_over_its_window(tmp_path):
+    lag, buffer, draw = Lag(sync_every=4, epochs=2), Buffer(tmp_path), Drawn()
+    source = Source(draw, buffer, lag, 8)
+    seen = [source.take(step) for step in range(3)]
+    buffer.path(1).write_bytes(b"damaged")
+    with pytest.raises(ValueError, match="delete it to draw it again"):
+        source.take(3)
+    buffer.path(1).unlink()
+    for later in (source, Source(draw, buffer, lag, 8)):
+        assert same(later.take(3)[0], seen[1][0])
+    assert draw.asked == [(0, 0), (1, 0), (1, 0)]
+
+
+def test_a_batch_of_other_weights_is_told(tmp_path):
+    buffer = Buffer(tmp_path)
+    buffer.append([group(batch=1, version=0)])
+    with pytest.raises(ValueError, match="drawn by the weights of step 0, not of 1"):
+        Source(Drawn(), buffer, Lag(), 4).take(1)
 
 
 def test_a_schedule_beyond_the_allowed_staleness_is_refused():

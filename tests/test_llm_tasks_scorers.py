@@ -11,6 +11,7 @@ import sys
 import textwrap
 import threading
 import time
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from hypothesis import strategies as st
 
 from llm.tasks import load
 from llm.tasks.final_answers import final_answer
-from llm.tasks.judge import Judge, JudgeError
+from llm.tasks.judge import Judge, JudgeError, ScorerError
 from llm.tasks.mathematics import problem
 from llm.tasks.reasoning_scorer import arithmetic
 
@@ -406,7 +407,7 @@ def test_an_error_says_what_happened(math):
     assert caught.value.reason == "error"
 
 
-def test_killed_scorers_are_replaced_and_the_answer_counted():
+def test_killed_scorers_are_replaced_and_the_answer_judged_again():
     judge = Judge("llm.tasks.math_scorer")
     assert judge.score("equal", "5", "\\boxed{5}", 5.0) == 1
     supervisor = judge.process_id()
@@ -418,16 +419,71 @@ def test_killed_scorers_are_replaced_and_the_answer_counted():
             time.sleep(0.01)
         assert [judge.score("equal", "5", f"\\boxed{{{number}}}", 5.0) for number in (6, 5, 6, 5)] == [0, 1, 0, 1]
     (child,) = children(supervisor)
-    os.kill(child, signal.SIGSTOP)  # killed while it is asked: that answer is lost, the next one is the right one
+    os.kill(child, signal.SIGSTOP)  # killed while it is asked: another one answers
     threading.Timer(0.5, os.kill, (child, signal.SIGKILL)).start()
-    assert judge.score("equal", "5", "\\boxed{5}", 5.0) == 0
-    assert judge.failures == {"SIGKILL": 1}
+    assert judge.score("equal", "5", "\\boxed{5}", 5.0) == 1
+    assert judge.failures == {}
     assert [judge.score("equal", "5", f"\\boxed{{{number}}}", 5.0) for number in (6, 5, 6, 5)] == [0, 1, 0, 1]
     assert judge.process_id() == supervisor
     os.kill(supervisor, signal.SIGKILL)
-    assert judge.score("equal", "5", "\\boxed{5}", 5.0) == 0
-    assert judge.failures["crash"] == 1
     assert judge.score("equal", "5", "\\boxed{5}", 5.0) == 1
+    assert judge.failures == {}
+    assert judge.process_id() != supervisor
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_signals_from_outside_change_no_reward(number):
+    judge = Judge("llm.tasks.math_scorer")
+    right = ("equal", "5", "\\boxed{5}", 5.0)
+    assert judge.score(*right) == 1
+    supervisor = judge.process_id()
+    assert supervisor is not None
+    for process in (supervisor, children(supervisor)[0]):
+        with suppress(ProcessLookupError):  # the child may have ended with its supervisor
+            os.kill(process, number)
+    assert judge.score(*right) == 1
+    assert judge.failures == {}
+
+
+def test_the_scorer_is_in_no_terminals_process_group():
+    judge = Judge("llm.tasks.math_scorer")
+    judge.score("equal", "5", "\\boxed{5}", 5.0)
+    supervisor = judge.process_id()
+    assert supervisor is not None
+    groups = {os.getpgid(process) for process in (supervisor, *children(supervisor))}
+    assert os.getpgrp() not in groups
+
+
+def test_an_answer_that_ends_its_scorer_every_time_is_worth_nothing():
+    judge = Judge("tests.llm_scorer")
+    assert judge.score("die", "SIGKILL") == 0
+    assert judge.score("die", "SIGSEGV") == 0
+    assert judge.failures == {"SIGKILL": 1, "SIGSEGV": 1}
+    assert judge.score("tell", 0.5) == 0.5
+
+
+def test_a_supervisor_that_is_ended_every_time_is_no_answers_fault():
+    judge = Judge("tests.llm_scorer")
+    with pytest.raises(ScorerError, match="ended 3 times in the middle of a call"):
+        judge.score("die_with_supervisor")
+    assert judge.failures == {}
+
+
+def test_an_interrupted_call_leaves_no_answer_to_the_next_one():
+    judge = Judge("tests.llm_scorer")
+    assert judge.score("tell", 0.25) == 0.25
+
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        with pytest.raises(KeyboardInterrupt):
+            judge.call("tell_late", 1.0, 0.75)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert judge.call("tell", 0.5) == 0.5
 
 
 def test_no_process_stays_behind():

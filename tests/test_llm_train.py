@@ -12,7 +12,7 @@ import polars
 import pytest
 
 from llm.config import Config
-from llm.train import RunError, prepare_folder, train
+from llm.train import RunError, opened, train
 from llm.watch import METRICS, Watcher, read
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,8 +47,7 @@ def config(countdown_model, **changes):
 
 
 def run(described, folder):
-    prepare_folder(folder)
-    with Watcher(folder, Silent()) as watcher:
+    with opened(folder), Watcher(folder, Silent()) as watcher:
         return train(described, folder, watcher)
 
 
@@ -66,7 +65,7 @@ def started(described, folder):
         import sys
         from pathlib import Path
         from llm.config import Config
-        from llm.train import prepare_folder, train
+        from llm.train import opened, train
         from llm.watch import Watcher
 
         class Screen:
@@ -74,8 +73,7 @@ def started(described, folder):
                 print(step, flush=True)
 
         folder = Path(sys.argv[2])
-        prepare_folder(folder)
-        with Watcher(folder, Screen()) as watcher:
+        with opened(folder), Watcher(folder, Screen()) as watcher:
             print("done", train(Config.model_validate_json(sys.argv[1]), folder, watcher), flush=True)
     """
     return subprocess.Popen(
@@ -105,8 +103,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(countdown_model, reference,
         done = int(rest[-1])
         assert after <= done < STEPS
         assert (tmp_path / "checkpoints" / f"step-{done:06d}").is_dir()
-    prepare_folder(tmp_path)
-    with Watcher(tmp_path, Silent()) as watcher:
+    with opened(tmp_path), Watcher(tmp_path, Silent()) as watcher:
         assert train(config(countdown_model), tmp_path, watcher) == STEPS
     assert (tmp_path / METRICS).read_bytes() == reference
 

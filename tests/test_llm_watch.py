@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from llm.screen import BARS, LEFT, RIGHT, Lines, Panels, screen, sparkline
-from llm.watch import METRICS, PAIRS, TIMING, Watcher, cut_back, read, trackers
+from llm.watch import METRICS, PAIRS, TIMING, Watcher, cut_back, read, salvage, trackers
 from llm_configs import described
 
 
@@ -44,29 +44,58 @@ def test_every_number_is_on_disk_before_the_next_step(tmp_path):
 def test_what_is_cut_back_is_written_the_same_again(tmp_path_factory, values, step):
     folder = tmp_path_factory.mktemp("run")
 
-    def write(first):
+    def write(first, last):
         with Watcher(folder, Seen()) as watcher:
-            for number, value in enumerate(values, start=1):
-                if number >= first:
-                    watcher.record(number, {"value": value}, {"time/x": value})
+            for number, value in enumerate(values[first - 1 : last], start=first):
+                watcher.record(number, {"value": value}, {"time/x": value})
+            return watcher.written()
 
-    write(1)
+    written = write(1, step)
+    write(step + 1, len(values))
     whole = (folder / METRICS).read_bytes()
-    cut_back(folder, step)
+    cut_back(folder, written)
     assert len(read(folder / METRICS)) == min(step, len(values))
-    write(step + 1)
+    write(step + 1, len(values))
     assert (folder / METRICS).read_bytes() == whole
 
 
 def test_a_half_written_last_line_is_dropped_and_a_damaged_one_told(tmp_path):
     path = tmp_path / METRICS
-    path.write_text('{"step": 1, "a": 1.0}\n{"step": 2, "a"')
+    with Watcher(tmp_path, Seen()) as watcher:
+        watcher.record(1, {"a": 1.0}, {})
+        written = watcher.written()
+    with path.open("a") as file:
+        file.write('{"step": 2, "a"')
     assert read(path) == [{"step": 1, "a": 1.0}]
-    cut_back(tmp_path, 5)
+    cut_back(tmp_path, written)
     assert path.read_text() == '{"step": 1, "a": 1.0}\n'
-    path.write_text('{"step": 1}\n{"a": 2}\n{"step": 3}\n')
-    with pytest.raises(ValueError, match=r"metrics\.jsonl: line 2 is damaged"):
-        cut_back(tmp_path, 5)
+    for line in ('{"a": 2}', '{"step": "2"}', "[" * 100_000, "\x00"):
+        path.write_text('{"step": 1}\n' + line + '\n{"step": 3}\n')
+        with pytest.raises(ValueError, match=r"metrics\.jsonl: line 2 is damaged"):
+            read(path)
+        assert salvage(path) == ([{"step": 1}, {"step": 3}], [2])
+
+
+@pytest.mark.parametrize("name", [METRICS, TIMING])
+@given(place=st.integers(0, 10_000), change=st.integers(0, 255))
+def test_what_a_checkpoint_covers_is_checked_to_the_last_bit(tmp_path_factory, name, place, change):
+    folder = tmp_path_factory.mktemp("run")
+    with Watcher(folder, Seen()) as watcher:
+        watcher.record(1, {"a": 1.0}, {"time/x": 1.0})
+        written = watcher.written()
+        watcher.record(2, {"a": 2.0}, {"time/x": 2.0})
+    path, content = folder / name, bytearray((folder / name).read_bytes())
+    covered = written[name]["bytes"]
+    if change:
+        content[place % covered] ^= change
+    else:
+        del content[place % covered :]
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"{name}: is not what the run had written by its last checkpoint"):
+        cut_back(folder, written)
+    path.unlink()
+    with pytest.raises(ValueError, match="put a copy of it back"):
+        cut_back(folder, written)
 
 
 def test_pairs_are_kept_for_the_latest_window(tmp_path):

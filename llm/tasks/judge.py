@@ -1,4 +1,9 @@
-"""Calls into a scorer's own process, which may die."""
+"""Calls into a scorer's own process, which may die.
+
+An answer that cannot be judged is worth 0; an answer that was not judged for a reason of ours is judged again. What the
+kernel does to a process that goes beyond its limits, and a crash inside a parser, come of the answer. A process that
+somebody else ended, or that was stopped until its time was up, does not.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +19,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
+ATTEMPTS = 3
+"""How often an answer is judged whose scorer was ended from outside, before that is taken to come of the answer."""
+
+OURS = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGALRM")
+"""Signals that an answer does not cause. (SIGKILL may: the kernel ends what takes the machine's last memory.)"""
+
+NAMES = {"SIGPROF": "timeout", "SIGALRM": "timeout"}
+"""What two signals are counted as: the limits on processor time and on time."""
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -23,6 +37,10 @@ class JudgeError(RuntimeError):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class ScorerError(RuntimeError):
+    """The scorer's process does not start, or does not stay alive. One line that says why."""
 
 
 class Judge:
@@ -43,7 +61,11 @@ class Judge:
         return None if self._process is None else self._process.pid
 
     def score(self, function: str, *arguments: Any) -> float:
-        """The result of a call; 0 where there is none, counted in ``failures`` under its reason."""
+        """The result of a call; 0 where the answer leads to none, counted in ``failures`` under the reason.
+
+        Raises:
+            ScorerError: the process does not start, or its supervisor was ended several times in a row.
+        """
         try:
             return float(self.call(function, *arguments))
         except JudgeError as error:
@@ -59,30 +81,47 @@ class Judge:
 
         Raises:
             JudgeError: it took too long, needed too much memory, raised or crashed.
-            RuntimeError: the process does not start.
+            ScorerError: the process does not start, or its supervisor was ended several times in a row.
         """
-        call = {"function": function, "arguments": arguments}
-        line = json.dumps(call).encode() + b"\n"
+        line = json.dumps({"function": function, "arguments": arguments}).encode() + b"\n"
         with self._lock:
-            if self._process is None:
-                self._process = _start(self._module)
-                weakref.finalize(self, _end, self._process)
-            try:
-                _stream(self._process.stdin).write(line)
-                _stream(self._process.stdin).flush()
-                answer = _stream(self._process.stdout).readline()
-            except BrokenPipeError:
-                answer = b""
-            if not answer:
-                _end(self._process)
-                self._process = None
-                raise JudgeError("crash", f"{self._module} ended in the middle of a call")
-        told = json.loads(answer)
+            told = self._persist(line)
         if "error" in told:
             raise JudgeError("error", f"{self._module}: {told['error']}")
         if "died" in told:
-            raise JudgeError(told["died"], f"{self._module}: {function} was ended by {told['died']}")
+            reason = NAMES.get(told["died"], str(told["died"]))
+            raise JudgeError(reason, f"{self._module}: {function} was ended by {reason}")
         return told["result"]
+
+    def _persist(self, line: bytes) -> dict[str, Any]:
+        """The answer to a call, asked again where the process was ended from outside."""
+        told: dict[str, Any] | None = None
+        for _ in range(ATTEMPTS):
+            answer = self._ask(line)
+            told = json.loads(answer) if answer.endswith(b"\n") else None
+            if told is not None and told.get("died") not in OURS:
+                return told
+        if told is None:
+            raise ScorerError(f"{self._module} was ended {ATTEMPTS} times in the middle of a call; is memory short?")
+        return told
+
+    def _ask(self, line: bytes) -> bytes:
+        """One line for another; nothing, or a part, if the process ends first."""
+        if self._process is None:
+            self._process = _start(self._module)
+            weakref.finalize(self, _end, self._process)
+        answer = b""
+        try:
+            _stream(self._process.stdin).write(line)
+            _stream(self._process.stdin).flush()
+            answer = _stream(self._process.stdout).readline()
+        except BrokenPipeError:
+            pass
+        finally:
+            if not answer.endswith(b"\n"):  # also when interrupted: the next call must not get this one's answer
+                _end(self._process)
+                self._process = None
+        return answer
 
 
 def _start(module: str) -> subprocess.Popen[bytes]:
@@ -94,13 +133,18 @@ def _start(module: str) -> subprocess.Popen[bytes]:
     }
     with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(
-            [sys.executable, "-m", module], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said
+            [sys.executable, "-m", module],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            start_new_session=True,  # Ctrl-C is for the trainer
         )
         if not _stream(process.stdout).readline():
             _end(process)
             said.seek(0)
             last = said.read().decode(errors="replace").strip().splitlines()[-1:]
-            raise RuntimeError(f"{module} does not start: {''.join(last) or f'exit status {process.returncode}'}")
+            raise ScorerError(f"{module} does not start: {''.join(last) or f'exit status {process.returncode}'}")
     return process
 
 

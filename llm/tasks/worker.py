@@ -69,7 +69,7 @@ class _Child:
             return answer
         ended = self.exit_code(wait=True) or 0
         died = signal.Signals(-ended).name if ended < 0 else "exit"
-        return _line({"died": "timeout" if died in ("SIGPROF", "SIGALRM") else died})
+        return _line({"died": died})
 
     def exit_code(self, wait: bool) -> int | None:
         """Of the process, negative for a signal; None while it lives."""

@@ -1,0 +1,1 @@
+"""Long computations on disk: folders that one process holds, files that tell when they are damaged."""
