@@ -27,10 +27,13 @@ class Solution:
         log_ratio: (..., K), relative to the anchor; -inf on arms that lose all their mass.
         normalizer: (...), E_mu[c] at the target.
         unique: (...) bool, whether this is the only stationary point that the flow from the behavior policy can reach.
-        face: (...) bool, whether every policy on the support is a target; the one given is then the anchor restricted
-            to the support.
+        face: (...) bool, whether the flow singles out none of the policies on the support, all of them targets; the one
+            given is then the anchor restricted to the support.
         solved: (...) bool; rows that this closed form does not cover are False and NaN, and left to numeric routes.
         regime: (...) str, "positive" | "boundary" | "negative", or None where regimes mean nothing.
+        tied: (..., K) bool, arms whose joint mass could be divided in any other way (each up to the objective's cap)
+            and the policy still be stationary; the division given is where the flow goes. None for no such arms.
+        rate: (...), tied arms that lose fall like t^-rate; 0 where none does. None for zeros.
     """
 
     log_ratio: np.ndarray
@@ -39,9 +42,11 @@ class Solution:
     face: np.ndarray
     solved: np.ndarray
     regime: np.ndarray | None = None
+    tied: np.ndarray | None = None
+    rate: np.ndarray | None = None
 
 
-def _solution(
+def solution(
     log_ratio: np.ndarray,
     normalizer: np.ndarray | float,
     *,
@@ -49,6 +54,8 @@ def _solution(
     face: np.ndarray | bool = False,
     solved: np.ndarray | bool = True,
     regime: np.ndarray | None = None,
+    tied: np.ndarray | None = None,
+    rate: np.ndarray | None = None,
 ) -> Solution:
     shape = log_ratio.shape[:-1]
     solved = np.broadcast_to(solved, shape)
@@ -63,6 +70,8 @@ def _solution(
         np.broadcast_to(face, shape),
         solved,
         regime,
+        tied,
+        rate,
     )
 
 
@@ -96,11 +105,11 @@ def lambert(bandit: Bandit, moments: Moments, *, beta: float) -> Solution:
     uncovered = bandit.reference is not None and bool(((bandit.behavior == 0) & (bandit.reference > 0)).any())
     if moments.soft_temperature == beta and not uncovered:
         boundary = np.full(bandit.batch_shape, "boundary")
-        return _solution(advantage, 0.0, regime=boundary)
+        return solution(advantage, 0.0, regime=boundary)
     if bandit.reference is None:
         found = solve_lambert(bandit.behavior, advantage, deviation, mean)
         regime = _regimes(found, bandit.arms)
-        return _solution(
+        return solution(
             found.log_ratio,
             beta * found.kappa,
             unique=regime != "negative",
@@ -125,7 +134,7 @@ def _anchored_lambert(
     share = log(left) - log(np.where(reserve > 0, reserve, 1.0))
     log_ratio = np.where(covered, found.log_ratio, share[..., None])
     several = (left > 0) & (uncovered.sum(axis=-1) > 1)
-    return _solution(
+    return solution(
         log_ratio,
         beta * found.kappa,
         unique=(regime != "negative") & ~several,
@@ -143,7 +152,7 @@ def gibbs(bandit: Bandit, moments: Moments, *, beta: float, centered: bool = Fal
     found = _tilted(bandit, moments.advantage / beta)
     if centered:
         return found
-    return _solution(found.log_ratio, moments.mean - beta * expectation(bandit.behavior, found.log_ratio))
+    return solution(found.log_ratio, moments.mean - beta * expectation(bandit.behavior, found.log_ratio))
 
 
 def win_rate_gibbs(bandit: Bandit, moments: Moments, *, tau: float) -> Solution:
@@ -166,7 +175,7 @@ def _tilted(bandit: Bandit, exponent: np.ndarray) -> Solution:
     top = np.where(anchor > 0, exponent, -np.inf).max(axis=-1, keepdims=True)
     below = np.where(exponent <= top, exponent - top, 0.0)
     log_ratio = below - log_expectation_exp(anchor / anchor.sum(axis=-1, keepdims=True), below)[..., None]
-    return _solution(log_ratio, 0.0)
+    return solution(log_ratio, 0.0)
 
 
 def mixed_link(bandit: Bandit, moments: Moments, *, beta: float, alpha: float, carries_ratio: bool) -> Solution:
@@ -179,30 +188,14 @@ def mixed_link(bandit: Bandit, moments: Moments, *, beta: float, alpha: float, c
         bandit.behavior, moments.advantage / beta, np.full(bandit.batch_shape, alpha / beta)
     )
     normalizer = beta * shift + alpha if carries_ratio else 0.0
-    return _solution(log_ratio, normalizer)
-
-
-def greedy(bandit: Bandit, moments: Moments, *, penalty: np.ndarray | float = 0.0) -> Solution:
-    r"""All mass on the arms of greatest $A$ - penalty among those the anchor plays: $\max_\pi E_\pi[A]$.
-
-    A tie leaves a face: every policy on the tied arms is optimal; the one given is the anchor restricted to them.
-    """
-    anchor = bandit.anchor
-    score = np.where(anchor > 0, moments.advantage - penalty, -np.inf)
-    best = score.max(axis=-1, keepdims=True)
-    return _face(bandit, score == best, best[..., 0])
-
-
-def pessimistic_greedy(bandit: Bandit, moments: Moments, *, bonus: float, samples: float) -> Solution:
-    r"""PEVI: greedy in the lower confidence bound $r - b/\sqrt{N\mu}$ (arXiv 2012.15085)."""
-    return greedy(bandit, moments, penalty=coefficients.confidence_width(bandit.behavior, bonus=bonus, samples=samples))
+    return solution(log_ratio, normalizer)
 
 
 def _face(bandit: Bandit, winners: np.ndarray, normalizer: np.ndarray | float) -> Solution:
     mass = np.where(winners, bandit.anchor, 0.0).sum(axis=-1, keepdims=True)
     log_ratio = np.where(winners, -log(mass), -np.inf)
     several = (winners & (bandit.anchor > 0)).sum(axis=-1) > 1
-    return _solution(log_ratio, normalizer, unique=~several, face=several)
+    return solution(log_ratio, normalizer, unique=~several, face=several)
 
 
 def constant_coefficient(bandit: Bandit, weight: np.ndarray, mean: np.ndarray, with_regime: bool) -> Solution:
@@ -233,7 +226,7 @@ def constant_coefficient(bandit: Bandit, weight: np.ndarray, mean: np.ndarray, w
     collapse = _face(bandit, (pull == top) & (bandit.behavior > 0), 0.0)
     boundary = sign == "boundary"
     still = boundary & (scale == 0)
-    return _solution(
+    return solution(
         np.where(boundary[..., None], collapse.log_ratio, log_ratio),
         mean,
         # Ties at the boundary keep their proportions under mu, so the limit is one point; with no signal nothing moves.
@@ -283,7 +276,7 @@ def exponential(bandit: Bandit, moments: Moments, *, beta: float, cap: float) ->
     tilted = _tilted(bandit, exponent)
     with np.errstate(over="ignore"):
         normalizer = np.exp(log_expectation_exp(bandit.behavior, exponent))
-    return _solution(tilted.log_ratio, normalizer)
+    return solution(tilted.log_ratio, normalizer)
 
 
 def tapered(bandit: Bandit, moments: Moments) -> Solution:
@@ -292,40 +285,7 @@ def tapered(bandit: Bandit, moments: Moments) -> Solution:
     mean = expectation(bandit.behavior, gain)
     some = mean > 0
     log_ratio = log(gain) - log(np.where(some, mean, 1.0))[..., None]
-    return _still_or(bandit, moments, _solution(log_ratio, mean, solved=some))
-
-
-def truncated(bandit: Bandit, moments: Moments, *, cap: float) -> Solution:
-    r"""CISPO, $c = \min(\rho, \bar c)A$: $\rho = \bar cA/\lambda$ where $A > \lambda$, marginal $A = \lambda$, else 0.
-
-    The demand for mass $\sum_{A > \lambda}\mu\bar cA/\lambda$ falls in $\lambda$ and jumps at each advantage;
-    $\lambda$ is where it crosses one. Tied marginal arms share what is left in proportion to $\mu$ (any split that
-    keeps $\rho \le \bar c$ is a target). Rows without a positive advantage are left unsolved.
-    """
-    advantage = np.where(bandit.behavior > 0, moments.advantage, -np.inf)
-    order = np.argsort(-advantage, axis=-1, kind="stable")
-    level = np.take_along_axis(advantage, order, axis=-1)
-    pull = np.where(bandit.behavior > 0, bandit.behavior * np.maximum(moments.advantage, 0.0), 0.0)
-    through = cap * np.cumsum(np.take_along_axis(pull, order, axis=-1), axis=-1)  # with the arm itself
-    positive = level > 0
-    # First arm whose own level is low enough for it and those above to claim all the mass.
-    reached = positive & (through >= level)
-    some = any_arm(positive)
-    index = np.where(any_arm(reached), reached.argmax(axis=-1), positive.sum(axis=-1) - 1).clip(0)[..., None]
-    here = np.take_along_axis(level, index, axis=-1)
-    strictly_above = np.where(advantage > here, pull, 0.0).sum(axis=-1, keepdims=True) * cap
-    marginal = any_arm(reached)[..., None] & (strictly_above <= here)
-    last = np.take_along_axis(through, index, axis=-1)
-    normalizer = np.where(marginal, here, np.where(any_arm(reached)[..., None], strictly_above, last))
-    safe = np.where(some[..., None], normalizer, 1.0)
-    ratio = np.where(advantage > safe, cap * np.maximum(advantage, 0.0) / safe, 0.0)
-    tied = marginal & (advantage == here)
-    left = np.maximum(1 - expectation(bandit.behavior, ratio), 0.0)[..., None]
-    tied_mass = np.where(tied, bandit.behavior, 0.0).sum(axis=-1, keepdims=True)
-    ratio = np.where(tied, left / np.where(tied_mass > 0, tied_mass, 1.0), ratio)
-    several = (tied.sum(axis=-1) > 1) & (left[..., 0] > 0)
-    found = _solution(log(ratio), normalizer[..., 0], unique=~several, face=several, solved=some)
-    return _still_or(bandit, moments, found)
+    return still_or(bandit, moments, solution(log_ratio, mean, solved=some))
 
 
 def log_smoothed(bandit: Bandit, moments: Moments, *, t: float) -> Solution:
@@ -359,7 +319,7 @@ def log_smoothed(bandit: Bandit, moments: Moments, *, t: float) -> Solution:
     surplus = (t - spent) / np.where(share > 0, share, 1.0)
     kept = earning & (price <= highest)
     ratio = np.where(kept, highest - np.where(kept, price, 0.0) + surplus, 0.0) / t
-    return _still_or(bandit, moments, _solution(log(ratio), 1 / (highest + surplus)[..., 0], solved=some))
+    return still_or(bandit, moments, solution(log(ratio), 1 / (highest + surplus)[..., 0], solved=some))
 
 
 def trust_region(bandit: Bandit, moments: Moments, *, delta: float) -> Solution:
@@ -367,17 +327,19 @@ def trust_region(bandit: Bandit, moments: Moments, *, delta: float) -> Solution:
     distance = coefficients.trust_region_distance(moments.advantage, delta=delta, behavior=bandit.behavior)
     log_ratio = -np.log(distance)
     log_ratio = log_ratio - log_expectation_exp(bandit.behavior, log_ratio)[..., None]
-    return _solution(log_ratio, moments.mean + expectation(bandit.behavior, distance))
+    return solution(log_ratio, moments.mean + expectation(bandit.behavior, distance))
 
 
-def _still_or(bandit: Bandit, moments: Moments, found: Solution) -> Solution:
+def still_or(bandit: Bandit, moments: Moments, found: Solution) -> Solution:
     """Where no arm has any advantage nothing moves: the behavior policy, and any other, is stationary."""
     still = (np.where(bandit.behavior > 0, moments.advantage, 0.0) == 0).all(axis=-1)
-    return _solution(
+    return solution(
         np.where(still[..., None], 0.0, found.log_ratio),
         np.where(still, 0.0, found.normalizer),
         unique=found.unique & ~still,
         face=found.face | still,
         solved=found.solved | still,
         regime=found.regime,
+        tied=found.tied,
+        rate=found.rate,
     )

@@ -13,7 +13,8 @@ from numpy.typing import ArrayLike
 from .algorithm import Algorithm, ClosedForm, Coefficient
 from .bandit import Bandit
 from .baselines import Moments
-from .closed_forms import Solution, greedy
+from .closed_forms import Solution
+from .greedy_forms import greedy
 from .solve.fixed_point import FixedPoint, solve_fixed_point
 from .solve.flow import Flow, softmax_flow
 from .solve.lambert_minima import regression_minima
@@ -52,9 +53,21 @@ class Target:
         support: (..., K) bool, the arms that keep mass.
         method: "closed form", "fixed point" or "flow".
         kind: "interior" (all arms of the anchor keep mass), "sparse" (some lose all), "vertex" (one has all), "face"
-            (every policy on the support is a target; the one given is the anchor restricted to it), "path-dependent"
-            (the coefficient jumps: the limit of the softmax flow from the behavior policy, other starts end elsewhere)
-            or "not converged" (the flow still moved at the end of its time; the policy it had reached is given).
+            (nothing moves: every policy on the support is a target; the one given is the anchor restricted to it),
+            "path-dependent" (the coefficient jumps: the limit of the softmax flow from the behavior policy, other
+            starts end elsewhere) or "not converged" (the flow still moved at the end of its time; the policy it had
+            reached is given).
+        face: (..., K) bool, arms that tie: their joint mass could be divided in any other way (each arm up to the
+            objective's cap, where it has one) and the policy still be stationary. The policy given is where the flow
+            from the anchor goes: the arm that the anchor plays most takes what it can, then the next
+            (docs/theory/ties.md).
+            All False where the target stands alone, or was found numerically.
+        rate: tied arms that lose everything fall like time^-rate; 0 where there is none.
+
+    >>> import pessimism as ps
+    >>> target = ps.induced_target(ps.Bandit([0.5, 0.3, 0.2], [1, 1, 0]), ps.algorithm("verl.tis"))
+    >>> target.policy.tolist(), target.kind, target.face.tolist(), target.rate
+    ([1.0, 0.0, 0.0], 'vertex', [True, True, False], 0.5)
     """
 
     policy: np.ndarray
@@ -66,6 +79,8 @@ class Target:
     support: np.ndarray
     method: Any
     kind: Any
+    face: np.ndarray
+    rate: Any
 
     def __repr__(self) -> str:
         if self.policy.ndim > 1:
@@ -255,6 +270,7 @@ def _target(
         regime = found.regime.reshape(shape)
     elif with_regime:
         regime = _numeric_regime(normalizer).reshape(shape)
+    closed = ~open_rows.reshape(shape)
     solution = Solution(
         log_ratio.reshape(*shape, arms),
         normalizer.reshape(shape),
@@ -262,6 +278,8 @@ def _target(
         face.reshape(shape),
         np.ones(shape, bool),
         regime,
+        None if found is None or found.tied is None else found.tied & closed[..., None],
+        None if found is None or found.rate is None else np.where(closed, found.rate, 0.0),
     )
     return _assemble(bandit, solution, method.reshape(shape), kind.reshape(shape))
 
@@ -295,7 +313,17 @@ def _assemble(
         support=support,
         method=plain(method),
         kind=plain(kind),
+        face=_face(bandit, found),
+        rate=plain(
+            np.zeros(bandit.batch_shape) if found.rate is None else np.broadcast_to(found.rate, bandit.batch_shape)
+        ),
     )
+
+
+def _face(bandit: Bandit, found: Solution) -> np.ndarray:
+    """Arms whose mass could be divided in any other way: those that tie, or all of the support where nothing moves."""
+    still = found.face[..., None] & (found.log_ratio > -np.inf) & (bandit.anchor > 0)
+    return still if found.tied is None else still | found.tied
 
 
 def _solve_induced(bandit: Bandit, advantage: np.ndarray, algorithm: Algorithm) -> _Numeric:

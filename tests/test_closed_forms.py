@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import optimize
 
 import pessimism as ps
-from pessimism import closed_forms, coefficients
+from pessimism import closed_forms, coefficients, greedy_forms
 from pessimism.baselines import Moments
 from pessimism.closed_forms import Solution
 
@@ -102,7 +102,7 @@ def test_constant_coefficients_at_and_below_zero_mean() -> None:
 def test_truncated_ratios(seed: int, cap: float, ties: bool) -> None:
     """lambda is where the demand for mass sum_{A > lambda} mu cap A/lambda falls through one."""
     bandit, base = instance(seed, ties=ties)
-    found = closed_forms.truncated(bandit, base, cap=cap)
+    found = greedy_forms.truncated(bandit, base, cap=cap)
     advantage = base.advantage[:-1]
     behavior = bandit.behavior[:-1]
     if not (advantage > 0).any():
@@ -125,10 +125,15 @@ def test_truncated_ratios(seed: int, cap: float, ties: bool) -> None:
     np.testing.assert_allclose(ratio[above], cap * advantage[above] / level, rtol=1e-8)
     np.testing.assert_array_equal(ratio[~above & ~marginal], 0)
     assert (ratio[marginal] <= cap * (1 + 1e-9)).all()
-    np.testing.assert_allclose(ratio[marginal], ratio[marginal].mean() if marginal.any() else 0, atol=1e-12)
+    left = 1 - behavior @ np.where(above, ratio, 0.0)
+    for arm in sorted(np.flatnonzero(marginal), key=lambda arm: -behavior[arm]):  # greedy fill in the order of mu
+        assert behavior[arm] * ratio[arm] == pytest.approx(min(cap * behavior[arm], left), abs=1e-9)
+        left = max(left - behavior[arm] * ratio[arm], 0.0)
     several = marginal.sum() > 1 and ratio[marginal].max() > 1e-9
-    assert bool(found.face) == several
-    assert bool(found.unique) == (not several)
+    assert not found.face
+    assert found.tied is not None
+    assert found.tied.tolist() == [*(marginal & several).tolist(), False]
+    assert bool(found.unique) == (not several or not above.any())
     value = coefficients.truncated(np.log(np.maximum(ratio, 1e-300)), advantage, low=0.0, high=cap)
     assert (behavior * value).sum() == pytest.approx(level, rel=1e-7)
 

@@ -140,15 +140,34 @@ def test_arms_that_only_the_reference_plays() -> None:
 # --- degenerate targets are reported as such --------------------------------------------------------------------------
 
 
-def test_ties_make_faces() -> None:
+def test_of_ties_the_more_probable_arm_takes_all() -> None:
+    """It used to be said that they share in proportion to mu, which is stationary and not where the flow goes."""
     bandit = ps.Bandit([0.2, 0.3, 0.5], [1.0, 1.0, 0.0])
+    nominal = ps.nominal_target(bandit, ps.algorithm("reinforce"))
+    capped = ps.induced_target(bandit, ps.algorithm("verl.tis", cap=9.0))
+    for target in (nominal, capped):
+        np.testing.assert_array_equal(target.policy, [0.0, 1.0, 0.0])
+        assert (target.kind, target.unique, target.rate) == ("vertex", True, 0.5)
+        assert target.face.tolist() == [True, True, False]
+    tight = ps.induced_target(bandit, ps.algorithm("verl.tis", cap=2.5))
+    np.testing.assert_allclose(tight.policy, [0.25, 0.75, 0.0])
+    assert (tight.kind, tight.unique, tight.rate) == ("sparse", True, 0.0)
+    room = ps.induced_target(bandit, ps.algorithm("verl.tis", cap=1.5))  # all winners fit below the cap: no face
+    np.testing.assert_allclose(room.policy, [0.4, 0.6, 0.0])
+    assert not room.face.any()
+    equal = ps.nominal_target(ps.Bandit([0.3, 0.3, 0.2, 0.2], [1.0, 1.0, 1.0, 0.0]), ps.algorithm("reinforce"))
+    np.testing.assert_array_equal(equal.policy, [0.5, 0.5, 0.0, 0.0])
+    assert equal.rate == pytest.approx(1 / 3)
+    still = ps.nominal_target(ps.Bandit([0.2, 0.8], [1.0, 1.0]), ps.algorithm("reinforce"))
+    np.testing.assert_array_equal(still.policy, [0.2, 0.8])
+    assert (still.kind, still.unique, still.face.tolist()) == ("face", False, [True, True])
+
+
+def test_rewards_that_differ_by_rounding_do_not_tie() -> None:
+    bandit = ps.Bandit([0.5, 0.3, 0.2], [1.0, np.nextafter(1.0, 2.0), 0.0])
     target = ps.nominal_target(bandit, ps.algorithm("reinforce"))
-    assert (target.kind, target.unique) == ("face", False)
-    np.testing.assert_allclose(target.policy, [0.4, 0.6, 0.0])
-    assert target.support.tolist() == [True, True, False]
-    capped = ps.induced_target(bandit, ps.algorithm("verl.tis", cap=9.0))  # two marginal arms share the mass
-    assert (capped.kind, capped.unique) == ("face", False)
-    np.testing.assert_allclose(capped.policy, [0.4, 0.6, 0.0])
+    np.testing.assert_array_equal(target.policy, [0.0, 1.0, 0.0])
+    assert not target.face.any()
 
 
 @pytest.mark.parametrize("name", ["reinforce", "topr", "cispo", "ls", "grpo.no_ratio"])
@@ -337,7 +356,7 @@ def test_a_coefficient_without_log_ratio_claims_the_best_arm() -> None:
     """c = g(A): on its own data the most rewarded arm by g wins, ties and all."""
     made = ps.Algorithm(lambda log_ratio, advantage: np.round(advantage, 1) + 0 * log_ratio)
     target = ps.nominal_target(ps.Bandit([0.25, 0.25, 0.5], [1.0, 1.01, 0.0]), made)
-    assert (target.kind, target.unique) == ("face", False)
+    assert (target.kind, target.unique, target.face.tolist()) == ("sparse", True, [True, True, False])
     np.testing.assert_allclose(target.policy, [0.5, 0.5, 0.0])
     ratio_free = ps.induced_target(ps.Bandit([0.25, 0.25, 0.5], [1.0, 2.0, 0.0]), made)
     assert ratio_free.method == "flow"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from .. import baselines, closed_forms, coefficients
+from .. import baselines, closed_forms, coefficients, greedy_forms
 from ..algorithm import Algorithm
 from ..baselines import Baseline
 from .entry import Entry, nonnegative, positive, real
@@ -19,7 +19,7 @@ def policy_gradient(baseline: Baseline) -> Algorithm:
         coefficients.policy_gradient,
         baseline,
         induced=closed_forms.policy_gradient,
-        nominal=closed_forms.greedy,
+        nominal=greedy_forms.greedy,
     )
 
 
@@ -72,7 +72,7 @@ ENTRIES = (
                 closed_forms.weighted,
                 weight=partial(coefficients.exponential_advantage, temperature=temperature),
             ),
-            nominal=closed_forms.greedy,
+            nominal=greedy_forms.greedy,
         ),
         {"temperature": positive(1.0, "of the exponential weight, in units of reward")},
     ),
@@ -89,7 +89,7 @@ ENTRIES = (
             baselines.mean(),
             coupled=True,
             induced=partial(closed_forms.weighted, weight=coefficients.balanced, coupled=True),
-            nominal=closed_forms.greedy,
+            nominal=greedy_forms.greedy,
         ),
         notes="In expectation over which negatives are dropped. Trinity-RFT (advantage rec, drop balance) takes the "
         "mean anew over the samples that it keeps, so that their advantages sum to 0.",
@@ -108,7 +108,7 @@ ENTRIES = (
             on_policy=coefficients.policy_gradient,
             anchor="behavior",
             induced=closed_forms.tapered,
-            nominal=closed_forms.greedy,
+            nominal=greedy_forms.greedy,
         ),
         notes="Trinity-RFT takes the ratio per token, the paper per sequence.",
     ),
@@ -126,7 +126,7 @@ ENTRIES = (
             on_policy=coefficients.policy_gradient,
             anchor="behavior",
             induced=partial(closed_forms.log_smoothed, t=t),
-            nominal=closed_forms.greedy,
+            nominal=greedy_forms.greedy,
         ),
         {"t": positive(0.1, "smoothing (the source's lambda), per unit of reward")},
         "Rewards must be >= 0. The smoothing is pessimism by design.",
@@ -146,7 +146,7 @@ ENTRIES = (
             on_policy=coefficients.policy_gradient,
             anchor="behavior",
             induced=partial(closed_forms.trust_region, delta=delta),
-            nominal=closed_forms.greedy,
+            nominal=greedy_forms.greedy,
         ),
         {"delta": positive(0.01, "trust region: greatest KL(mu|pi)")},
     ),
@@ -164,8 +164,8 @@ ENTRIES = (
             takes_behavior=True,
             on_policy=coefficients.policy_gradient,
             anchor="behavior",
-            induced=partial(closed_forms.pessimistic_greedy, bonus=bonus, samples=samples),
-            nominal=closed_forms.greedy,
+            induced=partial(greedy_forms.pessimistic_greedy, bonus=bonus, samples=samples),
+            nominal=greedy_forms.greedy,
         ),
         {
             "bonus": nonnegative(1.0, "width of the confidence interval at one sample, in units of reward"),

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from .. import baselines, closed_forms, coefficients
+from .. import baselines, closed_forms, coefficients, greedy_forms
 from ..algorithm import Algorithm, Coefficient
 from ..baselines import Baseline
 from .entry import Entry, Parameter, fraction, positive
@@ -22,7 +22,7 @@ def ratio_weighted(coefficient: Coefficient, baseline: Baseline, **fields: objec
         baseline,
         on_policy=coefficients.policy_gradient,
         anchor="behavior",
-        nominal=closed_forms.greedy,
+        nominal=greedy_forms.greedy,
         **fields,  # type: ignore[arg-type]
     )
 
@@ -181,7 +181,7 @@ ENTRIES = (
         lambda cap, epsilon: ratio_weighted(
             partial(coefficients.truncated, low=0.0, high=cap),
             baselines.standardized(epsilon),
-            induced=partial(closed_forms.truncated, cap=cap),
+            induced=partial(greedy_forms.truncated, cap=cap),
         ),
         {
             "cap": positive(5.0, "largest ratio (the source gives none; 5 is a common setting)"),

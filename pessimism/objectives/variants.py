@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 from functools import partial
 
-from .. import baselines, closed_forms, coefficients
+from .. import baselines, coefficients, greedy_forms
 from ..algorithm import Algorithm
 from .entry import Entry, Parameter, fraction, nonnegative, positive
 from .policy_gradient import COLLAPSE, policy_gradient
@@ -128,7 +128,7 @@ ENTRIES = (
         lambda epsilon_high, epsilon: ratio_weighted(
             partial(coefficients.truncated, low=0.0, high=epsilon_high),
             baselines.standardized(epsilon),
-            induced=partial(closed_forms.truncated, cap=epsilon_high),
+            induced=partial(greedy_forms.truncated, cap=epsilon_high),
         ),
         {
             "epsilon_high": positive(0.2, "an absolute cap, although its default is a range"),
@@ -161,7 +161,7 @@ ENTRIES = (
         lambda high, epsilon: ratio_weighted(
             partial(coefficients.truncated, low=0.0, high=1 + high),
             baselines.standardized(epsilon),
-            induced=partial(closed_forms.truncated, cap=1 + high),
+            induced=partial(greedy_forms.truncated, cap=1 + high),
         ),
         {"high": positive(0.28, "range above 1"), "epsilon": _EPSILON},
         "Its option enable_mask_clip, off by default, adds PPO's mask: trinity.cispo_masked.",
@@ -212,7 +212,7 @@ ENTRIES = (
         lambda cap: ratio_weighted(
             partial(coefficients.truncated, low=0.0, high=cap),
             baselines.mean(),
-            induced=partial(closed_forms.truncated, cap=cap),
+            induced=partial(greedy_forms.truncated, cap=cap),
         ),
         {"cap": positive(2.0, "largest ratio")},
     ),
