@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from pessimism.trainers.trainer import FOLDERS, trainers
+
 ROOT = Path(__file__).resolve().parent.parent
 OURS = ("pessimism", "bandits", "llm", "paper_figures", "notebooks", "benchmarks", "scripts", "tests")
 NEVER = {"benchmarks", "tests"}
@@ -135,6 +137,29 @@ def test_importing_pessimism_stays_light():
     )
     answer = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert json.loads(answer.stdout) == []
+
+
+def trainer_names() -> list[str]:
+    """What trainers are called: their folders, what users call them, and their own spelling."""
+    folders = [path.name for path in (ROOT / "pessimism" / "trainers").iterdir() if (path / "__init__.py").is_file()]
+    return sorted({*folders, *(name for one in trainers() for name in (one.name, one.title, one.version.split()[0]))})
+
+
+def test_every_folder_of_a_trainer_is_in_the_registry():
+    folders = {path.parent.name for path in (ROOT / "pessimism" / "trainers").glob("*/__init__.py")}
+    assert folders == set(FOLDERS)
+
+
+@pytest.mark.parametrize("package", ["lint", "audit"])
+def test_lint_and_audit_know_no_trainer_by_name(package):
+    named = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, trainer_names()))})(?!\w)", re.IGNORECASE)
+    found = {
+        f"{path.relative_to(ROOT)}, line {number}": line
+        for path in source_files(f"pessimism/{package}")
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1)
+        if named.search(line)
+    }
+    assert found == {}
 
 
 @pytest.mark.parametrize("package", present(("pessimism", "bandits", "llm", "paper_figures", "benchmarks")))

@@ -54,7 +54,7 @@ def test_a_finding_tells_severity_place_reason_fix_and_source(run):
     assert status == 1
     assert "error truncated-sampling (top_p): top_p is 0.95" in output
     assert "fix: Sample from the policy itself" in output
-    assert "source: trl#6789, vllm#42259" in output
+    assert "source: trl#6789; vllm#42259" in output
     assert output.endswith("1 error\n")
 
 

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 import pessimism as ps
-from pessimism.lint import RULES, lint, linter, reference_groups
+from pessimism import reference_groups
+from pessimism.lint import RULES, lint, linter
+from pessimism.trainers.trainer import trainers
 
 DATA = Path(__file__).parent / "data" / "lint"
 ACTOR = "actor_rollout_ref.actor"
@@ -439,7 +441,14 @@ def test_rules_have_distinct_names_and_complete_texts():
         assert rule.reason.endswith("."), rule.id
         assert rule.fix.endswith("."), rule.id
         assert rule.source, rule.id
-        assert rule.trainers, rule.id
+
+
+def test_wordings_are_of_general_rules():
+    general = {rule.id for rule in RULES if not rule.trainers}
+    for trainer in trainers():
+        assert set(trainer.wordings) <= general, trainer.name
+        assert all(wording.source or wording.fix for wording in trainer.wordings.values()), trainer.name
+        assert {name for rule in trainer.rules for name in rule.trainers} <= {trainer.name}
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in DATA.iterdir()))

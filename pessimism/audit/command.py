@@ -22,8 +22,8 @@ def audit(
         list[str],
         typer.Argument(
             metavar="FILE...",
-            help="Logs of rollouts, or folders of them: .parquet, .csv, .jsonl; those of TRL, verl, prime-rl and "
-            "Trinity-RFT (its .db too) are read as they are.",
+            help="Logs of rollouts, or folders of them: .parquet, .csv, .jsonl. Those of trainers (.db too) are "
+            "read as they are.",
         ),
     ],
     algorithm: Annotated[

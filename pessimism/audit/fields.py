@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..shell.hints import near
+from ..trainers.trainer import layouts
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 ROLES = {
     "group": "the prompt or group that a sample belongs to",
@@ -32,7 +37,7 @@ class Columns:
         group: columns that together name a group.
         reward: (weight, column) pairs, summed.
         log_prob, current_log_prob, version, step, length: one column each, or None.
-        missing_is_zero: whether a reward term that is missing counts as 0 (TRL sums those rewards that it has).
+        missing_is_zero: whether a reward term that is missing counts as 0.
         trim: a pattern cut from the last column of the group.
         in_runs: whether groups are runs of rows of one common length, so that a prompt drawn twice makes two.
         content: columns by which a file that repeats another is told; empty where trainers do not repeat themselves.
@@ -62,6 +67,9 @@ class Columns:
         return tuple(dict.fromkeys([*self.group, *(column for _, column in self.reward), *self.single.values()]))
 
 
+TableReader = Callable[[Path, int, int], "Iterator[tuple[pa.Table, float]]"]
+
+
 @dataclass(frozen=True)
 class Layout:
     """What a trainer's files look like.
@@ -73,6 +81,10 @@ class Layout:
         forbids: columns that it does not have.
         other_numbers: columns that are no rewards, where every other numeric one is; else empty.
         refusal: why such files cannot be audited.
+        tables: its own reader, (path, number of the file, bytes) -> canonical rows and the share read with them; None
+            where rows are on the surface.
+        suffixes: of files that are such logs whatever is in them.
+        unit: what its own reader counts: "line" or "row".
     """
 
     name: str
@@ -81,56 +93,9 @@ class Layout:
     forbids: frozenset[str] = frozenset()
     other_numbers: frozenset[str] = frozenset()
     refusal: str = ""
-
-
-EPISODE_COLUMNS = frozenset({"traces", "task", "env"})
-EPISODES = "prime-rl episodes (prime-rl 0.8, verifiers 0.4)"
-EXPERIENCES = "Trinity-RFT experiences (0.6)"
-DATABASE = "Trinity-RFT experience database (0.6)"
-
-TRL = Columns(group=("step", "prompt"), step="step", in_runs=True, content=("prompt", "completion", "advantage"))
-"""TRL writes its last generated batch at every logging step, the same batch several times if steps share one."""
-
-LAYOUTS = (
-    Layout(
-        "prime-rl token exports (0.8)",
-        frozenset({"token_ids", "inference_logprobs", "trainer_logprobs", "loss_mask"}),
-        refusal="they hold neither rewards nor groups; audit rollouts/step_*/train/effective/traces.jsonl instead",
-    ),
-    Layout(
-        EXPERIENCES,
-        frozenset({"eid", "info", "reward"}),
-        Columns(
-            group=("eid.batch", "eid.task"),
-            reward=((1.0, "reward"),),
-            version="info.model_version",
-            length="response_length",
-        ),
-    ),
-    Layout(
-        "verl rollout dump (0.9)",
-        frozenset({"input", "output", "gts", "score", "step", "uid"}),
-        Columns(group=("step", "uid"), reward=((1.0, "score"),), step="step", trim=r"_\d+_\d+$"),
-    ),
-    Layout(
-        "verl rollout dump (0.9)",
-        frozenset({"input", "output", "gts", "score", "step"}),
-        Columns(group=("step", "input"), reward=((1.0, "score"),), step="step"),
-    ),
-    Layout(
-        "TRL completions (1.16)",
-        frozenset({"step", "prompt", "completion", "advantage"}),
-        replace(TRL, missing_is_zero=True),
-        forbids=frozenset({"reward"}),
-        other_numbers=frozenset({"step", "advantage"}),
-    ),
-    Layout(
-        "TRL completions (1.16)",
-        frozenset({"step", "prompt", "completion", "advantage", "reward"}),
-        replace(TRL, reward=((1.0, "reward"),)),
-    ),
-)
-"""The layouts that are recognised, the first match first."""
+    tables: TableReader | None = None
+    suffixes: tuple[str, ...] = ()
+    unit: str = "line"
 
 
 def parse_columns(settings: Sequence[str]) -> dict[str, str]:
@@ -167,7 +132,7 @@ def resolve(names: Collection[str], numeric: Collection[str], given: Mapping[str
     >>> resolve(["prompt_id", "reward", "log_prob"], ["reward", "log_prob"], {"group": "prompt_id"})[0].used
     ('prompt_id', 'reward', 'log_prob')
     """
-    layout = _layout(names)
+    layout = layout_of(names)
     if layout.refusal and not given:
         raise ValueError(f"{layout.name}: {layout.refusal}")
     columns = _plain(names) if not layout.name else layout.columns
@@ -187,12 +152,18 @@ def resolve(names: Collection[str], numeric: Collection[str], given: Mapping[str
     return columns, layout.name
 
 
-def _layout(names: Collection[str]) -> Layout:
+def layout_of(names: Collection[str]) -> Layout:
+    """The layout that a file with these columns has, the first match first; one without a name if none has."""
     present = frozenset(names)
-    for layout in LAYOUTS:
-        if layout.needs <= present and not layout.forbids & present:
+    for layout in layouts():
+        if layout.needs and layout.needs <= present and not layout.forbids & present:
             return layout
     return Layout("", frozenset())
+
+
+def layout_by_suffix(suffix: str) -> Layout | None:
+    """The layout that files of this suffix have, whatever is in them."""
+    return next((layout for layout in layouts() if suffix in layout.suffixes), None)
 
 
 def _plain(names: Collection[str]) -> Columns:

@@ -16,10 +16,9 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from . import lines
-from .fields import DATABASE, EPISODE_COLUMNS, EPISODES, Columns, resolve
+from .fields import Columns, Layout, layout_by_suffix, layout_of, resolve
 from .groups import numbered_runs
 from .rows import INTEGERS, canonical, pc
-from .trainers import database_tables, episode_tables
 
 PIECE_BYTES = 24 << 20
 PIECE_ROWS = 1 << 18
@@ -100,9 +99,11 @@ def _open(path: Path, given: Mapping[str, str]) -> Source:
     size = path.stat().st_size
     if size == 0:
         raise ValueError(f"{path}: is empty")
-    opener = {".parquet": _parquet, ".csv": _csv, ".db": _database, ".sqlite": _database}.get(suffix, _json_lines)
+    layout = layout_by_suffix(suffix)
     try:
-        return opener(path, given, size)
+        if layout is not None:
+            return _own(path, layout, given, size)
+        return {".parquet": _parquet, ".csv": _csv}.get(suffix, _json_lines)(path, given, size)
     except ValueError as error:
         told = " ".join(str(error).split("\n"))
         raise ValueError(told if told.startswith(str(path)) else f"{path}: {told}") from None
@@ -260,8 +261,9 @@ def _json_lines(path: Path, given: Mapping[str, str], size: int) -> Source:
     record = lines.typical_record(path)
     names = list(record)
     numeric = [name for name, value in record.items() if isinstance(value, (int, float))]
-    if not given and EPISODE_COLUMNS.issubset(names):
-        return Source(path, EPISODES, Columns(), "line", lambda number: episode_tables(path, number, size), size)
+    found = layout_of(names)
+    if found.tables is not None and not given:
+        return _own(path, found, given, size)
     columns, layout = resolve(names, numeric, given)
     schema = lines.schema(record, columns)
 
@@ -275,10 +277,12 @@ def _json_lines(path: Path, given: Mapping[str, str], size: int) -> Source:
     return Source(path, layout, columns, "line", pieces, size)
 
 
-def _database(path: Path, given: Mapping[str, str], size: int) -> Source:
-    if given:
-        raise ValueError(f"{DATABASE}: its columns are known; --column is for other files")
-    return Source(path, DATABASE, Columns(), "row", lambda number: database_tables(path, number), size)
+def _own(path: Path, layout: Layout, given: Mapping[str, str], size: int) -> Source:
+    """A file that its layout's own reader reads."""
+    tables = layout.tables
+    if given or tables is None:
+        raise ValueError(f"{layout.name}: its columns are known; --column is for other files")
+    return Source(path, layout.name, Columns(), layout.unit, lambda number: tables(path, number, size), size)
 
 
 def _first_line(error: Exception) -> str:

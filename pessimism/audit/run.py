@@ -41,7 +41,7 @@ def audit(
     together, a second pass sorts all rows into temporary files first.
 
     Args:
-        files: logs (Parquet, CSV, JSON lines, Trinity-RFT's database) or folders of them.
+        files: logs (Parquet, CSV, JSON lines, a trainer's database) or folders of them.
         algorithms: whose targets are predicted.
         columns: role -> column, where the log has other names; roles are in ``pessimism.audit.fields.ROLES``.
         strict: stop at the first faulty group instead of leaving it out and counting it.

@@ -10,9 +10,10 @@ import typer
 from ..shell.hints import near
 from ..shell.terminal import FAILED, show, write, write_json
 from ..trainers.document import split_override
+from ..trainers.rule import SEVERITIES, Severity
+from ..trainers.trainer import trainers
 from .linter import READERS, RULES, lint
 from .render import github, json_value, summary, text
-from .rule import SEVERITIES, Severity
 
 FORMATS = ("text", "json", "github")
 NEVER = "never"
@@ -23,7 +24,7 @@ def lint_command(
         list[str] | None,
         typer.Argument(
             metavar="CONFIG...",
-            help="YAML, JSON, TOML or a verl script (.sh). Words with = that name no file are overrides, key=value.",
+            help="YAML, JSON, TOML or a script (.sh). Words with = that name no file are overrides, key=value.",
         ),
     ] = None,
     trainer: Annotated[
@@ -40,7 +41,8 @@ def lint_command(
 ) -> None:
     """What a trainer's configuration really optimizes toward, and what is wrong with it.
 
-    Reads TRL, verl, prime-rl and Trinity-RFT. Exit status 0: no finding reaches --fail-on; 1: one does; 2: bad input.
+    Reads the configurations of the trainers that --trainer names.
+    Exit status 0: no finding reaches --fail-on; 1: one does; 2: bad input.
     """
     if output not in FORMATS:
         raise ValueError(f"--format {output}: {near(output, FORMATS, 'formats')}")
@@ -74,11 +76,15 @@ def lint_command(
 def _list_rules(output: str) -> None:
     if output == "json":
         fields = ("id", "severity", "trainers", "reason", "source", "fix")
-        write_json([{field: getattr(rule, field) for field in fields} for rule in RULES], "-")
+        every = [trainer.name for trainer in trainers()]
+        write_json(
+            [{name: getattr(rule, name) for name in fields} | {"trainers": rule.trainers or every} for rule in RULES],
+            "-",
+        )
         return
     from ..shell.terminal import new_table
 
     table = new_table("rule", "severity", "trainers", "reason")
     for rule in RULES:
-        table.add_row(rule.id, rule.severity, ", ".join(rule.trainers), rule.reason)
+        table.add_row(rule.id, rule.severity, ", ".join(rule.trainers) or "all", rule.reason)
     show(table)

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
+from ..trainers.rule import Found, Groups, Rule
 from ..trainers.settings import Settings
-from .reference_groups import ReferenceGroup
-from .rule import ALL, Found, Rule
-
-Groups = Sequence[ReferenceGroup]
 
 
 def _truncated_sampling(settings: Settings, groups: Groups) -> Iterator[Found]:
@@ -108,12 +105,6 @@ def _stale_uncorrected(settings: Settings, groups: Groups) -> Iterator[Found]:
         )
 
 
-def _gradient_clip_ignored(settings: Settings, groups: Groups) -> Iterator[Found]:
-    if settings.given("gradient_clip") and not settings.given("optimizer_clip"):
-        told = f"nothing reads it; gradients are clipped by {settings.key('optimizer_clip')}, 1.0 by default"
-        yield Found("gradient_clip", told)
-
-
 def _cannot_tell(settings: Settings, groups: Groups) -> Iterator[Found]:
     if settings.objective.unknown:
         yield Found("loss", f"cannot tell what the objective is: {settings.objective.unknown}")
@@ -129,17 +120,15 @@ DATA_RULES = (
     Rule(
         "truncated-sampling",
         "error",
-        ALL,
         _truncated_sampling,
         "Samples then come from another distribution than the one whose log-probabilities the loss uses, and the bias "
         "of the ratio adds up over the tokens of a completion.",
-        "trl#6789, vllm#42259",
+        "vllm#42259",
         "Sample from the policy itself: top_p = 1, top_k off, min_p = 0, repetition_penalty = 1.",
     ),
     Rule(
         "temperature-mismatch",
         "error",
-        ALL,
         _temperature_mismatch,
         "The behavior policy is the one at the sampler's temperature; a ratio to the same logits at another is wrong "
         "on every token, and temperature 0 leaves nothing to compare.",
@@ -149,46 +138,41 @@ DATA_RULES = (
     Rule(
         "group-of-one",
         "error",
-        ALL,
         _group_of_one,
-        "The mean of one completion is its own reward: every advantage is 0 (prime-rl), or the reward itself where "
-        "the trainer replaces the mean by 0 (verl, Trinity-RFT), or the trainer stops.",
-        "prime-rl GRPOAlgorithm.score_group; verl 0.9.1 compute_grpo_outcome_advantage; trinity-rft 0.6.0",
+        "The mean of one completion is its own reward: every advantage is 0, or the reward itself where the trainer "
+        "takes 0 for the mean of one, or the trainer stops.",
+        "derived here",
         "Sample at least 4 completions of a prompt, or use a baseline that needs no group.",
     ),
     Rule(
         "steps-per-batch",
         "note",
-        ALL,
         _steps_per_batch,
         "From the second step on the data are from an older policy, whatever the method is called: the induced "
         "target, not the nominal one, is where they drive.",
-        "verl#4449, verl#6780, miles#1697; derived here",
+        "miles#1697; derived here",
         "For on-policy training take one step per batch: mini-batch = batch, one epoch.",
     ),
     Rule(
         "ratio-is-one",
         "note",
-        ("trl",),
         _ratio_is_one,
         "One step per batch with the trainer's own sampler is on-policy: the loss is a plain policy gradient.",
-        "trl 1.16.0, GRPOTrainer._compute_loss",
+        "derived here",
         "Nothing to fix: clip ranges and the ratio's level have no effect here.",
     ),
     Rule(
         "no-lag-bound",
         "warning",
-        ALL,
         _no_lag_bound,
         "A target is relative to the behavior policy; with samples of any age there is none, and the oldest weigh "
         "most in ratio-free losses.",
-        "slime#1800, verl#7569, Trinity-RFT#445",
+        "slime#1800",
         "Bound the age of trained samples (a few versions), and log it.",
     ),
     Rule(
         "stale-data",
         "note",
-        ALL,
         _stale_data,
         "Within the bound the behavior policy is a mixture of versions.",
         "derived here",
@@ -197,7 +181,6 @@ DATA_RULES = (
     Rule(
         "biased-drop",
         "note",
-        ALL,
         _biased_drop,
         "What is dropped is not a random part: long completions and slow prompts go first, so the data shift towards "
         "short and easy ones.",
@@ -207,55 +190,40 @@ DATA_RULES = (
     Rule(
         "sequence-mask",
         "warning",
-        ("trl", "verl"),
         _sequence_mask,
         "The log-ratio between trainer and sampler is summed over a completion, so its size grows with the length: "
         "long completions are left out first, at a bound that says nothing about length.",
-        "trl 1.16.0, GRPOConfig.vllm_importance_sampling_mode; trl#5814, trl#4772",
-        "Use a token-level mode (token_truncate, token_k1), or a bound that suits your lengths, and watch the share "
-        "masked.",
+        "derived here",
+        "Use a correction per token, or a bound that suits your lengths, and watch the share masked.",
     ),
     Rule(
         "mixed-levels",
         "warning",
-        ALL,
         _mixed_levels,
         "A sum and a mean of log-ratios differ by the factor of the length, silently.",
-        "trl#5814, trl#4772",
+        "derived here",
         "Take both at the same level.",
     ),
     Rule(
         "uncorrected-sampler",
         "note",
-        ALL,
         _uncorrected_sampler,
         "Sampler and trainer disagree on probabilities (kernels, precision), and the behavior policy is the sampler's.",
-        "verl#2996, verl#2656, open-instruct#1473",
+        "open-instruct#1473",
         "Turn the correction on, or use the sampler's log-probabilities in the ratio.",
     ),
     Rule(
         "stale-uncorrected",
         "warning",
-        ALL,
         _stale_uncorrected,
         "The behavior policy is the one that sampled; a ratio to a newer one leaves the lag out of the clip and the "
         "weight.",
-        "verl 0.9.1, trainer_separate_async.py; verl#7569",
-        "Use the sampler's log-probabilities (verl: rollout_correction.bypass_mode, or rollout_is).",
-    ),
-    Rule(
-        "gradient-clip-ignored",
-        "warning",
-        ("verl",),
-        _gradient_clip_ignored,
-        "Regressions on log-ratios are published with small bounds (OAPL: 1e-3), which then never act.",
-        "verl 0.9.1, workers/engine/*/transformer_impl.py",
-        "Set actor.optim.clip_grad.",
+        "derived here",
+        "Use the sampler's log-probabilities in the ratio.",
     ),
     Rule(
         "cannot-tell",
         "warning",
-        ALL,
         _cannot_tell,
         "The objective decides what everything else means.",
         "the trainer's version that the rules were written for",
@@ -264,7 +232,6 @@ DATA_RULES = (
     Rule(
         "unresolved",
         "note",
-        ALL,
         _unresolved,
         "Only what is in the file can be checked.",
         "this file",

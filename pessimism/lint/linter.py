@@ -3,47 +3,34 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
+from ..reference_groups import ReferenceGroup, reference_groups
 from ..shell.hints import near
-from ..trainers.document import SHELL, Document, read_document
-from ..trainers.prime_rl.config import read_prime_rl
+from ..trainers.document import Document, read_document
+from ..trainers.rule import SEVERITIES, Rule, Severity
 from ..trainers.settings import Settings
-from ..trainers.trinity.config import read_trinity
-from ..trainers.trl.config import OWN_KEYS, read_trl
-from ..trainers.verl.config import read_verl
+from ..trainers.trainer import ConfigReader, trainers
 from .data_rules import DATA_RULES
+from .findings import Finding, findings
 from .ratio_rules import RATIO_RULES
-from .reference_groups import ReferenceGroup, reference_groups
-from .rule import SEVERITIES, Finding, Rule, Severity, findings
 from .target_rules import TARGET_RULES
 
-RULES: tuple[Rule, ...] = (*RATIO_RULES, *TARGET_RULES, *DATA_RULES)
+RULES: tuple[Rule, ...] = (
+    *RATIO_RULES,
+    *TARGET_RULES,
+    *DATA_RULES,
+    *(rule for trainer in trainers() for rule in trainer.rules),
+)
 """Every rule, in the order in which findings of one severity are told."""
 
-READERS: Mapping[str, Callable[[Document], Settings]] = {
-    "trl": read_trl,
-    "trl-grpo": partial(read_trl, kind="trl-grpo"),
-    **{kind: partial(read_trl, kind=kind) for kind in OWN_KEYS},
-    "verl": read_verl,
-    "prime-rl": read_prime_rl,
-    "trinity": read_trinity,
+READERS: Mapping[str, ConfigReader] = {
+    name: reader for trainer in trainers() for name, reader in trainer.readers.items()
 }
-"""What ``--trainer`` takes; "trl" looks at the keys to tell its configurations apart."""
+"""What ``--trainer`` takes; the first name of a trainer looks at the keys to tell its configurations apart."""
 
-TRL_KEYS = (
-    "loss_type",
-    "num_generations",
-    "scale_rewards",
-    "num_iterations",
-    "importance_sampling_level",
-    "steps_per_generation",
-    "max_completion_length",
-    "epsilon_high",
-    "vllm_mode",
-)
+WORDINGS = {trainer.name: trainer.wordings for trainer in trainers()}
 
 
 @dataclass(frozen=True)
@@ -70,7 +57,7 @@ def lint(path: str | os.PathLike[str], overrides: Sequence[str] = (), trainer: s
     """Read a trainer's configuration and tell what it optimizes toward.
 
     Args:
-        path: YAML, JSON, TOML, or a shell script with verl's overrides.
+        path: YAML, JSON, TOML, or a shell script with overrides.
         overrides: ``key.path=value``, applied after the file.
         trainer: a key of :data:`READERS`; "" to tell it by the file's keys.
 
@@ -82,33 +69,18 @@ def lint(path: str | os.PathLike[str], overrides: Sequence[str] = (), trainer: s
     settings = READERS[_known_trainer(trainer or trainer_of(document))](document)
     made = settings.objective.algorithm
     groups = () if made is None else reference_groups(made, settings.group_size)
-    return Report(settings, groups, findings(RULES, settings, groups))
+    return Report(settings, groups, findings(RULES, settings, groups, WORDINGS[settings.trainer]))
 
 
 def trainer_of(document: Document) -> str:
     """Which trainer's configuration a file is, by its keys.
 
-    >>> trainer_of(Document("run.yaml", {"loss_type": "cispo", "num_generations": 8}))
-    'trl'
-    >>> trainer_of(Document("run.yaml", {"algorithm": {"algorithm_type": "opmd"}}))
-    'trinity'
+    Raises:
+        ValueError: it is none's.
     """
-
-    def has(*keys: str) -> bool:
-        return any(document.find(key)[0] for key in keys)
-
-    defaults = document.values.get("defaults")
-    based_on = [str(entry) for entry in defaults] if isinstance(defaults, list) else []
-    if document.suffix == SHELL or has("actor_rollout_ref", "algorithm.adv_estimator"):
-        return "verl"
-    if any("ppo" in entry and "trainer" in entry for entry in based_on):
-        return "verl"
-    if document.suffix == ".toml":
-        return "prime-rl"
-    if has("algorithm.algorithm_type", "synchronizer", "buffer"):
-        return "trinity"
-    if has(*TRL_KEYS, *(key for keys in OWN_KEYS.values() for key in keys)):
-        return "trl"
+    for trainer in trainers():
+        if trainer.recognizes(document):
+            return trainer.name
     raise ValueError(
         f"{document.path}: cannot tell which trainer this is for; give --trainer with one of {', '.join(READERS)}"
     )

@@ -8,9 +8,10 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ..objectives.catalogue import catalogue
+from ..trainers.rule import SEVERITIES
 from ..trainers.settings import Settings
+from .findings import Finding
 from .linter import Report
-from .rule import SEVERITIES, Finding
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -170,7 +171,7 @@ def _lines(settings: Settings) -> Iterator[tuple[str, str]]:
 
 def _remarks(settings: Settings) -> Iterator[str]:
     yield from settings.objective.remarks
-    if settings.penalty is not None and settings.objective.entry != "trinity.opmd" and settings.objective.algorithm:
+    if settings.penalty is not None and not settings.objective.penalized and settings.objective.algorithm:
         yield "the KL penalty is left out of the targets below"
 
 

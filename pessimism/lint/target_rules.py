@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
+from ..reference_groups import spread
+from ..trainers.rule import Found, Groups, Rule
 from ..trainers.settings import Settings
-from .reference_groups import ReferenceGroup, spread
-from .rule import ALL, Found, Rule
-
-Groups = Sequence[ReferenceGroup]
 
 UNBOUND = 1e-3
 """A penalty binds where it leaves failing completions more probability than this."""
-
-RATIO_FREE_COLLAPSES = ("reinforce", "rloo", "grpo.no_ratio")
-
-
-def _opmd_temperature(settings: Settings, groups: Groups) -> Iterator[Found]:
-    if settings.objective.entry == "trinity.opmd":
-        tau, kl = settings.parameters["tau"], settings.parameters["kl"]
-        beta = f"{kl * (1 + tau):g}, from the KL penalty" if kl else "0: nothing holds the policy"
-        yield Found("tau", f"tau = {tau:g} divides the step by {1 + tau:g}; the temperature of the target is {beta}")
 
 
 def _log_sum_exp(settings: Settings, groups: Groups) -> Iterator[Found]:
@@ -70,8 +59,7 @@ def _asymre_shift(settings: Settings, groups: Groups) -> Iterator[Found]:
 
 def _collapse(settings: Settings, groups: Groups) -> Iterator[Found]:
     entry = settings.objective.entry
-    free = entry in RATIO_FREE_COLLAPSES or (entry == "trinity.opmd" and not settings.parameters["kl"])
-    if free and settings.lag.off_policy and settings.penalty is None:
+    if settings.objective.unheld and settings.lag.off_policy and settings.penalty is None:
         yield Found("loss", f"{entry} has no ratio and no penalty, and its data come from an older policy")
 
 
@@ -84,8 +72,10 @@ def _foreign_baseline(settings: Settings, groups: Groups) -> Iterator[Found]:
 
 
 def _dr_grpo_std(settings: Settings, groups: Groups) -> Iterator[Found]:
-    if settings.objective.loss == "dr_grpo" and settings.scaling:
-        yield Found("scaling", f"loss_type is dr_grpo, but advantages are divided by the {settings.scaling}")
+    if settings.aggregation == "constant" and settings.scaling and settings.clip is not None:
+        yield Found(
+            "scaling", f"tokens are summed over a constant, but advantages are divided by the {settings.scaling}"
+        )
 
 
 def _std_with_beta(settings: Settings, groups: Groups) -> Iterator[Found]:
@@ -126,28 +116,10 @@ def _kl_k1_in_loss(settings: Settings, groups: Groups) -> Iterator[Found]:
         yield Found("kl_estimator", "the KL penalty in the loss is the plain log-ratio (k1)")
 
 
-def _kl_unused(settings: Settings, groups: Groups) -> Iterator[Found]:
-    for name, switch in (("kl_loss_coefficient", "kl_loss_on"), ("kl_reward_coefficient", "kl_reward_on")):
-        place = "loss" if name.startswith("kl_loss") else "reward"
-        if settings.given(name) and (settings.penalty is None or settings.penalty.place != place):
-            yield Found(name, f"{settings.key(name)} is set, but {settings.key(switch)} is off")
-
-
 TARGET_RULES = (
-    Rule(
-        "opmd-temperature",
-        "warning",
-        ("trinity",),
-        _opmd_temperature,
-        "The loss has no log-ratio of its own: tau scales the step, not the target. What regularizes is the KL "
-        "penalty alone.",
-        "trinity-rft 0.6.0, OPMDPolicyLossFn; Kimi k1.5, arXiv 2501.12599; derived here",
-        "For OPMD with a temperature use algorithm_type: rec with regularizer: k2 and regularizer_coef: half of it.",
-    ),
     Rule(
         "log-sum-exp-baseline",
         "error",
-        ALL,
         _log_sum_exp,
         "Without - beta1 log G the baseline lies above the soft value by beta1 log G: every prompt is in the negative "
         "regime.",
@@ -157,7 +129,6 @@ TARGET_RULES = (
     Rule(
         "negative-regime",
         "error",
-        ALL,
         _negative_regime,
         "Beyond the boundary the induced target is more aggressive than the nominal one, and there can be several: "
         "which one training ends at depends on its path, and it can be a completion that the data hardly show.",
@@ -167,7 +138,6 @@ TARGET_RULES = (
     Rule(
         "dead-prefix",
         "warning",
-        ALL,
         _dead_prefix,
         "Per token, every prefix has a target of its own, and its regime compares the baseline with what can still be "
         "earned from there. After a prefix that is bound to fail, a baseline more than beta above the reward makes "
@@ -179,7 +149,6 @@ TARGET_RULES = (
     Rule(
         "beta-order",
         "error",
-        ALL,
         _beta_order,
         "Pessimism comes from beta1 > beta2. With beta1 = beta2 there is none (the boundary), with beta1 < beta2 the "
         "regime is negative on every prompt whose rewards differ.",
@@ -189,7 +158,6 @@ TARGET_RULES = (
     Rule(
         "asymre-shift",
         "error",
-        ALL,
         _asymre_shift,
         "With a shift of 0 or more AsymRE's target is a single completion; its authors saw a collapse in every run at "
         "0.",
@@ -199,7 +167,6 @@ TARGET_RULES = (
     Rule(
         "collapse",
         "warning",
-        ALL,
         _collapse,
         "On data from an older policy a ratio-free policy gradient with a mean baseline puts all mass on the "
         "completion of largest behavior probability times advantage, which need not be the best one.",
@@ -209,26 +176,22 @@ TARGET_RULES = (
     Rule(
         "foreign-baseline",
         "warning",
-        ("verl", "prime-rl", "trinity"),
         _foreign_baseline,
         "The amount of pessimism is set by the baseline: another one makes another objective of the same loss.",
         "arXiv 2605.28150; docs/adapters.md",
-        "Use the adapter's advantage with the same objective (verl, Trinity-RFT), or its orchestrator (prime-rl).",
+        "Use the adapter's advantage with the same objective.",
     ),
     Rule(
         "dr-grpo-std",
         "warning",
-        ("trl",),
         _dr_grpo_std,
-        "Dr. GRPO takes two things out of GRPO: the length and the standard deviation. loss_type only takes out the "
-        "length.",
-        "Dr. GRPO, arXiv 2503.20783; trl 1.16.0, GRPOConfig.scale_rewards",
-        "Set scale_rewards to none.",
+        "Dr. GRPO takes two things out of GRPO: the length and the standard deviation. Here only the length is out.",
+        "Dr. GRPO, arXiv 2503.20783",
+        "Do not divide by the standard deviation.",
     ),
     Rule(
         "std-with-beta",
         "warning",
-        ALL,
         _std_with_beta,
         "Dividing advantages by the group's spread multiplies the temperature by it: prompts where almost all pass or "
         "fail are held back less than the others by the same setting.",
@@ -238,7 +201,6 @@ TARGET_RULES = (
     Rule(
         "kl-too-small",
         "note",
-        ALL,
         _kl_too_small,
         "Where the advantage outweighs a penalty until failing completions are gone, training ends where it would "
         "without it: the penalty slows the way there, for the price of a reference model.",
@@ -248,20 +210,10 @@ TARGET_RULES = (
     Rule(
         "kl-k1-in-loss",
         "warning",
-        ("verl", "trinity"),
         _kl_k1_in_loss,
         "On data from the policy the gradient of the mean log-ratio is the mean of the score, which is zero: nothing "
         "but noise.",
         "derived here: E_pi grad log pi = 0",
         "Use k2 or k3 (low_var_kl), or put the penalty into the reward.",
-    ),
-    Rule(
-        "kl-unused",
-        "warning",
-        ("verl",),
-        _kl_unused,
-        "The coefficient has no effect without its switch.",
-        "verl 0.9.1, actor.yaml and ppo_trainer.yaml",
-        "Turn the switch on, or remove the coefficient.",
     ),
 )

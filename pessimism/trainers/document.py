@@ -63,6 +63,10 @@ class Document:
                 return False, None
         return True, value
 
+    def has(self, *keys: str) -> bool:
+        """Whether any of the dotted paths is in the file."""
+        return any(self.find(key)[0] for key in keys)
+
     def place(self, key: str) -> str:
         """Where a key is, for messages: the file, and the line if the key is in it."""
         return f"{self.path}, line {self.lines[key]}" if key in self.lines else self.path

@@ -16,6 +16,9 @@ from ..shell.hints import near
 from .document import Document
 from .reader import Unresolved
 
+UNHELD = ("reinforce", "rloo", "grpo.no_ratio")
+"""Entries whose coefficient is the advantage alone, with a mean as the baseline."""
+
 
 @dataclass(frozen=True)
 class Objective:
@@ -29,6 +32,7 @@ class Objective:
         remarks: what the algorithm leaves out of, or simplifies about, the implementation.
         unknown: why it cannot be told, if it cannot.
         replaced_baseline: formula of the entry's own baseline, where the trainer uses another one for it.
+        penalized: whether the entry holds the KL penalty too.
     """
 
     loss: str
@@ -38,6 +42,20 @@ class Objective:
     remarks: tuple[str, ...] = ()
     unknown: str = ""
     replaced_baseline: str = ""
+    penalized: bool = False
+
+    @property
+    def method(self) -> str:
+        """The entry's name, without that of the implementation which it describes."""
+        return self.entry.rpartition(".")[2]
+
+    @property
+    def unheld(self) -> bool:
+        """Whether it is a policy gradient that nothing holds to the data: no ratio, no log-ratio, a mean baseline."""
+        made = self.algorithm
+        if made is None or made.carries_ratio:
+            return False
+        return self.entry in UNHELD or (self.method == "opmd" and made.parameters.get("kl") == 0)
 
     @property
     def uses_log_ratio(self) -> bool:

@@ -136,15 +136,9 @@ def _opmd(reader: Reader, name: str, advantage: Advantage, penalty: Penalty | No
         return objective("opmd", "asymre", shift=reader.number(f"{ADVANTAGE_ARGUMENTS}.baseline_shift", -0.1))
     remark = "the penalty is to the frozen reference; the targets are those of data from it"
     coefficient = penalty.coefficient if penalty is not None and squared else 0.0
-    return objective(
-        "opmd",
-        "trinity.opmd",
-        advantage.baseline,
-        "token",
-        (remark,) if squared else (),
-        tau=tau,
-        kl=coefficient,
-    )
+    remarks = (remark,) if squared else ()
+    made = objective("opmd", "trinity.opmd", advantage.baseline, "token", remarks, tau=tau, kl=coefficient)
+    return replace(made, penalized=squared)
 
 
 def _topr(reader: Reader, advantage: Advantage) -> Objective:

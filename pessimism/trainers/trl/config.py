@@ -52,6 +52,19 @@ OWN_KEYS = {
 }
 """Keys that only one of the configurations has; without any it is read as GRPOConfig."""
 
+KEYS = (
+    "loss_type",
+    "num_generations",
+    "scale_rewards",
+    "num_iterations",
+    "importance_sampling_level",
+    "steps_per_generation",
+    "max_completion_length",
+    "epsilon_high",
+    "vllm_mode",
+)
+"""Keys by which a file is told to be TRL's."""
+
 A2PO_REMARK = (
     "the log-ratio is to the frozen reference, the data from the policy itself: the targets are those of the first step"
 )

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..algorithm import Algorithm
-from ..bandit import Bandit
-from ..targets import group_target, nominal_target
+from .algorithm import Algorithm
+from .bandit import Bandit
+from .targets import group_target, nominal_target
 
 SIZES = (4, 16)
 """Group sizes besides the configured one."""

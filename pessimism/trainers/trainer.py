@@ -1,0 +1,68 @@
+"""A trainer: everything that Pessimism knows about one, and the registry of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from .document import Document
+from .rule import Rule, Wording
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from ..audit.fields import Layout
+
+FOLDERS = (
+    "verl",
+    "prime_rl",
+    "trinity",
+    "trl",
+)
+"""The trainers, in the order in which they are asked whether a file is theirs."""
+
+ConfigReader = Callable[[Document], Settings]
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """A trainer whose configurations are read.
+
+    Attributes:
+        title: its name as it writes it.
+        version: what the reading was written for.
+        recognizes: whether a file is a configuration of it, by its keys.
+        readers: what ``--trainer`` takes -> reader; the first is the one that is used where a file is recognized.
+        rules: those that are about this trainer only.
+        wordings: rule -> how a general rule is told to its users.
+    """
+
+    title: str
+    version: str
+    recognizes: Callable[[Document], bool]
+    readers: Mapping[str, ConfigReader]
+    rules: tuple[Rule, ...] = ()
+    wordings: Mapping[str, Wording] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """What users call it."""
+        return next(iter(self.readers))
+
+
+@cache
+def trainers() -> tuple[Trainer, ...]:
+    """Every trainer.
+
+    >>> [trainer.name for trainer in trainers()]
+    ['verl', 'prime-rl', 'trinity', 'trl']
+    """
+    return tuple(import_module(f"{__package__}.{folder}").TRAINER for folder in FOLDERS)
+
+
+@cache
+def layouts() -> tuple[Layout, ...]:
+    """The layouts of the logs that trainers write, those of more columns first where one holds another's."""
+    return tuple(layout for folder in FOLDERS for layout in import_module(f"{__package__}.{folder}.logs").LAYOUTS)

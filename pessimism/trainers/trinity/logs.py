@@ -1,0 +1,115 @@
+"""Trinity-RFT's logs: experiences, exported or in its database."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import struct
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from ...audit.fields import Columns, Layout
+from ...audit.nested import canonical_table, summed
+from ...audit.rows import NO_NUMBER
+
+DATABASE = "Trinity-RFT experience database (0.6)"
+ROWS_AT_ONCE = 4096
+SERIALIZED = b"TRXP\x01"
+FLOAT_TYPES = {"F32": np.float32, "F64": np.float64}
+
+
+def database_tables(path: Path, file: int, size: int) -> Iterator[tuple[pa.Table, float]]:
+    """Rows of Trinity-RFT's SQLite database of experiences (``explorer_output.db``), in the order of their ids.
+
+    Its tables hold task, version and reward; the log-probabilities come from the serialized experience, of which only
+    the safetensors part is read (the rest is a pickle, and is left alone). Task numbers begin anew in every batch and
+    the batch is not in the table, so a group is a run of rows of one task and version.
+
+    Raises:
+        ValueError: not such a database.
+    """
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+            table = _experience_table(path, connection)
+            total = connection.execute(f'select count(*) from "{table}_meta"').fetchone()[0]
+            rows = connection.execute(
+                f'select m.id, m.task_id, m.model_version, m.reward, b.experience_bytes from "{table}_meta" m '
+                f'left join "{table}_blob" b on b.id = m.id order by m.id'
+            )
+            done, run, last = 0, 0, None
+            while part := rows.fetchmany(ROWS_AT_ONCE):
+                found = []
+                for place, task, version, reward, blob in part:
+                    run += (task, version) != last
+                    last = (task, version)
+                    found.append(_experience(path, place, f"{version}/{task}/{run}", version, reward, blob))
+                done += len(part)
+                yield canonical_table(found, file, NO_NUMBER), done / total
+    except sqlite3.Error as error:
+        raise ValueError(f"{path}: not a {DATABASE}, or damaged ({error})") from None
+
+
+def _experience_table(path: Path, connection: sqlite3.Connection) -> str:
+    names = {name for (name,) in connection.execute("select name from sqlite_master where type = 'table'")}
+    found = sorted(name[:-5] for name in names if name.endswith("_meta") and f"{name[:-5]}_blob" in names)
+    if "pipeline_input" in found:
+        return "pipeline_input"
+    if len(found) != 1:
+        raise ValueError(f"{path}: not a {DATABASE}: its tables are {', '.join(sorted(names)) or 'none'}")
+    return found[0].replace('"', '""')
+
+
+def _experience(
+    path: Path, place: int, key: str, version: int | None, reward: float | None, blob: bytes | None
+) -> dict[str, Any]:
+    log_probs = None if blob is None else _log_probs(path, place, blob)
+    return {
+        "key0": key,
+        "version": NO_NUMBER if version is None else version,
+        "reward": reward,
+        "log_prob": None if log_probs is None else summed([log_probs.tolist()]),
+        "current_log_prob": None,
+        "length": None if log_probs is None else float(log_probs.size),
+        "place": place,
+    }
+
+
+def _log_probs(path: Path, place: int, blob: bytes) -> np.ndarray | None:
+    """The tensor ``0:logprobs`` of a serialized experience; None where there is none, or all of it is a pickle."""
+    if not blob.startswith(SERIALIZED):
+        return None
+    try:
+        skipped, length = struct.unpack_from("<QQ", blob, len(SERIALIZED))
+        start = len(SERIALIZED) + 16 + skipped
+        tensors = memoryview(blob)[start : start + length]
+        (header,) = struct.unpack_from("<Q", tensors)
+        entry = json.loads(bytes(tensors[8 : 8 + header])).get("0:logprobs")
+        if entry is None:
+            return None
+        first, last = entry["data_offsets"]
+        data = tensors[8 + header + first : 8 + header + last]
+        if len(data) != last - first:
+            raise ValueError("cut off")
+        return np.frombuffer(data, FLOAT_TYPES[entry["dtype"]]).astype(np.float64)
+    except (struct.error, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}, row {place}: its experience is damaged ({type(error).__name__})") from None
+
+
+LAYOUTS = (
+    Layout(
+        "Trinity-RFT experiences (0.6)",
+        frozenset({"eid", "info", "reward"}),
+        Columns(
+            group=("eid.batch", "eid.task"),
+            reward=((1.0, "reward"),),
+            version="info.model_version",
+            length="response_length",
+        ),
+    ),
+    Layout(DATABASE, frozenset(), tables=database_tables, suffixes=(".db", ".sqlite"), unit="row"),
+)

@@ -1,0 +1,18 @@
+"""verl's logs: rollout dumps."""
+
+from __future__ import annotations
+
+from ...audit.fields import Columns, Layout
+
+LAYOUTS = (
+    Layout(
+        "verl rollout dump (0.9)",
+        frozenset({"input", "output", "gts", "score", "step", "uid"}),
+        Columns(group=("step", "uid"), reward=((1.0, "score"),), step="step", trim=r"_\d+_\d+$"),
+    ),
+    Layout(
+        "verl rollout dump (0.9)",
+        frozenset({"input", "output", "gts", "score", "step"}),
+        Columns(group=("step", "input"), reward=((1.0, "score"),), step="step"),
+    ),
+)
