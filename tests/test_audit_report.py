@@ -16,12 +16,12 @@ import pytest
 
 import pessimism as ps
 from audit_logs import json_lines, log, parquet, table
-from pessimism.audit import command
 from pessimism.audit.command import algorithm_of
 from pessimism.audit.groups import shown_id
 from pessimism.audit.page import page
 from pessimism.audit.run import audit as run_audit
 from pessimism.cli.main import main
+from pessimism.shell import extras
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 HOSTILE = '</td></table><script>document.title="owned"</script><img src=x onerror=alert(1)>\x1b[31m&amp;'
@@ -286,10 +286,10 @@ def test_compare_takes_rollouts_or_a_bandit(capsys, arguments, message):
 
 def test_the_command_says_which_packages_it_lacks(tmp_path, monkeypatch, capsys):
     path = parquet(tmp_path / "log.parquet", log(groups=12))
-    monkeypatch.setattr(command, "find_spec", lambda name: None if name == "polars" else object())
+    monkeypatch.setattr(extras, "find_spec", lambda name: None if name == "polars" else object())
     for arguments in (["audit", str(path), "--algorithm", "oapl"], ["compare", "oapl", "--rollouts", str(path)]):
         assert main(arguments) == 2
-        assert capsys.readouterr().err == "error: audits need polars: pip install 'pessimism[audit]'\n"
+        assert capsys.readouterr().err == "error: audits need packages that are not installed: pip install polars\n"
 
 
 def test_commands_that_audit_nothing_load_none_of_its_packages():

@@ -162,6 +162,51 @@ def test_lint_and_audit_know_no_trainer_by_name(package):
     assert found == {}
 
 
+CORE = {"array-api-compat", "numpy", "scipy"}
+WITHOUT_EXTRAS = """
+import sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in %r:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Refuse())
+"""
+
+
+def without_extras(program: str) -> subprocess.CompletedProcess[str]:
+    """A program run where no package of an extra can be imported."""
+    extras = ("hypothesis", "matplotlib", "mpmath", "polars", "pyarrow", "rich", "sympy", "typer", "yaml")
+    code = WITHOUT_EXTRAS % (extras,) + program
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+
+
+def test_the_core_needs_no_extra():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert {re.split(r"[<>=]", requirement)[0] for requirement in settings["dependencies"]} == CORE
+    done = without_extras(
+        "import pessimism as ps\n"
+        "bandit = ps.Bandit([0.5, 0.5], [0, 1])\n"
+        "for name in ps.catalogue():\n"
+        "    ps.induced_target(bandit, ps.algorithm(name))\n"
+        "print(ps.compare(bandit, ps.algorithm('shifted_mean', beta=0.5)).verdict)"
+    )
+    assert done.stderr == ""
+    assert done.stdout.startswith("pessimistic")
+
+
+def test_a_command_without_its_packages_says_what_to_install():
+    done = without_extras(
+        "import importlib.util, pessimism.shell.extras as extras\n"
+        "extras.find_spec = lambda name: None if name in ('rich', 'typer') else object()\n"
+        "from pessimism.__main__ import main\n"
+        "sys.exit(main())"
+    )
+    assert done.returncode == 2
+    assert done.stderr == "error: commands need packages that are not installed: pip install rich typer\n"
+
+
 @pytest.mark.parametrize("package", present(("pessimism", "bandits", "llm", "paper_figures", "benchmarks")))
 def test_packages_resolve_to_this_checkout(package):
     spec = importlib.util.find_spec(package)

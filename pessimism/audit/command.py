@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +11,7 @@ import typer
 
 from ..algorithm import Algorithm
 from ..bandit import Bandit
+from ..shell.extras import need
 from ..shell.files import check_writable, write_whole
 from ..shell.objects import load_algorithm
 from ..shell.terminal import progress_bar, show, write_json
@@ -72,7 +72,7 @@ def audit(
         if path is not None:
             check_writable(path)
     algorithms = [algorithm_of(text) for text in algorithm]
-    _need_extra()
+    need("audits", "matplotlib", "polars", "pyarrow")
     from .fields import parse_columns
     from .report import label
     from .run import audit as run_audit
@@ -101,17 +101,11 @@ def audit(
 
 def logged_bandit(file: str, group: str | None, column: Sequence[str]) -> Bandit:
     """The bandit of ``pessimism compare --rollouts FILE``; see :func:`pessimism.audit.run.rollouts_bandit`."""
-    _need_extra()
+    need("audits", "matplotlib", "polars", "pyarrow")
     from .fields import parse_columns
     from .run import rollouts_bandit
 
     return rollouts_bandit([file], parse_columns(column), group)
-
-
-def _need_extra() -> None:
-    missing = [name for name in ("matplotlib", "polars", "pyarrow") if find_spec(name) is None]
-    if missing:
-        raise ValueError(f"audits need {', '.join(missing)}: pip install 'pessimism[audit]'")
 
 
 def algorithm_of(text: str) -> Algorithm:

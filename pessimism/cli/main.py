@@ -18,6 +18,7 @@ from ..audit.command import audit, logged_bandit
 from ..bandit import Bandit
 from ..lint.command import lint_command
 from ..objectives.catalogue import algorithm as catalogue_algorithm
+from ..shell.extras import need
 from ..shell.files import check_writable, parse_number, write_whole
 from ..shell.objects import in_user_code, is_object_name, load_algorithm, load_bandit, load_object
 from ..shell.terminal import FAILED, new_app, progress_bar, run_app, show, write, write_json
@@ -102,6 +103,7 @@ def verify(
 ) -> None:
     """Check every claim about what the objectives drive toward. Exit status 1 if one fails."""
     _check_json(json)
+    need("claims", "hypothesis", "mpmath", "sympy")
     bandits = [load_bandit(where) for where in bandit or ()]
     objective = None if algorithm is None else load_object(algorithm, Algorithm)
     from ..claims import verify as run_claims

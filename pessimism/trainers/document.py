@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..shell.extras import need
+
 MAX_BYTES = 256 * 1024
 MAX_NODES = 100_000
 MAX_DEPTH = 50
@@ -145,10 +147,9 @@ def _kind(value: object) -> str:
 
 
 def _yaml(text: str) -> tuple[Any, dict[str, int]]:
-    try:
-        import yaml
-    except ImportError:
-        raise ValueError("reading YAML needs PyYAML: pip install 'pessimism[lint]'") from None
+    need("YAML files", "yaml")
+    import yaml
+
     lines: dict[str, int] = {}
     nodes = 0
 

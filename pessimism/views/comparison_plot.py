@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..shell.extras import need
 from .comparison import title
 
 if TYPE_CHECKING:
@@ -28,10 +29,9 @@ def plot_comparison(comparison: Comparison) -> Figure:
     Raises:
         ValueError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ValueError("plots need matplotlib: pip install 'pessimism[figures]'") from None
+    need("plots", "matplotlib")
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(6.4, 3.8), layout="constrained")
     axes = figure.add_subplot()
     if comparison.bandit.batch_shape:
