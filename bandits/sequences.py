@@ -7,7 +7,7 @@ completions can be reached; what differs between objectives is the level at whic
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,7 +15,7 @@ from scipy.integrate import solve_ivp
 from scipy.special import log_softmax
 
 import pessimism as ps
-from pessimism.algorithm import LEVELS
+from pessimism.levels import PaddedTokens, check_level, known_level, token_coefficients, token_weight
 from pessimism.solve.simplex import check_finite
 
 LARGEST = 5_000
@@ -163,44 +163,32 @@ def population_update(
 ) -> Callable[[ArrayLike], np.ndarray]:
     r"""The expected update of the logits (P, V) as a function of them.
 
-    With $\ell_t$ the log-ratio of token t and $\ell$ their sum over a completion y of length |y|, the update is
-
-        sequence:       $E_\mu[c(\ell, A)\,\nabla\log\pi(y)]$
-        token:          $E_\mu[\sum_t c(\ell_t, A)\,\nabla\log\pi(y_t)]$
-        sequence mean:  $E_\mu[c(\ell/|y|, A)\,\nabla\log\pi(y)/|y|]$
-
-    each the derivative of the same loss at its own log-ratio. Token losses are summed, not averaged over the length.
+    It is $E_\mu[\sum_t w\,c_t\,\nabla\log\pi(y_t|y_{<t})]$ with the $c_t$ and w of the level, see
+    :mod:`pessimism.levels`.
 
     Args:
         world: behavior policy and rewards.
-        algorithm: its baseline is exact; a coupled coefficient couples completions, so it has no token level.
-        level: "sequence", "token" or "sequence mean"; the algorithm's own where None.
+        algorithm: its baseline is exact; a coupled coefficient compares completions, so it has no token level.
+        level: one of :data:`pessimism.levels.LEVELS`; the algorithm's own where None.
 
     Raises:
-        ValueError: an unknown level, or a coefficient that takes the behavior policy at token level.
+        ValueError: an unknown level, or a coupled coefficient at a level that looks at tokens.
     """
-    level = algorithm.level if level is None else level
-    if level not in LEVELS:
-        raise ValueError(f"level is {level!r}; it must be one of {', '.join(LEVELS)}")
-    if level == "token" and algorithm.takes_behavior:
-        raise ValueError(
-            f"{algorithm.name!r} looks at the behavior policy, which is not defined for single tokens here"
-        )
+    algorithm = algorithm if level is None else replace(algorithm, level=known_level(level))
+    check_level(algorithm)
     tree, bandit = world.tree, world.bandit
+    tokens = PaddedTokens(tree.present)
     start = tree.token_log_probabilities(world.logits)
     advantage = algorithm.baseline.exact(bandit.reward, bandit.behavior).advantage
-    share = 1 / tree.length if level == "sequence mean" else np.ones(tree.completions)
+    mass = bandit.behavior * token_weight(algorithm.level, tokens)
 
     def update(logits: ArrayLike) -> np.ndarray:
         logits = np.asarray(logits).reshape(world.logits.shape)
-        token_log_ratio = tree.token_log_probabilities(logits) - start
-        if level == "token":
-            values = algorithm.coefficient(token_log_ratio, np.broadcast_to(advantage[:, None], token_log_ratio.shape))
-        else:
-            weights = algorithm.weights(bandit.behavior)
-            values = algorithm.coefficient(share * token_log_ratio.sum(axis=-1), advantage, **weights) * share
-            values = np.broadcast_to(values[:, None], token_log_ratio.shape)
-        pull = np.where(tree.present, bandit.behavior[:, None] * values, 0.0)
+        log_ratio = tree.token_log_probabilities(logits) - start
+        values = token_coefficients(
+            algorithm, log_ratio, advantage, tokens, behavior_log_prob=start, weight=bandit.behavior
+        )
+        pull = mass[:, None] * values
         chosen, visited = np.zeros_like(logits), np.zeros(tree.prefixes)
         np.add.at(chosen, (tree.node, tree.token), pull)
         np.add.at(visited, tree.node, pull)

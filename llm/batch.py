@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 import pessimism as ps
+from pessimism.levels import PackedTokens
 
 from .samples import Group
 
@@ -91,6 +92,11 @@ class Pass:
     length: Tensor
     advantage: Tensor
     weight: Tensor
+
+    @property
+    def tokens(self) -> PackedTokens:
+        """Which of the N tokens belongs to which sample."""
+        return PackedTokens(self.row, self.length)
 
 
 def make_batch(groups: Sequence[Group], algorithm: ps.Algorithm, weights: Sequence[np.ndarray] | None = None) -> Batch:

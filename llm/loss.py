@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 import pessimism as ps
+from pessimism.levels import check_level, token_coefficients, token_weight
 
 from .batch import Batch, Pass, cut, make_pass
 from .policy import head_values, hidden_states
@@ -48,16 +49,13 @@ def accumulate(
 ) -> Step:
     r"""Add to the parameters' gradients what descends the objective's loss on a batch.
 
-    The update is $\frac{1}{B}\sum_{groups}\sum_i w_i\,c_i\,\nabla\log\pi(y_i)$; its negative, times the algorithm's
-    scale, is added. Where the log-ratio is taken decides what c is a function of: $\ell$ of the whole completion
-    ("sequence"), of each token, with a c for each ("token"), or $\ell/T$ for T tokens, with a gradient of weight 1/T
-    ("sequence mean").
+    The update is $\frac{1}{B}\sum_{groups}\sum_i w_i\sum_t c_{it}\,\nabla\log\pi(y_{it})$; its negative, times the
+    algorithm's scale, is added. The level says what a token's $c_{it}$ is, see :mod:`pessimism.levels`.
 
     Raises:
-        ValueError: see :func:`~llm.batch.cut` and :func:`check_objective`; or a completion is so improbable that a
-            coefficient that takes behavior probabilities cannot tell it from one that is never played.
+        ValueError: see :func:`~llm.batch.cut` and :func:`pessimism.levels.token_coefficients`.
     """
-    check_objective(algorithm)
+    check_level(algorithm)
     device = next(model.parameters()).device
     seen: list[tuple[Pass, Tensor, Tensor, Tensor]] = []
     for blocks in cut(batch, tokens_per_pass, whole_groups=algorithm.coupled):
@@ -72,51 +70,22 @@ def accumulate(
     return _step(batch, seen)
 
 
-def check_objective(algorithm: ps.Algorithm) -> None:
-    """Raise a ValueError if an objective has no meaning on completions."""
-    if algorithm.coupled and algorithm.level != "sequence":
-        raise ValueError(
-            f"{algorithm.name!r} compares the completions of a group, so its level must be 'sequence'; "
-            f"it is {algorithm.level!r}"
-        )
-
-
 def coefficients(algorithm: ps.Algorithm, token_log_ratio: Tensor, part: Pass) -> Tensor:
     """c of every completion token (N,) of a pass, from their log-ratios (N,); no gradient."""
-    if algorithm.level == "token":
-        taken = algorithm.weights(part.behavior_log_probs.exp())
-        return algorithm.coefficient(token_log_ratio, part.advantage[part.row], **taken)
-    log_ratio = of_completions(token_log_ratio, part)
-    if algorithm.level == "sequence mean":
-        log_ratio = log_ratio / part.length
-    if algorithm.coupled:
-        values = torch.empty_like(log_ratio)
-        for group in np.unique(part.group):
-            rows = torch.as_tensor(np.flatnonzero(part.group == group)).to(values.device)
-            taken = algorithm.weights(part.weight[rows])
-            values[rows] = algorithm.coefficient(log_ratio[rows], part.advantage[rows], **taken)
-    else:
-        taken = algorithm.weights(_probabilities(part)) if algorithm.takes_behavior else {}
-        values = algorithm.coefficient(log_ratio, part.advantage, **taken)
-    return values[part.row]
+    return token_coefficients(
+        algorithm,
+        token_log_ratio,
+        part.advantage,
+        part.tokens,
+        behavior_log_prob=part.behavior_log_probs,
+        weight=part.weight,
+        group=part.group,
+    )
 
 
 def weighted(algorithm: ps.Algorithm, coefficient: Tensor, part: Pass) -> Tensor:
     """What each token's gradient counts in its group, (N,): its coefficient, times the sample's weight and share."""
-    share = part.weight / part.length if algorithm.level == "sequence mean" else part.weight
-    return share[part.row] * coefficient
-
-
-def of_completions(per_token: Tensor, part: Pass) -> Tensor:
-    """Sums (R,) over the tokens of every completion of a pass."""
-    return per_token.new_zeros(len(part.samples)).index_add_(0, part.row, per_token)
-
-
-def _probabilities(part: Pass) -> Tensor:
-    behavior = of_completions(part.behavior_log_probs, part).exp()
-    if not bool((behavior > 0).all()):
-        raise ValueError("a completion's behavior probability underflows; this objective needs shorter completions")
-    return behavior
+    return part.tokens.spread(part.weight * token_weight(algorithm.level, part.tokens)) * coefficient
 
 
 def _step(batch: Batch, seen: list[tuple[Pass, Tensor, Tensor, Tensor]]) -> Step:
@@ -124,7 +93,7 @@ def _step(batch: Batch, seen: list[tuple[Pass, Tensor, Tensor, Tensor]]) -> Step
     ends = np.cumsum(batch.length)
     per_token = np.empty((2, ends[-1]))
     for part, log_ratio, coefficient, entropy in seen:
-        sums = of_completions(log_ratio, part), of_completions(coefficient, part) / part.length
+        sums = part.tokens.sum(log_ratio), part.tokens.sum(coefficient) / part.length
         per_sample[:, part.samples] = torch.stack(sums).cpu().numpy()
         length = batch.length[part.samples]
         first = np.repeat(ends[part.samples] - length - (np.cumsum(length) - length), length)

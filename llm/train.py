@@ -24,6 +24,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 import pessimism as ps
+from pessimism.levels import check_level
 from pessimism.studies.lock import held
 
 from . import checkpoint, evaluate, tasks
@@ -32,7 +33,7 @@ from .buffer import Buffer
 from .checkpoint import Checkpoint
 from .config import Config
 from .engines.base import Engine, check_probe, probe
-from .loss import Step, accumulate, check_objective
+from .loss import Step, accumulate
 from .metrics import describe, log_ratio_pairs
 from .models import engine_weights, load_model
 from .policy import check_model, token_values
@@ -168,7 +169,7 @@ def make_learner(config: Config) -> Learner:
         ValueError: something is missing or does not fit.
     """
     algorithm = config.objective.make()
-    check_objective(algorithm)
+    check_level(algorithm)
     check_group_size(algorithm, config.rollout.group_size)
     torch.manual_seed(config.seed)
     torch.use_deterministic_algorithms(config.deterministic)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -11,17 +12,16 @@ from array_api_compat import array_namespace
 
 from . import baselines
 from .baselines import Baseline, Moments, Statistics
+from .levels import Level, known_level
 from .solve.simplex import Array, first_index
 
 if TYPE_CHECKING:
     from .bandit import Bandit
     from .closed_forms import Solution
 
-Level = Literal["sequence", "token", "sequence mean"]
 Coefficient = Callable[..., Array]
 ClosedForm = Callable[["Bandit", Moments], "Solution"]
 
-LEVELS: tuple[Level, ...] = ("sequence", "token", "sequence mean")
 ANCHORS = ("reference", "behavior")
 
 
@@ -38,8 +38,9 @@ class Algorithm:
         baseline: a :class:`~pessimism.baselines.Baseline`, a number (a constant baseline), or a function
             ``f(reward, behavior)`` -> V, where behavior is None for a sampled group.
         name: for tables and messages.
-        level: where the log-ratio is taken: per "sequence" (summed over tokens), per "token", or "sequence mean"
-            (summed, divided by length). On a bandit, whose arms are whole completions, the three coincide.
+        level: which log-ratio of a completion the coefficient takes: of the whole "sequence", of each "token", or
+            another one of :mod:`pessimism.levels`. On a bandit, whose arms are whole completions, all coincide. At
+            "token vector" the coefficient also takes ``tokens=``.
         coupled: whether the coefficient of one arm looks at the others. It then takes ``behavior=``.
         takes_behavior: whether the coefficient takes ``behavior=``; true of coupled ones, and of arm-wise ones that
             need the arm's own probability.
@@ -98,8 +99,9 @@ class Algorithm:
     def __post_init__(self) -> None:
         if not callable(self.coefficient):
             raise ValueError(f"coefficient is {self.coefficient!r}; it must be a function of (log_ratio, advantage)")
-        if self.level not in LEVELS:
-            raise ValueError(f"level is {self.level!r}; it must be one of {', '.join(LEVELS)}")
+        known_level(self.level)
+        if self.level == "token vector" and not _takes_tokens(self.coefficient):
+            raise ValueError("level is 'token vector', but the coefficient takes no tokens=")
         if self.anchor not in ANCHORS:
             raise ValueError(f"anchor is {self.anchor!r}; it must be one of {', '.join(ANCHORS)}")
         object.__setattr__(self, "baseline", as_baseline(self.baseline))
@@ -158,6 +160,11 @@ def as_baseline(rule: Baseline | float | Callable[..., Array]) -> Baseline:
     if isinstance(rule, (int, float)):
         return baselines.constant(float(rule))
     raise ValueError(f"baseline is {rule!r}; it must be a Baseline, a number or a function of (reward, behavior)")
+
+
+def _takes_tokens(coefficient: Coefficient) -> bool:
+    parameters = signature(coefficient).parameters.values()
+    return any(parameter.name == "tokens" or parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters)
 
 
 @dataclass(frozen=True)

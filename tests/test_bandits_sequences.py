@@ -136,7 +136,7 @@ def test_a_target_that_drops_arms_depends_on_the_parametrisation():
         ),
         (lambda: SequenceBandit(TINY.tree, np.zeros((1, 2)), np.array([0, np.nan])), r"reward\[1\] is nan"),
         (lambda: population_update(TINY, ps.algorithm("dro"), "word"), "level is 'word'; it must be one of"),
-        (lambda: population_update(TINY, ps.algorithm("tpo"), "token"), "'tpo' looks at the behavior policy"),
+        (lambda: population_update(TINY, ps.algorithm("tpo"), "token"), "'tpo' compares the completions of a group"),
     ],
 )
 def test_bad_input_gets_one_clear_line(call, message):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from ..algorithm import Algorithm
 from ..bandit import Bandit
+from ..levels import Level, PaddedTokens, token_coefficients
 from ..objectives.catalogue import algorithm
 from . import exact
 from .claim import NOT_APPLICABLE, Case, claim, claims_in
@@ -50,20 +52,26 @@ def language(case: Case) -> Bandit:
     return Bandit(behavior / behavior.sum(axis=-1, keepdims=True), reward)
 
 
-def _gradient(behavior: Array, policy: Array, coefficients: list[Array]) -> Array:
-    r"""Gradient of the update in the logits of every prefix, largest entry against its size, (n,).
+def _gradient(bandit: Bandit, policy: Array, chosen: Algorithm, level: Level) -> Array:
+    r"""Gradient of a regression's update in the logits of every prefix, largest entry against its size, (n,).
 
-    ``coefficients[t]`` (n, V^T) multiplies grad log pi(y_t | y_<t): for each prefix and token the gradient is the
+    The coefficient of token t multiplies grad log pi(y_t | y_<t): for each prefix and token the gradient is the
     coefficient's mass through that token less pi(token | prefix) times that through the prefix.
     """
-    rows = len(behavior)
+    behavior, rows = bandit.behavior, len(policy)
+    log_ratio = _token_log_ratios(bandit, policy)
+    tokens = PaddedTokens(np.ones(log_ratio.shape, dtype=bool))
+    placed = replace(chosen, level=level)
+    coefficients = token_coefficients(placed, log_ratio, advantages(bandit, chosen), tokens)
     found = []
-    for t, tokens in enumerate(token_policies(policy)):
-        flow = (behavior * coefficients[t]).reshape(rows, tokens.shape[1] * tokens.shape[2], -1).sum(axis=-1)
-        flow = flow.reshape(tokens.shape)
-        residual = flow - tokens * flow.sum(axis=-1, keepdims=True)
+    for t, conditional in enumerate(token_policies(policy)):
+        flow = (behavior * coefficients[..., t]).reshape(rows, conditional[0].size, -1).sum(axis=-1)
+        flow = flow.reshape(conditional.shape)
+        residual = flow - conditional * flow.sum(axis=-1, keepdims=True)
         found.append(np.abs(residual).reshape(rows, -1).max(axis=-1))
-    size = sum((behavior * np.abs(c)).sum(axis=-1) for c in coefficients)
+    # Log-ratios are differences of logarithms, known to rounding: where all c vanish the temperature is the measure.
+    assert chosen.beta is not None
+    size = chosen.beta + (behavior[..., None] * np.abs(coefficients)).sum(axis=(-2, -1))
     return share(np.max(found, axis=0), size)
 
 
@@ -83,16 +91,15 @@ def sequence_target(case: Case) -> Array:
     found = []
     for chosen in (algorithm("shifted_mean", beta=beta), algorithm("kimi_k15", tau=beta)):
         target = induced(bandit, chosen)
-        c = chosen.coefficient(target.log_ratio, advantages(bandit, chosen))
-        found.append(_gradient(bandit.behavior, target.policy, [c] * LENGTH))
+        found.append(_gradient(bandit, target.policy, chosen, "sequence"))
     return combined(*found)
 
 
-def _token_log_ratios(bandit: Bandit, policy: Array) -> list[Array]:
-    """log pi(y_t | y_<t)/mu(y_t | y_<t) of every completion, one array (n, V^T) per t."""
+def _token_log_ratios(bandit: Bandit, policy: Array) -> Array:
+    """log pi(y_t | y_<t)/mu(y_t | y_<t) of every completion, (n, V^T, T)."""
     pairs = zip(token_policies(policy), token_policies(bandit.behavior), strict=True)
     ratios = [np.log(p / m).reshape(len(policy), -1) for p, m in pairs]
-    return [np.repeat(ratio, policy.shape[-1] // ratio.shape[-1], axis=-1) for ratio in ratios]
+    return np.stack([np.repeat(ratio, policy.shape[-1] // ratio.shape[-1], axis=-1) for ratio in ratios], axis=-1)
 
 
 @claim("sequences.tokens", HERE, SMALL, SOLVED, effort=0.5)
@@ -105,9 +112,7 @@ def token_level_target(case: Case) -> Array:
     """
     bandit, beta = language(case), _temperature(case)
     chosen = _low_baseline(bandit, beta)
-    policy = token_target(bandit, beta)
-    a = advantages(bandit, chosen)
-    return _gradient(bandit.behavior, policy, [chosen.coefficient(x, a) for x in _token_log_ratios(bandit, policy)])
+    return _gradient(bandit, token_target(bandit, beta), chosen, "token")
 
 
 def _low_baseline(bandit: Bandit, beta: float) -> Algorithm:
@@ -190,9 +195,7 @@ def length_normalized_target(case: Case) -> Array:
     bandit, beta = language(case), _temperature(case)
     shift = algorithm("shifted_mean", beta=beta).baseline
     own, scaled = (algorithm("dro", beta=b, baseline=shift) for b in (beta, beta / LENGTH))
-    target = induced(bandit, scaled)
-    c = own.coefficient(target.log_ratio / LENGTH, advantages(bandit, own))
-    return _gradient(bandit.behavior, target.policy, [c] * LENGTH)
+    return _gradient(bandit, induced(bandit, scaled).policy, own, "sequence mean")
 
 
 CLAIMS = claims_in(vars())

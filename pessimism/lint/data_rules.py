@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from ..levels import RULES
 from ..trainers.rule import Found, Groups, Rule
 from ..trainers.settings import Settings
 
@@ -82,12 +83,12 @@ def _mixed_levels(settings: Settings, groups: Groups) -> Iterator[Found]:
     made, correction = settings.objective.algorithm, settings.correction
     if made is None or correction.kind not in ("mask", "truncate"):
         return
-    if {made.level, correction.level} == {"sequence", "sequence mean"}:
-        how = {"sequence": "summed", "sequence mean": "averaged"}
+    how = {"sum": "summed", "mean": "averaged", "all": "averaged"}
+    own, other = (how.get(RULES[level].log_ratio) for level in (made.level, correction.level))
+    if own and other and own != other:
         yield Found(
             "correction",
-            f"the loss takes the {how[made.level]} log-ratio of a completion, the sampler's correction the "
-            f"{how[correction.level]} one",
+            f"the loss takes the {own} log-ratio of a completion, the sampler's correction the {other} one",
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from ..levels import RULES
 from ..trainers.rule import Found, Groups, Rule
 from ..trainers.settings import Settings
 
@@ -44,7 +45,7 @@ def _clip_range_level(settings: Settings, groups: Groups) -> Iterator[Found]:
     made, clip = settings.objective.algorithm, settings.clip
     if made is None or clip is None or settings.lag.ratio_is_one:
         return
-    if made.level == "sequence mean" and max(clip.low, clip.high) >= WIDE_FOR_A_MEAN:
+    if RULES[made.level].log_ratio == "mean" and max(clip.low, clip.high) >= WIDE_FOR_A_MEAN:
         yield Found(
             "high", f"a range of [-{clip.low:g}, +{clip.high:g}] around an averaged log-ratio all but never acts"
         )

@@ -22,6 +22,8 @@ LEVELS = {
     "token": "per token",
     "sequence": "per completion (summed log-ratio)",
     "sequence mean": "per completion (averaged log-ratio)",
+    "sequence mean times length": "per completion (averaged log-ratio), times its length",
+    "token vector": "per token, clipped, then averaged over the completion",
 }
 AGGREGATIONS = {
     "token": "mean over the tokens of the batch",

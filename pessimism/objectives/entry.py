@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from ..algorithm import Algorithm, Level, as_baseline
+from ..algorithm import Algorithm, as_baseline
+from ..levels import Level
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-from ..algorithm import LEVELS, Algorithm, Level
+from ..algorithm import Algorithm
 from ..baselines import Baseline
+from ..levels import LEVELS, Level
 from ..objectives.catalogue import algorithm as make_algorithm
 from ..objectives.catalogue import catalogue
 from ..shell.hints import near
@@ -84,12 +85,13 @@ def objective(
     """
     try:
         made = make_algorithm(entry, baseline=baseline, **parameters)
+        made = replace(made, level=level or made.level)
     except ValueError as error:
         return Objective(loss, remarks=remarks, unknown=str(error))
     paper_level = PAPER_LEVELS.get(entry, catalogue()[entry].level)
     # What belongs to the entry's own baseline says nothing once that is replaced.
     kept = {name: value for name, value in made.parameters.items() if baseline is None or name != "epsilon"}
-    made = replace(made, level=level or made.level, parameters=MappingProxyType(kept))
+    made = replace(made, parameters=MappingProxyType(kept))
     return Objective(loss, entry, made, paper_level, remarks)
 
 

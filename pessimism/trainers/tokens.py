@@ -5,7 +5,6 @@ Tensors are of shape (B, T): B completions, padded to T tokens, ``mask`` 1 where
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
@@ -13,7 +12,8 @@ from typing import Any
 
 from array_api_compat import array_namespace
 
-from ..algorithm import LEVELS, Algorithm
+from ..algorithm import Algorithm
+from ..levels import RULES, PaddedTokens, token_coefficients
 from ..objectives.catalogue import algorithm as from_catalogue
 from ..solve.simplex import Array
 
@@ -23,13 +23,8 @@ SEQUENCE_SUM = "seq-mean-token-sum"
 SEQUENCE_SUM_SCALED = "seq-mean-token-sum-norm"
 SEQUENCE_MEAN = "seq-mean-token-mean"
 
-# How a level's tokens may be averaged, by verl's names. A completion's gradient is the sum over its tokens: a mean per
-# completion would divide it by its length, and a mean over tokens the whole batch by a number that changes.
-AGGREGATIONS = {
-    "sequence": (SEQUENCE_SUM, SEQUENCE_SUM_SCALED, TOKEN_SUM),
-    "sequence mean": (SEQUENCE_MEAN,),
-    "token": (SEQUENCE_SUM, SEQUENCE_SUM_SCALED, SEQUENCE_MEAN, TOKEN_MEAN, TOKEN_SUM),
-}
+SUMS = (SEQUENCE_SUM, SEQUENCE_SUM_SCALED, TOKEN_SUM)
+"""Averages, by verl's names, under which a token's gradient does not depend on its completion's length."""
 
 
 def objective(settings: Mapping[str, Any]) -> Algorithm:
@@ -60,13 +55,34 @@ def _made(items: tuple[tuple[str, Any], ...]) -> Algorithm:
     settings = dict(items)
     name, level = settings.pop("name"), settings.pop("level", None)
     made = from_catalogue(name, **settings)
-    if level is None:
+    if level is None or level == made.level:
         return made
-    if level not in LEVELS:
-        raise ValueError(f"{name}: level is {level!r}; it must be one of {', '.join(LEVELS)}")
-    if made.coupled and level != made.level:
+    if made.coupled:
         raise ValueError(f"{name}: level is {level!r}; it compares the completions of a group, at level {made.level}")
-    return replace(made, level=level)
+    try:
+        return replace(made, level=level)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
+def usual_aggregation(algorithm: Algorithm) -> str:
+    """The average over tokens that gives the objective's gradient at its level, by verl's name.
+
+    >>> usual_aggregation(objective({"name": "oapl"})), usual_aggregation(objective({"name": "gspo"}))
+    ('seq-mean-token-sum', 'seq-mean-token-mean')
+    """
+    return SEQUENCE_MEAN if RULES[algorithm.level].averaged else SEQUENCE_SUM
+
+
+def aggregations(algorithm: Algorithm) -> tuple[str, ...]:
+    """All averages over tokens that an objective allows at its level, by verl's names.
+
+    A completion's gradient is the sum over its tokens: a mean over a batch's tokens would divide it by a number that
+    changes. Objectives of single tokens are run with any of them.
+    """
+    if algorithm.level == "token":
+        return (*SUMS, SEQUENCE_MEAN, TOKEN_MEAN)
+    return (SEQUENCE_MEAN,) if RULES[algorithm.level].averaged else SUMS
 
 
 def check_aggregation(algorithm: Algorithm, aggregation: str, setting: str) -> None:
@@ -83,7 +99,7 @@ def check_aggregation(algorithm: Algorithm, aggregation: str, setting: str) -> N
     ValueError: actor.loss_agg_mode is 'token-mean'; oapl at the sequence level needs seq-mean-token-sum,
     seq-mean-token-sum-norm or token-sum
     """
-    allowed = AGGREGATIONS[algorithm.level]
+    allowed = aggregations(algorithm)
     if aggregation not in allowed:
         several = ", ".join(allowed[:-1])
         needed = f"{several} or {allowed[-1]}" if several else allowed[-1]
@@ -128,7 +144,7 @@ def coefficients(
 
     Raises:
         ValueError: a log-probability that is not finite where the mask is 1, advantages that change within a completion
-            although the log-ratio is the completion's, a coupled objective without groups, or a completion so
+            although the coefficient is the completion's, a coupled objective without groups, or a completion so
             improbable that its probability underflows where the objective needs it.
     """
     xp = array_namespace(log_prob)
@@ -142,58 +158,36 @@ def coefficients(
     log_ratio = kept(log_prob.detach()) - behavior
     if not bool(xp.all(xp.isfinite(log_ratio))):
         raise ValueError("a token that is trained on has a log-probability that is not finite")
-    advantages = kept(advantage if advantage.ndim == 2 else advantage[:, None] + zero)
-    if algorithm.level == "token":
-        return kept(algorithm.coefficient(log_ratio, advantages, **algorithm.weights(xp.exp(behavior))))
-    length = xp.sum(xp.astype(keep, xp.float64), axis=-1)
-    length = xp.where(length > 0, length, xp.ones_like(length))
-    single = _of_completion(xp, advantages, length, keep)
-    log_ratio = xp.sum(log_ratio, axis=-1)
-    if algorithm.level == "sequence mean":
-        log_ratio = log_ratio / length
-    if algorithm.coupled:
-        trained = xp.any(keep, axis=-1)
-        value = _of_groups(xp, algorithm, log_ratio, single, group, trained)
-    else:
-        taken = algorithm.weights(_probability(xp, behavior)) if algorithm.takes_behavior else {}
-        value = algorithm.coefficient(log_ratio, single, **taken)
-    return kept(value[:, None] + zero)
+    if algorithm.coupled and group is None:
+        raise ValueError(f"{algorithm.name} compares the completions of a group; it must be told which is whose")
+    tokens = PaddedTokens(keep)
+    per_token = kept(advantage if advantage.ndim == 2 else advantage[:, None] + zero)
+    mean = tokens.sum(per_token) / tokens.length
+    if algorithm.level != "token":
+        _check_single(per_token, mean, tokens)
+    return token_coefficients(
+        algorithm,
+        log_ratio,
+        mean,
+        tokens,
+        token_advantage=per_token if algorithm.level == "token" else None,
+        behavior_log_prob=behavior,
+        group=None if group is None else xp.where(xp.any(keep, axis=-1), group, -1 + 0 * group),
+    )
 
 
 def normalizer(coefficient: Array, mask: Array) -> Array:
     """The mean of c over completions, of its mean over tokens: an estimate of lambda, E c, on the data at hand."""
     xp = array_namespace(coefficient)
-    length = xp.sum(xp.astype(mask, coefficient.dtype), axis=-1)
-    trained = length > 0
-    mean = xp.sum(coefficient, axis=-1) / xp.where(trained, length, xp.ones_like(length))
-    count = xp.sum(xp.astype(trained, coefficient.dtype))
-    return xp.sum(mean) / xp.where(count > 0, count, xp.ones_like(count))
+    tokens = PaddedTokens(xp.astype(mask, xp.bool))
+    count = xp.sum(xp.astype(xp.any(tokens.present, axis=-1), coefficient.dtype))
+    total = xp.sum(tokens.sum(coefficient) / xp.astype(tokens.length, coefficient.dtype))
+    return total / xp.where(count > 0, count, xp.ones_like(count))
 
 
-def _of_completion(xp: Any, advantages: Array, length: Array, keep: Array) -> Array:
-    """The one advantage (B,) of each completion, from its tokens'."""
-    mean = xp.sum(advantages, axis=-1) / length
-    spread = xp.where(keep, xp.abs(advantages - mean[:, None]), 0 * advantages)
+def _check_single(advantages: Array, mean: Array, tokens: PaddedTokens) -> None:
+    """Raise a ValueError unless every completion's tokens (B, T) carry one advantage, their mean (B,)."""
+    xp = array_namespace(advantages)
+    spread = tokens.kept(xp.abs(advantages - mean[:, None]))
     if bool(xp.any(spread > 1e-5 * (1 + xp.abs(mean[:, None])))):
         raise ValueError("advantages change within a completion; set level: token, or use one advantage per completion")
-    return mean
-
-
-def _of_groups(
-    xp: Any, algorithm: Algorithm, log_ratio: Array, advantage: Array, group: Array | None, trained: Array
-) -> Array:
-    if group is None:
-        raise ValueError(f"{algorithm.name} compares the completions of a group; it must be told which is whose")
-    value = xp.zeros_like(log_ratio)
-    for index in sorted({int(index) for index in group[trained]}):
-        rows = (group == index) & trained
-        weights = xp.ones_like(log_ratio[rows]) / log_ratio[rows].shape[0]
-        value[rows] = algorithm.coefficient(log_ratio[rows], advantage[rows], **algorithm.weights(weights))
-    return value
-
-
-def _probability(xp: Any, behavior_log_prob: Array) -> Array:
-    total = xp.sum(behavior_log_prob, axis=-1)
-    if bool(xp.any(total < math.log(5e-324))):
-        raise ValueError("a completion's behavior probability underflows; this objective needs shorter completions")
-    return xp.exp(total)

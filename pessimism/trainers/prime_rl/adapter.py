@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
+from ...levels import RULES
 from ...solve.simplex import Array
 from ..tokens import coefficients, normalizer, objective, refuse_coupled, surrogate
 
@@ -59,7 +60,7 @@ def loss_and_metrics(inputs: Any, settings: Mapping[str, Any]) -> tuple[Array, d
     xp = array_namespace(log_prob)
     coefficient = coefficients(algorithm, log_prob, inputs.inference_logprobs[None], inputs.advantages[None], mask)
     losses = surrogate(algorithm, log_prob, coefficient, mask)[0]
-    if algorithm.level == "sequence mean":
+    if RULES[algorithm.level].averaged:
         losses = losses / max(1, int(xp.sum(xp.astype(mask, xp.int64))))
     weights = getattr(inputs, "loss_weights", None)  # since 0.7.0
     if weights is not None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ... import baselines
-from ...algorithm import Level
+from ...levels import Level
 from ...shell.hints import near
 from ..reader import Reader
 from ..settings import Advantage, Clip, Objective, Penalty, adapted, objective, own_advantage, policy_gradient, unknown

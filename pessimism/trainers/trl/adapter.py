@@ -21,7 +21,16 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 
 from ...algorithm import Algorithm
 from ...solve.simplex import Array
-from ..tokens import SEQUENCE_MEAN, SEQUENCE_SUM, TOKEN_MEAN, check_aggregation, coefficients, normalizer, surrogate
+from ..tokens import (
+    SEQUENCE_MEAN,
+    SEQUENCE_SUM,
+    TOKEN_MEAN,
+    check_aggregation,
+    coefficients,
+    normalizer,
+    surrogate,
+    usual_aggregation,
+)
 from ..tokens import objective as from_settings
 
 # Settings of GRPO's own objective, which this trainer does not run.
@@ -75,9 +84,9 @@ class Config(GRPOConfig):
     Args:
         objective: name of a catalogue entry.
         objective_parameters: its parameters; a JSON object where a command line passes text.
-        objective_level: "sequence", "token" or "sequence mean", to replace the entry's.
+        objective_level: one of :data:`pessimism.levels.LEVELS`, to replace the entry's.
         aggregation: how tokens are averaged: "seq-mean-token-sum", "seq-mean-token-mean" or "token-mean". Default: the
-            second at the level "sequence mean", else the first.
+            second where the level averages over a completion's tokens, else the first.
 
     Raises:
         ValueError: an unknown objective or parameter, an aggregation that changes the objective, a setting of GRPO's
@@ -112,7 +121,7 @@ class Config(GRPOConfig):
                 raise ValueError(f"{name} is {value!r}; it must be {allowed[0]!r}: {whole}")
         algorithm = self.algorithm
         if self.aggregation is None:
-            self.aggregation = SEQUENCE_MEAN if algorithm.level == "sequence mean" else SEQUENCE_SUM
+            self.aggregation = usual_aggregation(algorithm)
         if self.aggregation not in AGGREGATIONS:
             raise ValueError(f"aggregation is {self.aggregation!r}; it must be one of {', '.join(AGGREGATIONS)}")
         check_aggregation(algorithm, self.aggregation, "aggregation")

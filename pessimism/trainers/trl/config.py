@@ -14,12 +14,13 @@ from dataclasses import replace
 from typing import Any
 
 from ... import baselines
-from ...algorithm import Level
 from ...baselines import Baseline
+from ...levels import Level
 from ...shell.hints import near
 from ..document import Document
 from ..reader import Reader
 from ..settings import Clip, Correction, Drop, Lag, Objective, Penalty, Sampling, Settings, adapted, objective, unknown
+from ..tokens import SEQUENCE_SUM, usual_aggregation
 from ..verl.config import AGGREGATION as VERL_AGGREGATION
 
 VERSION = "trl 1.16.0"
@@ -212,9 +213,7 @@ def _adapter(reader: Reader) -> Settings:
     parameters = reader.section("objective_parameters")
     level = {"level": reader.raw("objective_level")} if reader.given("objective_level") else {}
     made = adapted({**parameters, **level, "name": reader.raw("objective")})
-    usual = (
-        "seq-mean-token-mean" if made.algorithm and made.algorithm.level == "sequence mean" else "seq-mean-token-sum"
-    )
+    usual = SEQUENCE_SUM if made.algorithm is None else usual_aggregation(made.algorithm)
     aggregation = reader.name("aggregation", usual)
     return Settings(
         reader.document,

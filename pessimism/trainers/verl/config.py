@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from ... import baselines
-from ...algorithm import Level
+from ...levels import Level
 from ...shell.hints import near
 from ..document import Document
 from ..reader import Reader
