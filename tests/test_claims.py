@@ -13,7 +13,7 @@ import pessimism as ps
 from pessimism import baselines, closed_forms, targets
 from pessimism.claims import CLAIMS, Case, Claim, known_claims, verify
 from pessimism.claims import families as instance_families
-from pessimism.claims.claim import NOT_APPLICABLE
+from pessimism.claims.case import NOT_APPLICABLE
 from pessimism.claims.falsify import falsify
 from pessimism.claims.symbolic import is_positive, is_zero
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 import pessimism as ps
 from pessimism.claims import CLAIMS
-from pessimism.claims.claim import Case, Claim, Outcome
+from pessimism.claims.case import Case
+from pessimism.claims.claim import Claim, Outcome
 from pessimism.cli.main import main, with_json_target
 from pessimism.compare import compare
 from pessimism.views.tables import encode

@@ -8,7 +8,8 @@ import numpy as np
 
 import pessimism as ps
 from pessimism.claims import exact
-from pessimism.claims.claim import Case, claim, claims_in
+from pessimism.claims.case import Case
+from pessimism.claims.claim import claim, claims_in
 from pessimism.claims.counterexamples import refuted, small_rationals
 from pessimism.claims.families import MODERATE
 from pessimism.claims.support import HERE, SOLVED, combined, excess, over_arms, share, size

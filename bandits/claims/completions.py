@@ -10,7 +10,8 @@ from scipy.special import wrightomega
 
 import pessimism as ps
 from pessimism.claims import exact
-from pessimism.claims.claim import NOT_APPLICABLE, Case, claim, claims_in
+from pessimism.claims.case import NOT_APPLICABLE, Case
+from pessimism.claims.claim import claim, claims_in
 from pessimism.claims.counterexamples import refuted, small_rationals
 from pessimism.claims.families import SMALL
 from pessimism.claims.support import HERE, SOLVED, advantages, combined

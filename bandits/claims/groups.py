@@ -12,7 +12,8 @@ import pessimism as ps
 from pessimism import baselines
 from pessimism.baselines import Baseline
 from pessimism.claims import exact
-from pessimism.claims.claim import Case, claim, claims_in
+from pessimism.claims.case import Case
+from pessimism.claims.claim import claim, claims_in
 from pessimism.claims.counterexamples import refuted, small_rationals
 from pessimism.claims.families import SMALL
 from pessimism.claims.support import HERE, combined, over_arms, regression, share, size

@@ -9,7 +9,8 @@ import numpy as np
 
 import pessimism as ps
 from pessimism.claims import exact
-from pessimism.claims.claim import NOT_APPLICABLE, Case, claim, claims_in
+from pessimism.claims.case import NOT_APPLICABLE, Case
+from pessimism.claims.claim import claim, claims_in
 from pessimism.claims.counterexamples import refuted, small_rationals
 from pessimism.claims.families import SMALL, Family
 from pessimism.claims.negative import critical_offset

@@ -11,7 +11,8 @@ import numpy as np
 
 import pessimism as ps
 from pessimism.claims import exact
-from pessimism.claims.claim import Case, claim, claims_in
+from pessimism.claims.case import Case
+from pessimism.claims.claim import claim, claims_in
 from pessimism.claims.counterexamples import refuted, small_rationals
 from pessimism.claims.families import MODERATE, SMALL
 from pessimism.claims.support import (

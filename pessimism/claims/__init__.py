@@ -5,7 +5,8 @@
 'At V = V* the induced target is exactly the nominal one.'
 """
 
-from .claim import Case, Claim, Outcome, claim, claims_in
+from .case import Case
+from .claim import Claim, Outcome, claim, claims_in
 from .runner import CLAIMS, known_claims, verify
 
 __all__ = ["CLAIMS", "Case", "Claim", "Outcome", "claim", "claims_in", "known_claims", "verify"]

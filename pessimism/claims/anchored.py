@@ -7,7 +7,8 @@ import numpy as np
 from ..algorithm import Algorithm
 from ..bandit import Bandit
 from ..objectives.catalogue import algorithm
-from .claim import NOT_APPLICABLE, Case, claim, claims_in
+from .case import NOT_APPLICABLE, Case
+from .claim import claim, claims_in
 from .families import ANCHORED, RARE_ARMS, SMALL, TIES, ZERO_PROBABILITY
 from .support import HERE, SOLVED, Array, advantages, combined, induced, mass, over_arms, pessimistic, share, size
 from .symbolic import is_positive, is_zero, positive_symbols, real_symbols

@@ -10,7 +10,8 @@ from ..algorithm import Algorithm
 from ..bandit import Bandit
 from ..objectives.catalogue import algorithm
 from ..solve import divergences
-from .claim import NOT_APPLICABLE, Case, claim, claims_in
+from .case import NOT_APPLICABLE, Case
+from .claim import claim, claims_in
 from .families import MODERATE, PLAIN
 from .support import HERE, ROUNDED, SOLVED, Array, combined, excess, induced, mean, regression, share, size, soft_value
 from .symbolic import is_nonnegative, is_zero, positive_symbols, real_symbols

@@ -1,86 +1,18 @@
-"""What a claim is: a statement, the instances it is tried on, and a violation that says how wrong it is."""
+"""A claim: a statement, the instances it is tried on, and a violation that says how wrong it is."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from ..bandit import Bandit
-
-if TYPE_CHECKING:
-    from .families import Family
-
-NOT_APPLICABLE = -np.inf
-"""The violation of an instance that a claim's hypotheses exclude; such instances are not counted."""
+from .case import NOT_APPLICABLE, Case
+from .families import Family
 
 HOLDS, FAILS, REFUTED, NOT_REFUTED = "holds", "FAILS", "refuted", "NOT REFUTED"
-
-
-@dataclass(frozen=True)
-class Case:
-    """A batch of instances that share their temperatures.
-
-    Attributes:
-        family: where it comes from.
-        bandit: n instances, (n, K).
-        beta: regression temperature, in units of reward.
-        ratio: beta1 / beta, the baseline's temperature against the regression's, for decoupled ones.
-        offset: (V - V*) / beta, for claims that place the baseline against the soft value V* = beta log E exp(r/beta).
-        seed: for what a check draws itself.
-    """
-
-    family: str
-    bandit: Bandit
-    beta: float
-    ratio: float = 2.0
-    offset: float = -1.0
-    seed: int = 0
-
-    @property
-    def size(self) -> int:
-        """Number of instances."""
-        return self.bandit.behavior.shape[0]
-
-    def row(self, index: int) -> Case:
-        """The one instance ``index`` as a case of its own."""
-        return self._part(slice(index, index + 1))
-
-    def thinned(self, share: float) -> Case:
-        """Evenly spaced instances, about ``share`` of them (at least one)."""
-        return self._part(slice(None, None, max(1, round(1 / share))))
-
-    def _part(self, rows: slice) -> Case:
-        bandit = self.bandit
-        reference = None if bandit.reference is None else bandit.reference[rows]
-        return replace(self, bandit=Bandit(bandit.behavior[rows], bandit.reward[rows], reference))
-
-    def with_reward(self, reward: np.ndarray) -> Case:
-        """The same case with other rewards (n, K)."""
-        return replace(self, bandit=Bandit(self.bandit.behavior, reward, self.bandit.reference))
-
-    def to_dict(self) -> dict[str, Any]:
-        """The first instance as plain Python values."""
-        found: dict[str, Any] = {"family": self.family, "arms": self.bandit.arms, "beta": self.beta}
-        found |= {"ratio": self.ratio, "offset": self.offset, "seed": self.seed}
-        found["behavior"] = self.bandit.behavior[0].tolist()
-        found["reward"] = self.bandit.reward[0].tolist()
-        if self.bandit.reference is not None:
-            found["reference"] = self.bandit.reference[0].tolist()
-        return found
-
-    def __str__(self) -> str:
-        def arms(row: np.ndarray) -> str:
-            return np.array2string(row, precision=6, threshold=8, separator=", ")
-
-        bandit = self.bandit
-        reference = "" if bandit.reference is None else f", reference = {arms(bandit.reference[0])}"
-        return (
-            f"behavior = {arms(bandit.behavior[0])}, reward = {arms(bandit.reward[0])}{reference}, beta = {self.beta:g}"
-        )
 
 
 Check = Callable[[Case], np.ndarray]

@@ -11,7 +11,8 @@ from ..objectives.catalogue import algorithm
 from ..solve import divergences
 from ..solve.divergences import DIVERGENCES
 from . import exact
-from .claim import Case, claim, claims_in
+from .case import Case
+from .claim import claim, claims_in
 from .counterexamples import refuted, small_rationals
 from .families import MODERATE, PLAIN
 from .negative import beyond_soft_value

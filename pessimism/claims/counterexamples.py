@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..bandit import Bandit
-from .claim import Case, Check, Claim, claim
+from .case import Case
+from .claim import Check, Claim, claim
 from .families import SMALL
 from .support import HERE
 

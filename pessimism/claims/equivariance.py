@@ -8,7 +8,8 @@ import numpy as np
 
 from ..bandit import Bandit
 from ..objectives.catalogue import algorithm
-from .claim import Case, claim, claims_in
+from .case import Case
+from .claim import claim, claims_in
 from .families import MODERATE
 from .support import HERE, SOLVED, Array, combined, induced, over_arms, pessimistic, share
 from .symbolic import is_zero, positive_symbols, real_symbols

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .claim import Case
+from .case import Case
 
 DIGITS = 50
 

@@ -7,7 +7,8 @@ import numpy as np
 from ..bandit import Bandit
 from ..objectives.catalogue import algorithm
 from ..solve import divergences
-from .claim import Case, claim, claims_in
+from .case import Case
+from .claim import claim, claims_in
 from .families import MODERATE, PLAIN
 from .support import (
     HERE,

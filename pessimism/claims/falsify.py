@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..bandit import Bandit
-from .claim import Case, Claim, Tally
+from .case import Case
+from .claim import Claim, Tally
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy

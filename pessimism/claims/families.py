@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..bandit import Bandit
-from .claim import Case
+from .case import Case
 
 Generator = np.random.Generator
 

@@ -12,7 +12,8 @@ from ..algorithm import Algorithm
 from ..bandit import Bandit
 from ..objectives.catalogue import catalogue
 from ..targets import Target
-from .claim import NOT_APPLICABLE, Case, Claim
+from .case import NOT_APPLICABLE, Case
+from .claim import Claim
 from .families import SMALL, TIES, ZERO_PROBABILITY
 from .regression import policy_fault
 from .support import Array, advantages, coefficient, induced, mass, mean, nominal, over_arms, share, stationarity

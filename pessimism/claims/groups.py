@@ -9,7 +9,8 @@ import numpy as np
 from ..bandit import Bandit
 from ..objectives.catalogue import algorithm
 from . import exact
-from .claim import NOT_APPLICABLE, Case, claim, claims_in
+from .case import NOT_APPLICABLE, Case
+from .claim import claim, claims_in
 from .counterexamples import refuted, small_rationals
 from .families import MODERATE, SMALL
 from .support import HERE, ROUNDED, SOLVED, Array, advantages, combined, induced, regression, share, soft_value

@@ -14,7 +14,8 @@ from ..baselines import Baseline, Statistics, log_mean_exp
 from ..objectives.catalogue import algorithm
 from ..solve import lambert_minima as stationary
 from . import exact
-from .claim import NOT_APPLICABLE, Case, claim, claims_in
+from .case import NOT_APPLICABLE, Case
+from .claim import claim, claims_in
 from .counterexamples import refuted, small_rationals
 from .families import HUGE_BETA, NEAR_BOUNDARY, RANDOM, SMALL, TIES, ZERO_PROBABILITY, Family
 from .support import (

@@ -9,7 +9,8 @@ from ..algorithm import Algorithm
 from ..bandit import Bandit
 from ..objectives.catalogue import algorithm
 from . import exact
-from .claim import Case, claim, claims_in
+from .case import Case
+from .claim import claim, claims_in
 from .counterexamples import refuted, small_rationals
 from .families import ONE_ARM, RANDOM, RARE_ARMS, TIES, ZERO_PROBABILITY
 from .support import HERE, ROUNDED, SOLVED, Array, advantages, combined, induced, mass, mean, over_arms, share

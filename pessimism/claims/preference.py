@@ -6,7 +6,8 @@ import numpy as np
 from scipy.special import expit
 
 from ..objectives.catalogue import algorithm
-from .claim import Case, claim, claims_in
+from .case import Case
+from .claim import claim, claims_in
 from .families import ONE_ARM, RANDOM, RARE_ARMS, TIES, ZERO_PROBABILITY
 from .policy_gradient import ARMWISE, _unit
 from .support import (

@@ -10,7 +10,8 @@ from .. import coefficients, targets
 from ..algorithm import Algorithm
 from ..bandit import Bandit
 from ..objectives.catalogue import algorithm
-from .claim import NOT_APPLICABLE, Case, claim, claims_in
+from .case import NOT_APPLICABLE, Case
+from .claim import claim, claims_in
 from .counterexamples import refuted, small_rationals
 from .families import ONE_ARM, RANDOM, SMALL, TIES, ZERO_PROBABILITY
 from .policy_gradient import ARMWISE, _ratio, _unit

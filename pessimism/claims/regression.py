@@ -8,7 +8,8 @@ from ..bandit import Bandit
 from ..objectives.catalogue import algorithm
 from ..solve import divergences
 from ..targets import Target
-from .claim import Case, claim, claims_in
+from .case import Case
+from .claim import claim, claims_in
 from .families import MODERATE, PLAIN
 from .support import (
     HERE,

@@ -32,7 +32,8 @@ from . import (
     values,
     weighted,
 )
-from .claim import FAILS, HOLDS, NOT_REFUTED, REFUTED, Case, Claim, Outcome, Tally
+from .case import Case
+from .claim import FAILS, HOLDS, NOT_REFUTED, REFUTED, Claim, Outcome, Tally
 from .falsify import falsify
 from .families import Family, user_family
 

@@ -12,7 +12,8 @@ from ..bandit import Bandit
 from ..levels import Level, PaddedTokens, token_coefficients
 from ..objectives.catalogue import algorithm
 from . import exact
-from .claim import NOT_APPLICABLE, Case, claim, claims_in
+from .case import NOT_APPLICABLE, Case
+from .claim import claim, claims_in
 from .counterexamples import refuted, small_rationals
 from .families import SMALL
 from .support import HERE, SOLVED, Array, advantages, combined, induced, share

@@ -12,7 +12,7 @@ from ..algorithm import Algorithm
 from ..bandit import Bandit
 from ..baselines import Baseline, Statistics
 from ..objectives.catalogue import algorithm
-from .claim import NOT_APPLICABLE, Case
+from .case import NOT_APPLICABLE, Case
 
 Array = np.ndarray
 

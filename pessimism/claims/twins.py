@@ -10,7 +10,8 @@ from ..algorithm import Algorithm
 from ..bandit import Bandit
 from ..objectives.catalogue import algorithm
 from . import exact
-from .claim import NOT_APPLICABLE, Case, claim, claims_in
+from .case import NOT_APPLICABLE, Case
+from .claim import claim, claims_in
 from .counterexamples import refuted, small_rationals
 from .families import MODERATE, PLAIN
 from .support import (

@@ -8,7 +8,8 @@ import numpy as np
 
 from ..bandit import Bandit
 from ..objectives.catalogue import algorithm
-from .claim import Case, Claim
+from .case import Case
+from .claim import Claim
 from .families import Family, Generator
 from .support import HERE, Array, combined, induced
 

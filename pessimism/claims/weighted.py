@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ..objectives.catalogue import algorithm
-from .claim import Case, claim, claims_in
+from .case import Case
+from .claim import claim, claims_in
 from .families import MODERATE
 from .policy_gradient import _ratio, _unit
 from .ratio import _nonnegative
