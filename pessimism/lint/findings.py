@@ -27,7 +27,7 @@ def findings(
         Finding(
             _worded(rule, wordings.get(rule.id)),
             one.message,
-            settings.key(one.name),
+            settings.shown(one.name),
             settings.document.lines.get(settings.key(one.name)),
         )
         for rule in rules

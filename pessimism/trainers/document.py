@@ -12,7 +12,7 @@ import re
 import shlex
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ class Document:
         lines: the line of every key, by its dotted path (list entries by their index).
         suffix: of the file, in lower case.
         missing: files that it builds on (Hydra's ``defaults``) and that are not next to it.
+        prefix: what stands before every key in the file, where the values are those of a section.
     """
 
     path: str
@@ -48,6 +49,7 @@ class Document:
     lines: Mapping[str, int] = field(default_factory=dict)
     suffix: str = ""
     missing: tuple[str, ...] = ()
+    prefix: str = ""
 
     def find(self, key: str) -> tuple[bool, Any]:
         """Whether the dotted path is in the file, and its value.
@@ -72,6 +74,17 @@ class Document:
     def place(self, key: str) -> str:
         """Where a key is, for messages: the file, and the line if the key is in it."""
         return f"{self.path}, line {self.lines[key]}" if key in self.lines else self.path
+
+    def section(self, name: str) -> Document:
+        """The values of one top-level section as a document of its own; those beside it stay where it has none.
+
+        >>> Document("a.yaml", {"trl": {"beta": 1}, "steps": 2}, {"trl.beta": 3}).section("trl").place("beta")
+        'a.yaml, line 3'
+        """
+        prefix = f"{name}."
+        beside = {key: value for key, value in self.values.items() if key != name}
+        inner = {key.removeprefix(prefix): line for key, line in self.lines.items() if key.startswith(prefix)}
+        return replace(self, values=beside | self.values[name], lines=dict(self.lines) | inner, prefix=prefix)
 
 
 def read_document(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Document:

@@ -290,6 +290,11 @@ class Settings:
         """The trainer's own key of a field; the field's name where it has none."""
         return self.keys.get(name, name)
 
+    def shown(self, name: str) -> str:
+        """The key of a field as it stands in the file, for people."""
+        key = self.key(name)
+        return key if key.startswith(self.document.prefix) else f"{self.document.prefix}{key}"
+
     def given(self, name: str) -> bool:
         """Whether the file sets the field."""
         found, value = self.document.find(self.key(name))
