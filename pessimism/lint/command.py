@@ -11,8 +11,7 @@ from ..shell.hints import near
 from ..shell.terminal import FAILED, show, write, write_json
 from ..trainers.document import split_override
 from ..trainers.rule import SEVERITIES, Severity
-from ..trainers.trainer import trainers
-from .linter import READERS, RULES, lint
+from .linter import APPLIED, READERS, RULES, TRAINERS, lint
 from .render import github, json_value, summary, text
 
 FORMATS = ("text", "json", "github")
@@ -75,16 +74,19 @@ def lint_command(
 
 def _list_rules(output: str) -> None:
     if output == "json":
-        fields = ("id", "severity", "trainers", "reason", "source", "fix")
-        every = [trainer.name for trainer in trainers()]
+        fields = ("id", "severity", "reason", "source", "fix")
         write_json(
-            [{name: getattr(rule, name) for name in fields} | {"trainers": rule.trainers or every} for rule in RULES],
-            "-",
+            [{name: getattr(rule, name) for name in fields} | {"trainers": APPLIED[rule]} for rule in RULES], "-"
         )
         return
     from ..shell.terminal import new_table
 
     table = new_table("rule", "severity", "trainers", "reason")
     for rule in RULES:
-        table.add_row(rule.id, rule.severity, ", ".join(rule.trainers) or "all", rule.reason)
+        table.add_row(
+            rule.id,
+            rule.severity,
+            ", ".join(APPLIED[rule]) if len(APPLIED[rule]) < len(TRAINERS) else "all",
+            rule.reason,
+        )
     show(table)

@@ -31,7 +31,6 @@ def findings(
             settings.document.lines.get(settings.key(one.name)),
         )
         for rule in rules
-        if not rule.trainers or settings.trainer in rule.trainers
         for one in rule.check(settings, groups)
     ]
     return tuple(sorted(found, key=lambda finding: -SEVERITIES.index(finding.rule.severity)))

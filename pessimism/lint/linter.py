@@ -17,20 +17,23 @@ from .findings import Finding, findings
 from .ratio_rules import RATIO_RULES
 from .target_rules import TARGET_RULES
 
-RULES: tuple[Rule, ...] = (
-    *RATIO_RULES,
-    *TARGET_RULES,
-    *DATA_RULES,
-    *(rule for trainer in trainers() for rule in trainer.rules),
-)
-"""Every rule, in the order in which findings of one severity are told."""
+GENERAL: tuple[Rule, ...] = (*RATIO_RULES, *TARGET_RULES, *DATA_RULES)
+"""Rules that look at every configuration."""
+
+APPLIED: Mapping[Rule, tuple[str, ...]] = {
+    rule: tuple(trainer.name for trainer in trainers() if rule in (*GENERAL, *trainer.rules))
+    for rule in dict.fromkeys((*GENERAL, *(rule for trainer in trainers() for rule in trainer.rules)))
+}
+"""Every rule, in the order in which findings of one severity are told -> whose configurations it looks at."""
+
+RULES: tuple[Rule, ...] = tuple(APPLIED)
 
 READERS: Mapping[str, ConfigReader] = {
     name: reader for trainer in trainers() for name, reader in trainer.readers.items()
 }
 """What ``--trainer`` takes; the first name of a trainer looks at the keys to tell its configurations apart."""
 
-WORDINGS = {trainer.name: trainer.wordings for trainer in trainers()}
+TRAINERS = {trainer.name: trainer for trainer in trainers()}
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,9 @@ def lint(path: str | os.PathLike[str], overrides: Sequence[str] = (), trainer: s
     settings = READERS[_known_trainer(trainer or trainer_of(document))](document)
     made = settings.objective.algorithm
     groups = () if made is None else reference_groups(made, settings.group_size)
-    return Report(settings, groups, findings(RULES, settings, groups, WORDINGS[settings.trainer]))
+    trainer_read = TRAINERS[settings.trainer]
+    found = findings((*GENERAL, *trainer_read.rules), settings, groups, trainer_read.wordings)
+    return Report(settings, groups, found)
 
 
 def trainer_of(document: Document) -> str:

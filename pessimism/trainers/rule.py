@@ -36,7 +36,6 @@ class Rule:
         reason: why it matters.
         source: where that is known from.
         fix: what to do.
-        trainers: whose configurations it looks at; empty for all.
     """
 
     id: str
@@ -45,7 +44,6 @@ class Rule:
     reason: str
     source: str
     fix: str
-    trainers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

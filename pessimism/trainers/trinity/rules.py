@@ -41,7 +41,6 @@ RULES = (
         "clip.",
         "trinity-rft 0.6.0, CISPOPolicyLossFn; MiniMax-M1, arXiv 2506.13585",
         "Leave enable_mask_clip at false.",
-        ("trinity",),
     ),
     Rule(
         "sapo-stopped-gate",
@@ -51,7 +50,6 @@ RULES = (
         "1, 2 and 4. As a constant factor it grows instead: 2.0, 2.9, 3.8.",
         "trinity-rft 0.6.0, SAPOPolicyLossFn; SAPO, arXiv 2511.20347",
         "Use a policy loss that differentiates the gate, or know that large ratios are not held back.",
-        ("trinity",),
     ),
     Rule(
         "loss-agg-mode-ignored",
@@ -61,7 +59,6 @@ RULES = (
         "its GSPO runs with token means unless told otherwise.",
         "trinity-rft 0.6.0, common/config_validator.py",
         "Set algorithm.loss_agg_mode.",
-        ("trinity",),
     ),
     Rule(
         "opmd-temperature",
@@ -71,7 +68,6 @@ RULES = (
         "penalty alone.",
         "trinity-rft 0.6.0, OPMDPolicyLossFn; Kimi k1.5, arXiv 2501.12599; derived here",
         "For OPMD with a temperature use algorithm_type: rec with regularizer: k2 and regularizer_coef: half of it.",
-        ("trinity",),
     ),
 )
 """The rules."""

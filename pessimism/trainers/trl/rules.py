@@ -31,7 +31,6 @@ RULES = (
         "ratio-free.",
         "trl 1.16.0, GRPOTrainer._compute_loss; MiniMax-M1, arXiv 2506.13585; ScaleRL, arXiv 2510.13786",
         "Set epsilon_high to an absolute cap above 1; TRL's documentation recommends 5.0.",
-        ("trl",),
     ),
     Rule(
         "luspo-level",
@@ -41,7 +40,6 @@ RULES = (
         "dominate.",
         "trl 1.16.0, GRPOConfig.loss_type; LUSPO, arXiv 2602.05261",
         "Set importance_sampling_level to sequence.",
-        ("trl",),
     ),
 )
 """The rules."""

@@ -35,7 +35,6 @@ RULES = (
         "verl uses clip_ratio only where clip_ratio_low and clip_ratio_high are null, and both default to 0.2.",
         "verl 0.9.1, ActorConfig and compute_policy_loss_vanilla",
         "Set clip_ratio_low and clip_ratio_high.",
-        ("verl",),
     ),
     Rule(
         "kl-unused",
@@ -44,7 +43,6 @@ RULES = (
         "The coefficient has no effect without its switch.",
         "verl 0.9.1, actor.yaml and ppo_trainer.yaml",
         "Turn the switch on, or remove the coefficient.",
-        ("verl",),
     ),
     Rule(
         "gradient-clip-ignored",
@@ -53,7 +51,6 @@ RULES = (
         "Regressions on log-ratios are published with small bounds (OAPL: 1e-3), which then never act.",
         "verl 0.9.1, workers/engine/*/transformer_impl.py",
         "Set actor.optim.clip_grad.",
-        ("verl",),
     ),
 )
 """The rules."""
