@@ -254,6 +254,7 @@ CASES = [
         ["generation_kwargs={seed: 1}"],
     ),
     ("truncated-sampling", "trl_grpo.yaml", ["generation_kwargs='{\"top_p\": 0.9}'"], "generation_kwargs.top_p", []),
+    ("truncated-sampling", "axolotl_grpo.yaml", ["trl.top_p=0.9"], "trl.top_p", []),
     ("truncated-sampling", "verl_grpo.sh", [f"{ROLLOUT}.top_k=20"], f"{ROLLOUT}.top_k", [f"{ROLLOUT}.top_k=-1"]),
     (
         "truncated-sampling",

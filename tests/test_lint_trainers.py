@@ -200,6 +200,8 @@ CASES = [
     ("trl_rloo.yaml", (), "ppo", {"low": 0.2, "high": 0.2}, "leave one out", "sequence"),
     ("trl_a2po.yaml", (), "a_star_po", {"beta1": 0.5, "beta2": 1e-3}, "log mean exp", "sequence"),
     ("trl_async.json", (), "grpo", {"low": 0.2, "high": 0.2}, STD, "token"),
+    ("axolotl_grpo.yaml", (), "dr_grpo", {"low": 0.2, "high": 0.2}, "mean", "token"),
+    ("axolotl_grpo.yaml", ("trl.loss_type=cispo", "trl.epsilon_high=5"), "cispo", {"cap": 5.0}, "mean", "token"),
     ("trl_adapter.yaml", (), "oapl", {"beta1": 1.0, "beta2": 1e-3}, "log mean exp", "sequence"),
     ("trl_adapter.yaml", ("objective_level=token",), "oapl", {}, "log mean exp", "token"),
 ]
@@ -218,6 +220,7 @@ def test_a_configuration_is_recognized(name, overrides, entry, parameters, basel
 
 
 UNKNOWN = [
+    ("axolotl_grpo.yaml", ("rl=kto",), "only Axolotl's grpo"),
     ("trl_grpo.yaml", ("loss_type=dapoo",), "did you mean dapo"),
     ("trl_grpo.yaml", ("importance_sampling_level=turn",), "known levels: token, sequence"),
     ("trl_grpo.yaml", ("scale_rewards=prompt",), "known scales: group, batch, none"),
@@ -392,6 +395,7 @@ def test_what_one_source_sets_wins_in_prime_rl():
         ({"max_steps": 1}, ".toml", "prime-rl"),
         ({"algorithm": {"algorithm_type": "grpo"}}, ".yaml", "trinity"),
         ({"synchronizer": {}}, ".yaml", "trinity"),
+        ({"rl": "grpo", "trl": {"beta": 0.1}}, ".yaml", "axolotl"),
     ],
 )
 def test_the_trainer_is_told_by_the_keys(values, suffix, trainer):

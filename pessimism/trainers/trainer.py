@@ -19,6 +19,7 @@ FOLDERS = (
     "verl",
     "prime_rl",
     "trinity",
+    "axolotl",
     "trl",
 )
 """The trainers, in the order in which they are asked whether a file is theirs."""
@@ -57,7 +58,7 @@ def trainers() -> tuple[Trainer, ...]:
     """Every trainer.
 
     >>> [trainer.name for trainer in trainers()]
-    ['verl', 'prime-rl', 'trinity', 'trl']
+    ['verl', 'prime-rl', 'trinity', 'axolotl', 'trl']
     """
     return tuple(import_module(f"{__package__}.{folder}").TRAINER for folder in FOLDERS)
 
