@@ -128,6 +128,20 @@ def _rare_arms(generator: Generator, count: int) -> Iterator[Case]:
         yield _case(generator, "rare arms", behavior, _reward(generator, rows, 6), beta)
 
 
+def _mixed(generator: Generator, count: int) -> Iterator[Case]:
+    sizes = (1, 2, 4, 8, 32)
+    rows = -(-count // len(sizes))
+    for arms in sizes:
+        kind = generator.integers(3, size=(rows, 1))
+        draws = _behavior(generator, rows, arms)
+        draws = np.where(kind == 1, draws * 10.0 ** -generator.uniform(0, 100, size=(rows, arms)), draws)
+        lost = (generator.uniform(size=(rows, arms)) < 0.3) & (kind == 2)
+        lost[:, 0] = False
+        draws = np.where(lost, 0.0, draws)
+        reward = np.where(lost, 1e3, 1.0) * _reward(generator, rows, arms)
+        yield _case(generator, "mixed", draws / draws.sum(axis=-1, keepdims=True), reward)
+
+
 def _anchored(generator: Generator, count: int) -> Iterator[Case]:
     rows = -(-count // 4)
     for arms, uncovered in ((2, 0), (6, 0), (4, 1), (7, 3)):
@@ -163,6 +177,9 @@ ZERO_PROBABILITY = Family("zero probability", _zero_probability, 0.12)
 ONE_ARM = Family("one arm", _one_arm, 0.03)
 MANY_ARMS = Family("many arms", _many_arms, 1.0)
 RARE_ARMS = Family("rare arms", _rare_arms, 0.12)
+
+MIXED = (Family("mixed", _mixed, 1.0),)
+"""Zero and rare probabilities, ties and one arm in a few large batches, for checks that look for roots."""
 
 SMALL = (Family("small", _small, 1.02),)
 """Few arms and moderate temperatures, for checks that cost K^2 or integrate a flow."""

@@ -62,6 +62,8 @@ def own_solution(advantage: Array, kappa: Array, coverage: Array | None) -> Arra
         log_kappa = np.log(h * np.abs(kappa[..., None]))
         omega = wrightomega(advantage + log_kappa)
         above = np.where(omega > 1.0, np.log(omega) - log_kappa, advantage - omega)
+        if (kappa > 0.0).all():
+            return np.where(log_kappa == -np.inf, advantage, above)
         gap = -1.0 - log_kappa - advantage
         below = np.where(
             gap > 0.0, advantage + np.exp(inverse_excess(np.maximum(gap, 0.0), positive=False)), -log_kappa
