@@ -13,6 +13,7 @@ from .algorithm import Algorithm
 from .bandit import Bandit
 from .baselines import Baseline
 from .compare import Comparison, Metrics, compare
+from .guarantees import LowerConfidenceBound, Prescription, lcb, prescribe
 from .objectives.catalogue import algorithm, catalogue
 from .objectives.entry import Entry, Parameter
 from .stationary_points import StationaryPoint, stationary_points
@@ -26,8 +27,10 @@ __all__ = [
     "Baseline",
     "Comparison",
     "Entry",
+    "LowerConfidenceBound",
     "Metrics",
     "Parameter",
+    "Prescription",
     "StationaryPoint",
     "Target",
     "algorithm",
@@ -36,7 +39,9 @@ __all__ = [
     "gradient_flow",
     "group_target",
     "induced_target",
+    "lcb",
     "nominal_target",
+    "prescribe",
     "regression_regime",
     "stationary_points",
 ]

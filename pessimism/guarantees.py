@@ -1,4 +1,4 @@
-"""How much pessimism is justified, and how little is enough: confidence bounds, trust regions, rates.
+"""How much pessimism noise justifies, and how much keeps a sync within a trust region.
 
 Proofs of what the functions below compute are in docs/theory/guarantees.md.
 """
@@ -160,9 +160,7 @@ def lcb(
     shares = mu if given is None else given / given.sum(axis=-1, keepdims=True)
     seen = shares > 0
     total = samples if given is None else given.sum(axis=-1)
-    width = np.broadcast_to(
-        confidence_width(noise, np.asarray(total), seen.sum(axis=-1), alpha), bandit.batch_shape
-    )
+    width = np.broadcast_to(confidence_width(noise, np.asarray(total), seen.sum(axis=-1), alpha), bandit.batch_shape)
     center = expectation(shares, bandit.reward)
     # KL to mu is KL to the shares plus a linear term: E r - beta KL(pi|mu) = E[r + beta log(mu/w)] - beta KL(pi|w).
     moved = np.where(seen, log(mu) - log(np.where(seen, shares, 1.0)), 0.0) if given is not None else np.zeros(mu.shape)
@@ -333,42 +331,6 @@ def _group_shift(beta: float, spread: np.ndarray, group_size: int, failure: floa
         raise ValueError(f"failure is {failure!r}; it must be between 0 and 1, ends excluded")
     surprise = -np.log(failure) / group_size
     return np.minimum(beta * surprise, spread * np.sqrt(surprise / 2))
-
-
-# --- rate -----------------------------------------------------------------------------------------------------------
-
-
-def gap_bounds(bandit: Bandit, beta: float, delta: float, syncs: int) -> np.ndarray:
-    r"""Bounds on $\max r - E_{\pi_n} r$ after n = 1, ..., N syncs of $\pi_{k+1} = \pi^\dagger(\pi_k)$: (N, ...).
-
-    The baseline is V = E r - delta beta, delta >= 0. After n syncs the policy is ahead, in likelihood-ratio order, of
-    $\mu e^{s_n r}/Z$ with $s_{n+1} = s_n + 1/(\beta(1 + \delta) + g_n)$, where $g_n$ is that policy's own gap: this gap
-    is the bound. It is at most $(B/n)\log(1/\mu^*)$ and at most $\sum_y (r^* - r_y)(\mu_y/\mu^*)e^{-n(r^* - r_y)/B}$,
-    with $B = \beta(1 + \delta) + r^* - E_\mu r$ and $\mu^*$ the behavior policy's mass on the best arms. Derived here.
-
-    Args:
-        bandit: batch shape (...), without a reference.
-        beta: temperature, in units of reward.
-        delta: at least 0 (0: the mean baseline).
-        syncs: N, a whole number >= 1.
-
-    >>> import pessimism as ps
-    >>> gap_bounds(ps.Bandit([0.5, 0.3, 0.2], [0, 0, 1]), beta=0.5, delta=1.0, syncs=3).round(3)
-    array([0.697, 0.56 , 0.401])
-    """
-    _check_plain(bandit)
-    _check_positive("beta", beta)
-    if isinstance(syncs, bool) or not isinstance(syncs, int) or syncs < 1:
-        raise ValueError(f"syncs is {syncs!r}; it must be a whole number >= 1")
-    fixed = beta * (1 + float(_number("delta", delta, 0)))
-    top = np.where(bandit.behavior > 0, bandit.reward, -np.inf).max(axis=-1, keepdims=True)
-    behind = np.where(bandit.behavior > 0, top - bandit.reward, 0.0)
-    slope, found = np.zeros(bandit.batch_shape), [expectation(bandit.behavior, behind)]
-    for _ in range(syncs):
-        slope = slope + 1 / (fixed + found[-1])
-        tilt = bandit.behavior * np.exp(-slope[..., None] * behind)
-        found.append(expectation(tilt, behind) / tilt.sum(axis=-1))
-    return np.stack(found[1:])
 
 
 # --- input ----------------------------------------------------------------------------------------------------------

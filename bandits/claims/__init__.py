@@ -2,12 +2,13 @@
 
 from pessimism.claims import Claim
 
-from . import collapse, completions, groups, lagged, leakage, recursion
+from . import collapse, completions, groups, lagged, leakage, rate, recursion
 
 CLAIMS: tuple[Claim, ...] = (
     *groups.CLAIMS,
     *lagged.CLAIMS,
     *recursion.CLAIMS,
+    *rate.CLAIMS,
     *collapse.CLAIMS,
     *completions.CLAIMS,
     *leakage.CLAIMS,

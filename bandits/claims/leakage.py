@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 import pessimism as ps
 from pessimism.claims.case import Case
 from pessimism.claims.claim import claim, claims_in
-from pessimism.claims.families import SMALL
+from pessimism.claims.families import SMALL, Family
 from pessimism.claims.support import HERE, combined, over_arms, share
 from pessimism.claims.symbolic import is_zero
 
@@ -28,6 +29,19 @@ ENDED = 1e-7
 
 
 EXACTLY = 1e-12
+
+
+RARE = 1e-10
+
+
+def unclaimed_mass(behavior: Array, scaled: Array, weighed: Array) -> Array:
+    """[1 - sum of mu e^(A/beta)]+ over the arms that a regression weighs, (n,): the mass that it leaves to the others.
+
+    It is one formula for the arms that a group has not sampled and, where ``weighed`` is all arms but a rare one and
+    V > V*, for that arm, 1 - e^(-(V - V*)/beta). ``scaled`` is A/beta (n, K).
+    """
+    claimed = np.where(weighed, behavior * np.exp(np.where(weighed, scaled, 0.0)), 0.0).sum(axis=-1)
+    return np.maximum(1 - claimed, 0.0)
 
 
 @dataclass(frozen=True)
@@ -72,6 +86,10 @@ def _frozen(group: _Group, algorithm: ps.Algorithm, steps: int, rate: float = 1.
     return simulate(group.bandit, algorithm, settings, draw=lambda *_: group.batch(algorithm)).policy[0]
 
 
+def _unclaimed(group: _Group) -> Array:
+    return unclaimed_mass(group.bandit.behavior, group.bandit.reward / group.beta, group.weights > 0)
+
+
 def _leakage_proof() -> bool:
     """An unsampled arm moves by -pi lambda: it stands still with pi > 0 only if lambda = 0, and then c = 0."""
     import sympy as sp
@@ -107,7 +125,7 @@ def free_targets(case: Case) -> Array:
             wanted = group.bandit.behavior * np.exp(group.bandit.reward / group.beta)
             found.append(over_arms(np.abs(end - wanted), group.sampled))
             rest = np.where(group.weights > 0, 0.0, end).sum(axis=-1)
-            found.append(np.abs(rest - (1 - claimed)))
+            found.append(np.abs(rest - _unclaimed(group)))
     return combined(*found)
 
 
@@ -122,9 +140,9 @@ def bound_targets(case: Case) -> Array:
     anchored = ps.Bandit(group.weights, group.bandit.reward, group.bandit.behavior)
     target = ps.induced_target(anchored, chosen)
     update = logit_gradient(chosen, group.batch(chosen), log_of(target.policy), target.policy)
-    outside = np.where(group.weights > 0, 0.0, target.policy).sum(axis=-1)
+    outside = np.where(group.weights > 0, 0.0, target.policy).sum(axis=-1) - _unclaimed(group)
     positive = np.where(np.asarray(target.normalizer) > 0, 0.0, 1.0)
-    return combined(outside, positive, over_arms(share(update, group.beta), group.sampled))
+    return combined(np.abs(outside), positive, over_arms(share(update, group.beta), group.sampled))
 
 
 @claim("leakage.centered", HERE, SMALL, ENDED, falsify=False)
@@ -146,6 +164,58 @@ def centered_stays(case: Case) -> Array:
         )
         found.append(over_arms(np.abs(x - level - (group.bandit.reward - mean) / group.beta), sampled))
     return combined(*found)
+
+
+def _law_proof() -> bool:
+    """With all other arms at mu e^a the loss is m (log(p/m) - a)^2/2 on the rare arm alone, which vanishes with m."""
+    import sympy as sp
+
+    m, left = sp.symbols("m p", positive=True)
+    a, delta = sp.symbols("a delta", real=True)
+    loss = m * (sp.log(left) - sp.log(m) - a) ** 2 / 2
+    rest = sp.exp(-delta) - m * sp.exp(a)  # sum of mu e^a over the others, as the whole sum is e^-delta
+    return sp.limit(sp.expand(loss), m, 0, "+") == 0 and is_zero(sp.limit(1 - rest, m, 0) - (1 - sp.exp(-delta)))
+
+
+def _few(generator: np.random.Generator, count: int) -> Iterator[Case]:
+    """Small cases, a hundredth as many: the lowest minimum is looked for in one instance at a time."""
+    for family in SMALL:
+        yield from family.cases(int(generator.integers(2**31)), max(3, count // 100))
+
+
+@claim(
+    "leakage.law",
+    HERE,
+    (Family("few", _few),),
+    # kappa = O(m log 1/m) at the lowest minimum, with m = 1e-10: some 1e-9, times ratios of up to 1/m' of rare others
+    1e-6,
+    proof=_law_proof,
+    proves="the loss of the policy that the minimum tends to",
+    falsify=False,
+)
+def law(case: Case) -> Array:
+    """Let mu_j -> 0 with (V - V*)/beta = d > 0: the lowest minimum has pi_j -> 1 - e^-d, pi_i -> mu_i e^(A_i/beta).
+
+    The loss tends to 0, all of it whatever the reward r_j, and for every d > 0, below d_c too.
+
+    Check: mu_j = 1e-10, its reward the best, the worst or another, d from 0.05 to 3.
+    """
+    case = playable(case, low=1.0)
+    generator = np.random.default_rng(case.seed)
+    offset, found = float(np.clip(abs(case.offset), 0.05, 3.0)), np.zeros(case.size)
+    for row in range(case.size):
+        behavior = np.append((1 - RARE) * case.bandit.behavior[row], RARE)
+        reward = np.append(case.bandit.reward[row], generator.choice([-2.0, -0.5, 1.0]))
+        value = case.beta * (np.log(behavior @ np.exp(reward / case.beta)) + offset)
+        bandit = ps.Bandit(behavior / behavior.sum(), reward)
+        lowest = ps.stationary_points(bandit, ps.algorithm("dro", beta=case.beta, baseline=float(value)))[0]
+        scaled = (reward - value) / case.beta
+        common = np.arange(len(behavior)) < len(behavior) - 1
+        wanted = np.where(common, behavior * np.exp(scaled), unclaimed_mass(behavior, scaled, common))
+        zero = (behavior * scaled**2).sum() / 2  # the loss is reported relative to the behavior policy's
+        fault = np.abs(lowest.policy - wanted).max(), abs(lowest.policy[-1] + np.expm1(-offset))
+        found[row] = max(*fault, abs(lowest.loss / case.beta + zero))
+    return found
 
 
 CLAIMS = claims_in(vars())

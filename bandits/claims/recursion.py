@@ -46,7 +46,7 @@ def _range(bandit: ps.Bandit) -> Array:
     return np.where(seen, bandit.reward, -np.inf).max(axis=-1) - low
 
 
-def _rounding(case: Case, count: int) -> Array:
+def rounding(case: Case, count: int) -> Array:
     """The size of k r/beta and of log mu: what a log-policy after k syncs is rounded against, (n,)."""
     seen = case.bandit.behavior > 0
     return (
@@ -85,7 +85,7 @@ def boundary(case: Case) -> Array:
     for count, (_, run) in enumerate(syncs(bandit, chosen, SYNCS), 1):
         policy, exact = run.policy[0], tilted(bandit, count * (bandit.reward / case.beta))
         seen = np.minimum(policy, exact) > SMALLEST
-        scale = _rounding(case, count)
+        scale = rounding(case, count)
         found.append(over_arms(np.abs(finite_log(policy) - finite_log(exact)) / scale[:, None], seen))
         found.append(distance(policy, exact) / scale)
     return combined(*found)
@@ -155,7 +155,7 @@ def behind_nominal(case: Case) -> Array:
     for chosen in pessimistic(case):
         for count, (_, run) in enumerate(syncs(bandit, chosen, SYNCS), 1):
             policy = run.policy[0]
-            kept, scale = policy > SMALLEST, _rounding(case, count)
+            kept, scale = policy > SMALLEST, rounding(case, count)
             lead = count * (bandit.reward / case.beta) - (finite_log(policy) - finite_log(bandit.behavior))
             found.append(disorder(bandit.reward, np.where(kept, lead, 0.0), kept) / scale)
             nominal = expectation(tilted(bandit, count * (bandit.reward / case.beta)), bandit.reward)
@@ -227,7 +227,7 @@ def order_persists(case: Case) -> Array:
             one, other = ahead.policy[0], behind.policy[0]
             kept = np.minimum(one, other) > SMALLEST
             lead = np.where(kept, finite_log(one) - finite_log(other), 0.0)
-            found.append(disorder(bandit.reward, lead, kept) / _rounding(case, count))
+            found.append(disorder(bandit.reward, lead, kept) / rounding(case, count))
             found.append(excess(behind.value[0, 0], ahead.value[0, 0], scale))
     return combined(*found)
 
@@ -250,7 +250,7 @@ def two_levels(case: Case) -> Array:
             x = np.where(kept, finite_log(policy) - finite_log(case.bandit.behavior), 0.0)
             for level in (kept & high, kept & ~high):
                 spread = np.where(level, x, -np.inf).max(axis=-1) - np.where(level, x, np.inf).min(axis=-1)
-                found.append(np.where(level.any(axis=-1), np.maximum(spread, 0.0), 0.0) / _rounding(case, count))
+                found.append(np.where(level.any(axis=-1), np.maximum(spread, 0.0), 0.0) / rounding(case, count))
     return combined(*found)
 
 

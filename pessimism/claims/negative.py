@@ -343,4 +343,57 @@ def negative_minimum_rewarded(case: Case) -> Array:
     return found
 
 
+NEARLY = 0.9  # of the way from V* to V* + d_c
+
+
+@exact.precisely
+def _confirm_safe_zone(case: Case) -> bool:
+    """A policy with less loss than the principal solution, the rest of the mass on the rarest arm."""
+    import mpmath as mp
+
+    behavior, reward, beta = exact.numbers(case)
+    a = [(r - exact.soft_value(behavior, reward, beta)) / beta for r in reward]
+    steepest = mp.exp(-1 - max(a))
+    at_end = [-mp.lambertw(-steepest * mp.exp(v)).real / steepest for v in a]
+    offset = mp.mpf(NEARLY) * mp.log(mp.fdot(behavior, at_end))
+    a = [v - offset for v in a]
+
+    def principal(kappa: Any) -> list[Any]:
+        return [v - mp.lambertw(kappa * mp.exp(v)).real for v in a]
+
+    def loss(x: list[Any]) -> Any:
+        return mp.fsum(p * (v - w) ** 2 for p, v, w in zip(behavior, x, a, strict=True)) / 2
+
+    low, high = -mp.exp(-1 - max(a)), mp.mpf(0)
+    for _ in range(160):
+        middle = (low + high) / 2
+        more = mp.fsum(p * mp.exp(v) for p, v in zip(behavior, principal(middle), strict=True)) > 1
+        low, high = (middle, high) if more else (low, middle)
+    rarest = behavior.index(min(behavior))
+    others = mp.fsum(p * mp.exp(v) for i, (p, v) in enumerate(zip(behavior, a, strict=True)) if i != rarest)
+    moved = [mp.log((1 - others) / behavior[rarest]) if i == rarest else v for i, v in enumerate(a)]
+    return loss(moved) < loss(principal(low)) - exact.margin()
+
+
+@refuted(
+    "negative.safe_zone",
+    search=partial(small_rationals, arms=(2,), betas=(1.0,), levels=2, largest=40),
+    confirm=_confirm_safe_zone,
+    families=(),
+)
+def safe_zone(case: Case) -> Array:
+    """Up to V* + d_c the lowest minimum of the loss is the solution with all arms on the principal branch.
+
+    Check: at V* + 0.9 d_c, by how much another minimum is lower, which is so where an arm is rare enough.
+    """
+    found = np.full(case.size, NOT_APPLICABLE)  # one instance at a time: 4 a case, with the rarest arms
+    for row in range(min(case.size, 4)):
+        weights, nominal_ratio = _nominal_log_ratio(case.bandit, row, case.beta)
+        delta = NEARLY * critical_offset(weights, nominal_ratio)[0]
+        minima = stationary.regression_minima(weights, nominal_ratio, float(delta))
+        principal = next(point for point in minima if point.arm is None)
+        found[row] = principal.loss_over_beta - minima[0].loss_over_beta
+    return found
+
+
 CLAIMS = claims_in(vars())

@@ -17,6 +17,7 @@ from ..shell.objects import load_object
 from . import (
     anchored,
     baselines,
+    confidence,
     conservatism,
     equivariance,
     explicit,
@@ -28,6 +29,7 @@ from . import (
     ratio,
     regression,
     sequences,
+    trust_region,
     twins,
     values,
     weighted,
@@ -65,6 +67,8 @@ def _all_claims() -> dict[str, Claim]:
         preference,
         sequences,
         values,
+        confidence,
+        trust_region,
         generic,
     )
     claims = [claim for module in modules for claim in module.CLAIMS]

@@ -1,4 +1,4 @@
-"""Claims about confidence bounds and trust regions; proofs in docs/theory/guarantees.md."""
+"""Claims about lower confidence bounds: how much pessimism noise in the rewards justifies."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ import numpy as np
 from scipy.stats import chi2
 
 from ..bandit import Bandit
-from ..guarantees import LowerConfidenceBound, confidence_width, lcb, prescribe, step_bounds
+from ..guarantees import LowerConfidenceBound, confidence_width, lcb
 from ..objectives.catalogue import algorithm
 from ..solve.divergences import chi_squared, kl, reverse_kl
 from ..solve.simplex import expectation, log
-from . import proofs_guarantees as proofs
-from .claim import Case, Claim
+from .case import Case
+from .claim import claim, claims_in
 from .families import MIXED, RANDOM, Family
 from .support import (
     HERE,
     SOLVED,
-    WEIGHED,
     Array,
     combined,
     excess,
@@ -30,6 +29,7 @@ from .support import (
     share,
     size,
 )
+from .symbolic import is_zero
 
 ALPHA = 0.1
 DRAWS = 4000
@@ -73,8 +73,12 @@ def _bounds(case: Case, noise: Array | float | None = None) -> Iterator[tuple[Lo
     yield lcb(case.bandit, case.beta, noise, counts=counts, alpha=ALPHA), counts / counts.sum(axis=-1, keepdims=True)
 
 
+@claim("lcb.maximizer", HERE, MIXED, SOLVED, effort=0.1)
 def maximizer(case: Case) -> Array:
-    """The objective is concave, so max_y g_y - E_pi g bounds by how much any policy beats pi; g is its gradient."""
+    """No policy has a greater E r - a sqrt(sum pi^2/w) - beta KL(pi|mu) than the one that lcb gives.
+
+    Check: the objective is concave, so max_y g_y - E_pi g bounds what another policy gains; g is its gradient.
+    """
     found, mu = [], case.bandit.behavior
     for bound, shares in _bounds(case):
         seen, policy, width = shares > 0, bound.policy, np.asarray(bound.width)
@@ -91,8 +95,38 @@ def maximizer(case: Case) -> Array:
     return combined(*found)
 
 
+def _confidence_proof() -> bool:
+    """E r - a S - beta KL, S^2 = sum pi^2/mu, is stationary at beta log rho + (a/S) rho = r - V; three arms."""
+    import sympy as sp
+
+    policy, mu = sp.symbols("p1:4", positive=True), sp.symbols("mu1:4", positive=True)
+    reward = sp.symbols("r1:4", real=True)
+    width, beta = sp.symbols("a beta", positive=True)
+    multiplier = sp.symbols("m", real=True)
+    spread = sp.sqrt(sum(p**2 / m for p, m in zip(policy, mu, strict=True)))
+    arms = list(zip(policy, mu, reward, strict=True))
+    value = sum(p * r - beta * p * sp.log(p / m) - multiplier * p for p, m, r in arms) - width * spread
+
+    def equation(p: sp.Expr, m: sp.Expr, r: sp.Expr) -> sp.Expr:
+        return r - (multiplier + beta) - beta * sp.log(p / m) - width / spread * p / m
+
+    return all(is_zero(sp.diff(value, p) - equation(p, m, r)) for p, m, r in arms)
+
+
+@claim(
+    "lcb.regression",
+    HERE,
+    MIXED,
+    SOLVED,
+    proof=_confidence_proof,
+    proves="the stationarity conditions, for three arms",
+    effort=0.1,
+)
 def is_regression_target(case: Case) -> Array:
-    """The induced target of regression with the reported baseline: behavior w, anchored at mu where counts differ."""
+    """That policy is the target of regression with lcb's baseline: Lambert-tempered with lambda = a/sqrt(1 + chi2).
+
+    Check: the induced target; with counts, behavior w and reference mu.
+    """
     found, mu = [], case.bandit.behavior
     for (bound, shares), reference in zip(_bounds(case), (None, mu), strict=True):
         value = np.asarray(bound.baseline)
@@ -108,8 +142,12 @@ def is_regression_target(case: Case) -> Array:
     return combined(*found)
 
 
+@claim("lcb.event", HERE, MIXED, SOLVED, effort=0.1)
 def holds_on_event(case: Case) -> Array:
-    """With errors e of the estimates, sum n e^2 = a^2 N: the bound holds, and is attained for e in proportion to pi/n."""
+    """If sum n e^2 <= a^2 N for the estimates' errors e, rewards are at least the bound; the worst errors attain it.
+
+    Check: random errors of that size, and errors in proportion to pi/n.
+    """
     bound, shares = list(_bounds(case))[1]
     seen, width = shares > 0, np.asarray(bound.width)[:, None]
     ratio = np.where(seen, bound.policy, 0.0) / np.where(seen, shares, 1.0)
@@ -122,8 +160,18 @@ def holds_on_event(case: Case) -> Array:
     return combined(share(true[0] - bound.bound, scale), excess(np.asarray(bound.bound), true[1], scale))
 
 
+@claim(
+    "lcb.tail",
+    "Laurent and Massart (2000), Lemma 1; for sub-Gaussian noise arXiv 1110.2842, Theorem 2.1",
+    (RANDOM,),
+    1e-9,  # scipy's tail probabilities, relative to alpha
+    falsify=False,
+)
 def tail(case: Case) -> Array:
-    """C = (a/sigma)^2 N is above the 1 - alpha quantile of chi-squared with K degrees of freedom, K up to a million."""
+    """C = K + 2 sqrt(K log 1/alpha) + 2 log 1/alpha exceeds the chi-squared quantile: Gaussian noise is covered.
+
+    Check: scipy's tail probability, K up to a million.
+    """
     generator = np.random.default_rng(case.seed)
     arms = np.round(10 ** generator.uniform(0, 6, size=case.size))
     found = []
@@ -133,8 +181,20 @@ def tail(case: Case) -> Array:
     return combined(*found)
 
 
+def _sampled(generator: np.random.Generator, count: int) -> Iterator[Case]:
+    """A few bandits with arms that are rarely sampled, for simulations."""
+    del count
+    for arms in (2, 6, 20):
+        behavior = generator.dirichlet(np.full(arms, 0.5), size=2)
+        yield Case("sampled", Bandit(behavior, np.zeros((2, arms))), 1.0, seed=int(generator.integers(2**31)))
+
+
+@claim("lcb.coverage", HERE, (Family("sampled", _sampled),), 0.0, falsify=False)
 def coverage(case: Case) -> Array:
-    """Random counts: how often some policy on the sampled arms is worth less than its bound, less alpha and 4 sd."""
+    """With random counts some policy's reward is below its bound in at most a share alpha of the draws.
+
+    Check: simulated Gaussian and binary noise; the share, less alpha and four standard deviations of a share.
+    """
     generator, bandit = np.random.default_rng(case.seed), case.bandit
     samples, found = 5 * bandit.arms, []
     for row in range(case.size):
@@ -152,8 +212,25 @@ def coverage(case: Case) -> Array:
     return np.maximum(np.array(found).reshape(case.size, 2).max(axis=-1), 0.0)
 
 
+def _oracle_proof() -> bool:
+    """lambda S^2/2 + a^2/(2 lambda) - a S = (lambda S - a)^2/(2 lambda) >= 0."""
+    import sympy as sp
+
+    width, lam, spread = sp.symbols("a lambda S", positive=True)
+    slack = lam * spread**2 / 2 + width**2 / (2 * lam) - width * spread
+    return is_zero(slack - (lam * spread - width) ** 2 / (2 * lam))
+
+
+@claim(
+    "lcb.oracle", HERE, MIXED, SOLVED, proof=_oracle_proof, proves="a S <= lambda S^2/2 + a^2/(2 lambda)", effort=0.1
+)
 def oracle(case: Case) -> Array:
-    """For errors on the event and every pi': E_pi r >= E_pi' r - 2 a S(pi') - beta KL(pi'|mu), and the forms in lambda."""
+    """On that event E_pi r >= E_pi' r - 2a S' - beta KL(pi'|mu) for all pi', S'^2 = 1 + chi2(pi'|mu).
+
+    For any other target of a normalizer lambda > 0, lambda S'^2 + a^2/lambda stands for 2a S'.
+
+    Check: random errors; pi' the behavior policy, another target, and the nominal target of the true rewards.
+    """
     mu, seen, found = case.bandit.behavior, case.bandit.behavior > 0, []
     width = confidence_width(_noise(case), 64, seen.sum(axis=-1), ALPHA)
     drawn = _errors(case, mu)
@@ -179,8 +256,12 @@ def oracle(case: Case) -> Array:
     return combined(*found)
 
 
+@claim("lcb.exact_verifier", HERE, MIXED, SOLVED, effort=0.1)
 def exact_verifier(case: Case) -> Array:
-    """Without noise lambda is 0 and the policy is the nominal one on the sampled arms."""
+    """Without noise the bound justifies no pessimism: lambda = 0 and the nominal target on the sampled arms.
+
+    Check: the Gibbs policy on the sampled arms.
+    """
     found = []
     for bound, shares in _bounds(case, noise=0.0):
         seen = shares > 0
@@ -193,156 +274,4 @@ def exact_verifier(case: Case) -> Array:
     return combined(*found)
 
 
-def _one_sync(case: Case, shift: float | Array) -> tuple[Array, Array, Array]:
-    """log-ratio (n, K), normalizer and gain (n,) of the target with V = E r - shift."""
-    bandit, center = case.bandit, expectation(case.bandit.behavior, case.bandit.reward)
-    target = induced(bandit, regression(case.beta, lambda reward, behavior: center - shift))
-    x = np.where(bandit.behavior > 0, target.log_ratio, 0.0)
-    gain = expectation(bandit.behavior * np.expm1(x), bandit.reward - center[:, None])
-    return x, np.asarray(target.normalizer), gain
-
-
-def _deviation(bandit: Bandit) -> Array:
-    """Standard deviation of the rewards under mu, (n,), from rewards relative to the greatest."""
-    seen = bandit.behavior > 0
-    top = np.where(seen, bandit.reward, -np.inf).max(axis=-1, keepdims=True)
-    behind = np.where(seen, bandit.reward - top, 0.0)
-    return np.sqrt(expectation(bandit.behavior, (behind - expectation(bandit.behavior, behind)[:, None]) ** 2))
-
-
-def trust_region(case: Case) -> Array:
-    """chi2, KL and gain of one sync with V = E r - delta beta against their bounds, the sharper ones too."""
-    mu, sd, found = case.bandit.behavior, _deviation(case.bandit), []
-    floor = KNOWN / SOLVED
-    for delta in (0.3, 1.0, 5.0):
-        shift = delta * case.beta
-        x, normalizer, gain = _one_sync(case, shift)
-        chi, sharp = chi_squared(x, mu), sd / (normalizer + case.beta / np.exp(x.max(axis=-1)))
-        loose, nats, most = step_bounds(sd, shift)
-        found.append(excess(np.sqrt(chi), sharp, sharp, floor))
-        found.append(excess(sharp, np.sqrt(loose), sharp, floor))
-        found.append(excess(np.sqrt(kl(x, mu)), np.sqrt(np.log1p(chi)), np.sqrt(chi), floor))
-        found.append(excess(np.sqrt(kl(x, mu)), np.sqrt(nats), np.sqrt(nats), floor))
-        found.append(excess(gain, sd * sharp, sd * sharp, sd * floor, _scale(case) * floor))
-        found.append(excess(gain, most, most, sd * floor, _scale(case) * floor))
-    return combined(*found)
-
-
-def prescription(case: Case) -> Array:
-    """The prescribed shift keeps KL within k nats; the exact one gives k, or the nominal target where that is within."""
-    mu, found = case.bandit.behavior, []
-    for nats in ((1e-3, 0.1, 1.0)[case.seed % 3],):
-        asked = prescribe(case.bandit.reward, nats=nats, beta=case.beta, behavior=mu)
-        reached = kl(_one_sync(case, np.asarray(asked.shift))[0], mu)
-        found += [excess(reached, np.full(case.size, nats), nats), share(reached - asked.nats, nats, WEIGHED / SOLVED)]
-        x, normalizer, _ = _one_sync(case, np.asarray(asked.exact_shift))
-        other = nominal(case.bandit, algorithm("kimi_k15", tau=case.beta))
-        most = kl(np.where(mu > 0, other.log_ratio, 0.0), mu)
-        wanted = np.where(asked.binding, nats, most)
-        # V is rounded like the rewards: log-ratios move by that over beta + lambda rho, KL by their size times it.
-        rounding = (1 + _scale(case) / case.beta) * (1 + size(x, mu > 0)[:, 0])
-        found.append(share(kl(x, mu) - wanted, np.maximum(nats, most) + rounding))
-        found.append(np.where(asked.binding, np.maximum(-normalizer, 0.0) / case.beta, 0.0))
-        found.append(np.where(np.equal(asked.binding, most > nats) | (np.abs(most - nats) < WEIGHED), 0.0, 1.0))
-    return combined(*found)
-
-
-def _sampled(generator: np.random.Generator, count: int) -> Iterator[Case]:
-    """A few bandits with arms that are rarely sampled, for simulations."""
-    del count
-    for arms in (2, 6, 20):
-        behavior = generator.dirichlet(np.full(arms, 0.5), size=2)
-        yield Case("sampled", Bandit(behavior, np.zeros((2, arms))), 1.0, seed=int(generator.integers(2**31)))
-
-
-CLAIMS = (
-    Claim(
-        "lcb.maximizer",
-        "No policy has a greater E r - a sqrt(sum pi^2/w) - beta KL(pi|mu) than the one that lcb gives.",
-        HERE,
-        MIXED,
-        maximizer,
-        SOLVED,
-        effort=0.1,
-    ),
-    Claim(
-        "lcb.regression",
-        "That policy is the Lambert-tempered target with lambda = a/sqrt(1 + chi2), of regression with lcb's baseline.",
-        HERE,
-        MIXED,
-        is_regression_target,
-        SOLVED,
-        proof=proofs.confidence_stationary,
-        proves="the stationarity conditions, for three arms",
-        effort=0.1,
-    ),
-    Claim(
-        "lcb.event",
-        "If sum n e^2 <= a^2 N for the estimates' errors e, rewards are at least the bound; the worst errors attain it.",
-        HERE,
-        MIXED,
-        holds_on_event,
-        SOLVED,
-        effort=0.1,
-    ),
-    Claim(
-        "lcb.tail",
-        "C = K + 2 sqrt(K log 1/alpha) + 2 log 1/alpha exceeds the chi-squared quantile: Gaussian noise is covered.",
-        "Laurent and Massart (2000), Lemma 1; for sub-Gaussian noise arXiv 1110.2842, Theorem 2.1",
-        (RANDOM,),
-        tail,
-        1e-9,  # scipy's tail probabilities, relative to alpha
-        falsify=False,
-    ),
-    Claim(
-        "lcb.coverage",
-        "With random counts some policy's reward is below its bound in at most a share alpha of the draws.",
-        HERE,
-        (Family("sampled", _sampled),),
-        coverage,
-        0.0,
-        falsify=False,
-    ),
-    Claim(
-        "lcb.oracle",
-        "On that event E_pi r >= E_pi' r - 2a S' - beta KL(pi'|mu) for all pi', S'^2 = 1 + chi2(pi'|mu); 2a S' may be"
-        " lambda S'^2 + a^2/lambda for other targets.",
-        HERE,
-        MIXED,
-        oracle,
-        SOLVED,
-        proof=proofs.oracle,
-        proves="a S <= lambda S^2/2 + a^2/(2 lambda)",
-        effort=0.1,
-    ),
-    Claim(
-        "lcb.exact_verifier",
-        "Without noise the bound justifies no pessimism: lambda = 0 and the nominal target on the sampled arms.",
-        HERE,
-        MIXED,
-        exact_verifier,
-        SOLVED,
-        effort=0.1,
-    ),
-    Claim(
-        "trust_region.bounds",
-        "With V = E r - d beta: chi2 <= Var/(lambda + beta/max rho)^2 <= Var/(d beta)^2, gain <= Var/(d beta), KL <= "
-        "log(1 + chi2).",
-        HERE,
-        MIXED,
-        trust_region,
-        SOLVED,
-        proof=proofs.lipschitz,
-        proves="rho is Lipschitz in r with constant 1/(lambda + beta/max rho)",
-        effort=0.1,
-    ),
-    Claim(
-        "trust_region.prescription",
-        "d beta = sd(r)/sqrt(e^k - 1) keeps KL(pi|mu) <= k; the exact root gives k, or the nominal target within k.",
-        HERE,
-        MIXED,
-        prescription,
-        SOLVED,
-        effort=0.1,
-    ),
-)
+CLAIMS = claims_in(vars())
