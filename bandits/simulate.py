@@ -24,7 +24,7 @@ BLOCK = 2**15
 """Probabilities simulated at a time: few enough that the arrays of a step stay in the processor's cache."""
 
 SAME = 1e-9
-"""Normalizers closer to 0 than this count as the boundary."""
+"""Normalizers closer to 0 than this count as the boundary, relative to the coefficients' average size."""
 
 
 def simulate(
@@ -225,12 +225,15 @@ def _group_statistics(task: Task, batch: Batch, policy: Policy) -> tuple[np.ndar
     """
     algorithm = task.algorithm
     values = slot_coefficients(algorithm, batch, policy)
-    normalizer = np.where(batch.weights > 0, values * batch.weights, 0.0).sum(axis=-1)
+    weighted = np.where(batch.weights > 0, values * batch.weights, 0.0)
+    normalizer = weighted.sum(axis=-1)
     if algorithm.carries_ratio or algorithm.coupled or task.bandit.reference is not None:
         return normalizer, np.full_like(normalizer, np.nan)
     if algorithm.beta is not None:
-        return normalizer, ps.regression_regime(batch.advantage, batch.weights, algorithm.beta)
-    return normalizer, np.where(np.abs(normalizer) <= SAME, 0.0, np.sign(normalizer))
+        largest = np.abs(task.bandit.reward).max()
+        return normalizer, ps.regression_regime(batch.advantage, batch.weights, algorithm.beta, largest)
+    rounding = SAME * np.abs(weighted).sum(axis=-1)
+    return normalizer, np.where(np.abs(normalizer) <= rounding, 0.0, np.sign(normalizer))
 
 
 def _repeated(bandit: ps.Bandit, times: int) -> ps.Bandit:

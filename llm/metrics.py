@@ -141,8 +141,10 @@ def _regimes(step: Step, algorithm: ps.Algorithm) -> np.ndarray:
     """The sign (groups,) of each group's regime; objectives that are no regressions have one target, as if positive."""
     if algorithm.beta is None:
         return np.ones(step.batch.groups)
-    advantage, weight = (values.reshape(step.batch.groups, -1) for values in (step.batch.advantage, step.batch.weight))
-    return ps.regression_regime(advantage, weight, algorithm.beta)
+    advantage, weight, reward = (
+        values.reshape(step.batch.groups, -1) for values in (step.batch.advantage, step.batch.weight, step.batch.reward)
+    )
+    return ps.regression_regime(advantage, weight, algorithm.beta, np.abs(reward).max(axis=-1))
 
 
 def _targets(step: Step, algorithm: ps.Algorithm, chosen: np.ndarray) -> tuple[ps.Target, np.ndarray]:

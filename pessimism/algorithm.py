@@ -8,11 +8,12 @@ from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, device, is_array_api_obj
 
 from . import baselines
 from .baselines import Baseline, Moments, Statistics
 from .levels import Level, known_level
+from .solve.numbers import as_float64, check_real
 from .solve.simplex import Array, first_index
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ class Algorithm:
         return {"behavior": behavior} if self.takes_behavior else {}
 
     def advantage(self, reward: Array, behavior: Array | None = None, reference: Array | None = None) -> Array:
-        """Advantages (..., K) of rewards (..., K), the same array type.
+        """Advantages (..., K) of rewards (..., K), the same array type; of integers and booleans the default float type.
 
         With ``behavior`` (..., K) the baseline's expectations are exact; without, the last axis is a group of samples
         and they are its averages. ``reference`` matters to baselines that average over reference samples.
@@ -132,6 +133,9 @@ class Algorithm:
         >>> Algorithm(lambda l, a: a).advantage(np.array([0.0, 1.0]), behavior=np.array([0.75, 0.25]))
         array([-0.25,  0.75])
         """
+        if not is_array_api_obj(reward):
+            reward = as_float64("reward", reward)
+        check_real("reward", reward)
         xp = array_namespace(reward)
         if behavior is None:
             bad = ~xp.isfinite(reward)
@@ -142,9 +146,11 @@ class Algorithm:
             return self.baseline.group(reward)
         from .bandit import Bandit
 
-        bandit = Bandit(np.asarray(behavior), np.asarray(reward), None if reference is None else np.asarray(reference))
+        bandit = Bandit(behavior, reward, reference)
         advantage = self.baseline.exact(bandit.reward, bandit.behavior, bandit.reference).advantage
-        return advantage if isinstance(reward, np.ndarray) else xp.asarray(advantage, dtype=reward.dtype)
+        floating = xp.isdtype(reward.dtype, "real floating")
+        kind = reward.dtype if floating else xp.__array_namespace_info__().default_dtypes()["real floating"]
+        return xp.asarray(advantage, dtype=kind, device=device(reward))
 
 
 def as_baseline(rule: Baseline | float | Callable[..., Array]) -> Baseline:
@@ -156,7 +162,7 @@ def as_baseline(rule: Baseline | float | Callable[..., Array]) -> Baseline:
     if isinstance(rule, Baseline):
         return rule
     if callable(rule):
-        return Baseline(getattr(rule, "__name__", "custom"), "V = f(r, behavior)", _CustomRule(rule))
+        return Baseline(getattr(rule, "__name__", "custom"), "V = f(r, behavior)", _CustomRule(rule), in_double=True)
     if isinstance(rule, (int, float)):
         return baselines.constant(float(rule))
     raise ValueError(f"baseline is {rule!r}; it must be a Baseline, a number or a function of (reward, behavior)")
@@ -172,9 +178,7 @@ class _CustomRule:
     function: Callable[..., Array]
 
     def __call__(self, statistics: Statistics) -> tuple[Array, float]:
-        reward = statistics.mean + statistics.deviation
-        if statistics.group_size is None:
-            reward = reward.astype(np.float64)
+        reward = statistics.reward
         value = self.function(reward, statistics.weights)
         xp = array_namespace(reward)
         value = xp.asarray(value)

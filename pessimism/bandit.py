@@ -8,7 +8,12 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .solve.numbers import as_float64
 from .solve.simplex import check_finite, check_policy, first_index, log
+
+
+LARGEST_REWARD = 1e300
+"""Rewards larger in size are refused."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +31,8 @@ class Bandit:
     The leading (batch) shapes are broadcast against each other. Arrays are held as float64 and read-only.
 
     Raises:
-        ValueError: NaN or infinite entries, negative probabilities, rows that do not sum to one within 1e-9,
+        ValueError: what are no real numbers (text, complex numbers, dates, masked entries), NaN or infinite entries,
+            rewards beyond 1e300 in size, negative probabilities, rows that do not sum to one within 1e-9,
             shapes that do not match, no arm at all. Nothing is renormalised.
 
     >>> bandit = Bandit(behavior=[0.5, 0.3, 0.2], reward=[0, 0, 1])
@@ -50,6 +56,7 @@ class Bandit:
         _check_arms(arrays)
         check_policy("behavior", arrays["behavior"])
         check_finite("reward", arrays["reward"])
+        _check_size(arrays["reward"])
         if reference is not None:
             check_policy("reference", arrays["reference"])
         shape = _common_shape(arrays)
@@ -93,13 +100,21 @@ class Bandit:
 
 
 def _as_rows(name: str, value: ArrayLike) -> np.ndarray:
-    try:
-        array = np.array(value, dtype=np.float64)  # a copy: what was validated cannot change
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} is not an array of numbers of one shape: {error}") from None
+    array = as_float64(name, value).copy()  # what was validated cannot change
     if array.ndim == 0 or array.size == 0:
         raise ValueError(f"{name} has shape {array.shape}; it must be (..., K) with at least one arm and one row")
     return array
+
+
+def _check_size(reward: np.ndarray) -> None:
+    large = np.abs(reward) > LARGEST_REWARD
+    if large.any():
+        index = first_index(large)
+        place = ", ".join(map(str, index))
+        raise ValueError(
+            f"reward[{place}] is {reward[index]:g}; rewards beyond {LARGEST_REWARD:g} in size have differences that "
+            "leave floating point"
+        )
 
 
 def _check_arms(arrays: dict[str, np.ndarray]) -> None:

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, device
 
 from .solve.simplex import Array, expm1_minus
 
@@ -27,14 +27,18 @@ from .solve.simplex import Array, expm1_minus
 class Statistics:
     """What a rule may look at: the rewards of one group (last axis), through these alone."""
 
+    reward: Array  # (..., K), as they were given; differences of them lose what `deviation` keeps
     mean: Array  # (..., 1)
     deviation: Array  # (..., K), reward - mean
     expectation: Callable[[Array], Array]  # (..., K) -> (..., 1)
     maximum: Callable[[Array], Array]  # (..., K) -> (..., 1), over arms that have weight
-    group_size: int | None  # None where the behavior policy is known
+    group_size: int | None  # of sampled groups; None where the behavior policy is known
     weights: Array | None = None  # (..., K), the behavior policy where it is known
     temperature: float | None = None  # advantages will be divided by it; None if unknown
 
+
+UNITS = 16
+"""Roundings that a sum over a group is granted."""
 
 Rule = Callable[[Statistics], tuple[Array | float, Array | float]]
 """Statistics -> (offset, scale); each broadcasts against (..., K)."""
@@ -44,16 +48,35 @@ Rule = Callable[[Statistics], tuple[Array | float, Array | float]]
 class Moments:
     r"""The advantage and its decomposition, each elementwise accurate.
 
-    ``advantage`` $A$ (..., K) is accurate where deviation and mean cancel, ``mean`` $E_\mu A$ (...) and ``deviation``
-    $A - E_\mu A$ (..., K) are accurate where they are tiny against the rewards. ``soft_temperature`` is the beta whose
-    soft value $\beta\log E e^{r/\beta}$ under the anchor the baseline is by construction, if there is one: at that
-    temperature the boundary holds exactly, which no rounded number can tell.
+    Attributes:
+        advantage: $A$ (..., K), accurate where deviation and mean cancel.
+        deviation: $A - E_\mu A$ (..., K), accurate where it is tiny against the rewards; 0 on every arm that is played
+            where those rewards are equal.
+        mean: $E_\mu A$ (...), accurate where it is tiny against the rewards.
+        rounding: (...) what ``mean`` may be off by beyond its own last digits: 0 where the rule fixes it (a mean
+            baseline), a few units of extended precision where it is a difference of large numbers, of double precision
+            where a user's own function gave the baseline. A sign of ``mean`` within it means nothing.
+        below: $A - \max A$ over the arms that are played (..., K), accurate near the best arm, however far the others
+            lie below it.
+        soft_temperature: the beta whose soft value $\beta\log E e^{r/\beta}$ under the anchor the baseline is by
+            construction, if there is one: at that temperature the boundary holds exactly, which no rounded number
+            can tell.
     """
 
     advantage: np.ndarray
     deviation: np.ndarray
     mean: np.ndarray
+    rounding: np.ndarray
+    below: np.ndarray
     soft_temperature: float | None = None
+
+    def rows(self, keep: np.ndarray) -> Moments:
+        """The moments of some rows of a batch, (B, K): ``keep`` is a mask over the flattened batch."""
+        arms = self.advantage.shape[-1]
+        wide = (part.reshape(-1, arms)[keep] for part in (self.advantage, self.deviation, self.below))
+        narrow = (part.reshape(-1)[keep] for part in (self.mean, self.rounding))
+        advantage, deviation, below = wide
+        return Moments(advantage, deviation, *narrow, below, self.soft_temperature)
 
 
 @dataclass(frozen=True)
@@ -65,9 +88,12 @@ class Baseline:
         formula: one line, for tables.
         rule: see :data:`Rule`.
         measure: "behavior", or "reference": the policy whose samples the rule averages over (A*-PO).
-        transform: optional map applied to rewards before the rule: (rewards, weights or None) -> rewards.
+        transform: optional map applied to rewards before the rule: (rewards, weights or None) -> rewards. The weights
+            are those of ``measure``.
         soft_temperature: the beta of a rule that is the soft value at beta, else None.
         value: the V of a constant rule, else None: r - V is then taken directly, which keeps rewards near V accurate.
+        of_others: whether a sample's baseline leaves its own reward out.
+        in_double: whether the rule, or the transform, works in double precision whatever it is given.
     """
 
     name: str
@@ -77,6 +103,8 @@ class Baseline:
     transform: Callable[[Array, Array | None], Array] | None = None
     soft_temperature: float | None = None
     value: float | None = None
+    of_others: bool = False
+    in_double: bool = False
 
     def exact(
         self,
@@ -100,64 +128,108 @@ class Baseline:
         """
         rows = np.broadcast_shapes(reward.shape, behavior.shape)
         rewards, behavior = np.broadcast_to(reward, rows), np.broadcast_to(behavior, rows)
-        if self.transform is not None:
-            rewards = self.transform(rewards, behavior)
-        measure = behavior
-        if self.measure == "reference" and reference is not None:
-            measure = np.broadcast_to(reference, rows)
-        flat = [array.reshape(-1, rows[-1]) for array in (rewards, behavior, measure)]
-        advantage = np.empty(flat[0].shape)
-        deviation = np.empty(flat[0].shape)
-        mean = np.empty(len(flat[0]))
-        step = max(1, 2**13 // rows[-1])  # blocks that fit a cache bound the memory that extended precision takes
-        for start in range(0, len(mean), step):
-            block = slice(start, start + step)
-            advantage[block], deviation[block], mean[block] = self._exact_rows(
-                flat[0][block], flat[1][block], flat[2][block], temperature
-            )
-        of_anchor = reference is None or self.measure == "reference"
-        return Moments(
-            advantage.reshape(rows),
-            deviation.reshape(rows),
-            mean.reshape(rows[:-1]),
-            self.soft_temperature if of_anchor else None,
+        of_reference = self.measure == "reference" and reference is not None
+        measure = np.broadcast_to(reference, rows) if of_reference else behavior  # type: ignore[arg-type]
+        of_anchor = reference is None or of_reference
+        return self._moments(
+            rewards, behavior, measure, temperature, None, self.soft_temperature if of_anchor else None
         )
 
+    def sampled(self, reward: np.ndarray, temperature: float | None = None) -> Moments:
+        """What :meth:`group` gives the samples of each group, as accurately as :meth:`exact` gives it for a policy.
+
+        Args:
+            reward: (..., G) float64, one group on the last axis.
+            temperature: as in :meth:`exact`.
+
+        Raises:
+            ValueError: as :meth:`group`.
+        """
+        size = _group_size(reward)
+        weights = np.broadcast_to(1 / size, reward.shape)
+        soft = None if self.of_others else self.soft_temperature
+        return self._moments(reward, weights, weights, temperature, size, soft)
+
+    def _moments(
+        self,
+        reward: np.ndarray,
+        behavior: np.ndarray,
+        measure: np.ndarray,
+        temperature: float | None,
+        group_size: int | None,
+        soft_temperature: float | None,
+    ) -> Moments:
+        rows = reward.shape
+        if self.transform is not None:
+            reward = self.transform(reward, measure if group_size is None else None)
+        flat = [array.reshape(-1, rows[-1]) for array in (reward, behavior, measure)]
+        wide = [np.empty(flat[0].shape) for _ in range(3)]  # advantage, deviation, below
+        narrow = [np.empty(len(flat[0])) for _ in range(2)]  # mean, rounding
+        # Blocks that fit a cache bound the memory that extended precision takes.
+        step = max(1, 2**13 // (rows[-1] ** 2 if self.of_others and group_size else rows[-1]))
+        for start in range(0, len(flat[0]), step):
+            block = slice(start, start + step)
+            found = self._exact_rows(*(array[block] for array in flat), temperature, group_size)
+            for whole, part in zip((*wide, *narrow), found, strict=True):
+                whole[block] = part
+        advantage, deviation, below = (array.reshape(rows) for array in wide)
+        mean, rounding = (array.reshape(rows[:-1]) for array in narrow)
+        return Moments(advantage, deviation, mean, rounding, below, soft_temperature)
+
     def _exact_rows(
-        self, reward: np.ndarray, behavior: np.ndarray, measure: np.ndarray, temperature: float | None
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        own = statistics = _exact_statistics(reward, behavior, temperature)
-        if self.measure != "behavior":
-            statistics = _exact_statistics(reward, measure, temperature)
+        self,
+        reward: np.ndarray,
+        behavior: np.ndarray,
+        measure: np.ndarray,
+        temperature: float | None,
+        group_size: int | None,
+    ) -> tuple[np.ndarray, ...]:
+        """advantage, deviation, below (n, K), mean, rounding (n,) of a block of rows; see :class:`Moments`."""
+        own = statistics = _exact_statistics(reward, behavior, temperature, group_size)
+        if measure is not behavior and self.measure != "behavior":
+            statistics = _exact_statistics(reward, measure, temperature, group_size)
         offset, scale = self.rule(statistics)
-        offset = offset + (statistics.mean - own.mean)  # as seen from the mean under the behavior policy
+        if statistics is not own:
+            offset = offset + statistics.expectation(own.deviation)  # as seen from the mean under the behavior policy
+        by_arm = np.ndim(offset) > 0 and np.shape(offset)[-1] > 1
         advantage = scale * (own.deviation - offset)
         if self.value is not None:
             advantage = reward.astype(np.longdouble) - self.value
-        mean = own.expectation(advantage) if np.ndim(offset) and np.shape(offset)[-1] > 1 else -offset * scale
-        mean = np.broadcast_to(np.asarray(mean), (len(reward), 1))
-        return (
-            advantage.astype(np.float64),
-            (scale * own.deviation).astype(np.float64),
-            mean[:, 0].astype(np.float64),
-        )
+        mean, deviation = 0.0 - offset * scale, scale * own.deviation
+        if by_arm or self.value is not None:
+            mean = own.expectation(advantage)
+        below = scale * (reward - own.maximum(reward))
+        if by_arm:
+            deviation, below = advantage - mean, advantage - own.maximum(advantage)
+        rounding = 0.0
+        if by_arm or self.value is not None or statistics is not own:
+            rounding = UNITS * np.finfo(np.longdouble).eps * own.expectation(np.abs(advantage))
+        if self.in_double:
+            largest = own.maximum(np.maximum(np.abs(reward), np.abs(reward - advantage / scale)))
+            rounding = rounding + UNITS * np.finfo(np.float64).eps * scale * largest
+        one = np.ones((len(reward), 1))
+        return advantage, deviation, below, (mean * one)[:, 0], (rounding * one)[:, 0]
 
     def group(self, reward: Array) -> Array:
         """Advantages estimated from sampled groups.
 
         Args:
-            reward: (..., G), one group on the last axis; numpy or torch, floating point.
+            reward: (..., G), one group on the last axis; numpy or torch.
 
         Returns:
-            (..., G), the same type.
+            (..., G), the same type; of integers and booleans the library's default floating-point type. Half precision
+            is computed in double precision and rounded once; other types in themselves, which :meth:`sampled` exceeds.
 
         Raises:
             ValueError: the group is empty, or has one sample where the rule leaves one out or divides by a spread.
         """
         xp = array_namespace(reward)
-        size = reward.shape[-1]
-        if size == 0:
-            raise ValueError(f"reward has shape {tuple(reward.shape)}; a group must hold at least one sample")
+        size = _group_size(reward)
+        kind = reward.dtype
+        if not xp.isdtype(kind, "real floating"):
+            reward = xp.astype(reward, xp.__array_namespace_info__().default_dtypes()["real floating"])
+        elif xp.finfo(kind).bits < 32:
+            return xp.astype(self.group(xp.astype(reward, xp.float64)), kind)
         rewards = reward if self.transform is None else self.transform(reward, None)
 
         def average(values: Array) -> Array:
@@ -166,12 +238,11 @@ class Baseline:
         def maximum(values: Array) -> Array:
             return xp.max(values, axis=-1, keepdims=True)
 
-        mean = average(rewards)
-        deviation = rewards - mean
         if self.value is not None:
             return rewards - self.value
-        offset, scale = self.rule(Statistics(mean, deviation, average, maximum, size))
-        return scale * (deviation - offset)
+        mean = _within(average(rewards), -maximum(-rewards), maximum(rewards))
+        offset, scale = self.rule(Statistics(rewards, mean, rewards - mean, average, maximum, size))
+        return scale * (rewards - mean - offset)
 
     def weighted(
         self,
@@ -196,11 +267,11 @@ class Baseline:
         >>> mean().weighted(np.array([0.0, 1.0]), np.array([0.75, 0.25]))
         array([-0.25,  0.75])
         """
+        measure = reference if self.measure == "reference" and reference is not None else weights
         if self.transform is not None:
-            reward = self.transform(np.broadcast_to(reward, np.broadcast_shapes(reward.shape, weights.shape)), weights)
+            reward = self.transform(np.broadcast_to(reward, np.broadcast_shapes(reward.shape, weights.shape)), measure)
         if self.value is not None:
             return reward - self.value
-        measure = reference if self.measure == "reference" and reference is not None else weights
 
         def average(values: np.ndarray) -> np.ndarray:
             return np.einsum("...k,...k->...", measure, values)[..., None]
@@ -208,16 +279,31 @@ class Baseline:
         def maximum(values: np.ndarray) -> np.ndarray:
             return np.where(measure > 0, values, -np.inf).max(axis=-1, keepdims=True)
 
-        mean = average(reward)
+        mean = _within(average(reward), -maximum(-reward), maximum(reward))
         deviation = reward - mean
-        offset, scale = self.rule(Statistics(mean, deviation, average, maximum, group_size, weights))
+        offset, scale = self.rule(Statistics(reward, mean, deviation, average, maximum, group_size, weights))
         if np.ndim(offset) > 0 or offset != 0:
             deviation -= offset
         deviation *= scale
         return deviation
 
 
-def _exact_statistics(reward: np.ndarray, weights: np.ndarray, temperature: float | None) -> Statistics:
+def _group_size(reward: Array) -> int:
+    shape = tuple(reward.shape)
+    if not shape or shape[-1] == 0:
+        raise ValueError(f"reward has shape {shape}; a group must hold at least one sample")
+    return shape[-1]
+
+
+def _within(mean: Array, lowest: Array, highest: Array) -> Array:
+    """The mean, held where means lie: rounding takes that of equal rewards off them, and invents a signal."""
+    xp = array_namespace(mean)
+    return xp.minimum(xp.maximum(mean, lowest), highest)
+
+
+def _exact_statistics(
+    reward: np.ndarray, weights: np.ndarray, temperature: float | None, group_size: int | None
+) -> Statistics:
     wide = weights.astype(np.longdouble)
     wide /= wide.sum(axis=-1, keepdims=True)
     absent = weights == 0
@@ -233,10 +319,11 @@ def _exact_statistics(reward: np.ndarray, weights: np.ndarray, temperature: floa
         return values.max(axis=-1, keepdims=True)
 
     values = reward.astype(np.longdouble)
-    first = average(values)
+    first = _within(average(values), -maximum(-reward), maximum(reward))
     deviation = values - first
     rest = average(deviation)  # what rounding left: the second pass makes the deviations centred
-    return Statistics(first + rest, deviation - rest, average, maximum, None, weights, temperature)
+    known = weights if group_size is None else None
+    return Statistics(reward, first + rest, deviation - rest, average, maximum, group_size, known, temperature)
 
 
 # --- the rules -------------------------------------------------------------------------------------------------------
@@ -261,7 +348,7 @@ def _leave_one_out_rule(statistics: Statistics) -> tuple[float, float]:
 def _log_mean_exp_rule(statistics: Statistics, *, beta: float) -> tuple[Array, float]:
     temperature = statistics.temperature
     # Rounding an exponential moves V by eps * beta, and V / temperature by no more than 1000 eps.
-    narrow = statistics.group_size is None and temperature is not None and beta <= 1000 * temperature
+    narrow = temperature is not None and beta <= 1000 * temperature
     return beta * _log_mean_exp(statistics, statistics.deviation / beta, narrow), 1.0
 
 
@@ -307,19 +394,32 @@ def _leave_one_out_log_mean_exp_rule(statistics: Statistics, *, beta: float) -> 
         return _log_mean_exp_rule(statistics, beta=beta)
     if size < 2:
         raise ValueError("a leave-one-out baseline needs groups of at least 2 samples; got 1")
-    z = statistics.deviation / beta
-    xp = array_namespace(z)
-    others = z[..., None, :] + xp.where(xp.eye(size, dtype=xp.bool), -xp.inf, 0.0)  # row i lacks sample i
-    top = xp.max(others, axis=-1, keepdims=True)
-    total = xp.sum(xp.exp(others - top), axis=-1)
-    return beta * (top[..., 0] + xp.log(total / (size - 1))), 1.0
+    deviation = statistics.deviation
+    xp = array_namespace(deviation)
+    other = ~xp.eye(size, dtype=xp.bool, device=device(deviation))  # row i lacks sample i
+    rest = -deviation / (size - 1)  # mean of the others' deviations
+
+    def average(values: Array) -> Array:
+        return xp.sum(xp.where(other, values, xp.zeros_like(values)), axis=-1, keepdims=True) / (size - 1)
+
+    def maximum(values: Array) -> Array:
+        return xp.max(xp.where(other, values, xp.full_like(values, -xp.inf)), axis=-1, keepdims=True)
+
+    centered = deviation[..., None, :] - rest[..., :, None]
+    others = replace(statistics, deviation=centered, expectation=average, maximum=maximum)
+    offset, scale = _log_mean_exp_rule(others, beta=beta)
+    return rest + offset[..., 0], scale
 
 
 def _log_sum_exp_rule(statistics: Statistics, *, beta: float, group_size: float) -> tuple[Array, float]:
     offset, scale = _log_mean_exp_rule(statistics, beta=beta)
-    if statistics.group_size is None:  # in extended precision, like everything exact
-        return offset + beta * np.log(np.longdouble(group_size)), scale
-    return offset + beta * math.log(statistics.group_size), scale
+    size = group_size if statistics.group_size is None else statistics.group_size
+    # In extended precision where the offset is.
+    return offset + beta * (np.log(np.longdouble(size)) if _is_wide(offset) else math.log(size)), scale
+
+
+def _is_wide(values: Array) -> bool:
+    return isinstance(values, np.ndarray) and values.dtype == np.longdouble
 
 
 def _standardized_rule(statistics: Statistics, *, epsilon: float, shift: float) -> tuple[float, Array]:
@@ -339,7 +439,8 @@ def _quantile(reward: Array, weights: Array | None) -> Array:
         return xp.mean(xp.astype(below, reward.dtype), axis=-1)
     order = np.argsort(reward, axis=-1)
     ranked = np.take_along_axis(reward, order, axis=-1)
-    cumulative = np.cumsum(np.take_along_axis(weights, order, axis=-1), axis=-1)
+    cumulative = np.cumsum(np.take_along_axis(weights, order, axis=-1), axis=-1, dtype=np.longdouble)
+    cumulative = (cumulative / cumulative[..., -1:]).astype(np.float64)
     # The last of each run of ties holds the run's value of F: a running minimum from the right carries it over.
     last_of_run = np.concatenate([ranked[..., 1:] != ranked[..., :-1], np.full_like(ranked[..., :1], True)], axis=-1)
     cumulative = np.where(last_of_run, cumulative, np.inf)
@@ -418,7 +519,7 @@ def leave_one_out_log_mean_exp(beta: float) -> Baseline:
     r"""$\beta \log$ of the mean of $e^{r_j/\beta}$ over the other samples; with an exact policy, $V_\beta$."""
     rule = partial(_leave_one_out_log_mean_exp_rule, beta=_positive("beta", beta))
     formula = f"V_i = {beta:g} log mean exp(r_j/{beta:g}), j != i"
-    return Baseline("leave-one-out log mean exp", formula, rule, soft_temperature=float(beta))
+    return Baseline("leave-one-out log mean exp", formula, rule, soft_temperature=float(beta), of_others=True)
 
 
 def log_sum_exp(beta: float, group_size: float) -> Baseline:
@@ -446,18 +547,29 @@ def standardized(epsilon: float = 1e-4, shift: float = 0.0) -> Baseline:
 
 
 def quantile(value: float) -> Baseline:
-    r"""QRPO: rewards replaced by their quantile $F_\mu(r) \in (0, 1]$, then a constant baseline."""
-    rule = partial(_constant_rule, value=_finite("value", value))
-    return Baseline("quantile", f"A = F(r) - {value:g}", rule, transform=_quantile)
+    r"""QRPO: rewards replaced by their quantile $F(r) \in (0, 1]$ under the reference, then a constant baseline.
+
+    Without a reference the quantile is under the behavior policy; of a sampled group it is among the samples.
+    """
+    value = _finite("value", value)
+    rule = partial(_constant_rule, value=value)
+    return Baseline("quantile", f"A = F(r) - {value:g}", rule, "reference", _quantile, value=value, in_double=True)
 
 
 def _positive(name: str, value: float) -> float:
-    if not (value > 0 and np.isfinite(value)):
+    if not (_is_finite(value) and value > 0):
         raise ValueError(f"{name} is {value}; it must be a finite number > 0")
     return float(value)
 
 
 def _finite(name: str, value: float) -> float:
-    if not np.isfinite(value):
+    if not _is_finite(value):
         raise ValueError(f"{name} is {value}; it must be a finite number")
     return float(value)
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond the floats
+        return False

@@ -7,14 +7,14 @@ project unless a paper is named.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import expit
 
 from . import coefficients
 from .bandit import Bandit
-from .baselines import Moments
+from .baselines import UNITS, Moments
 from .solve.lambert import LambertSolution, solve_fixed_kappa, solve_lambert
 from .solve.simplex import any_arm, expectation, first_index, log, log_expectation_exp
 
@@ -75,16 +75,20 @@ def solution(
     )
 
 
-def regimes(normalizer: np.ndarray, scale: np.ndarray, arms: int) -> np.ndarray:
-    """Sign of the normalizer (...) as a regime: "boundary" where rounding of a sum of size ``scale`` hides it."""
-    tolerance = 16 * np.finfo(np.float64).eps * (1 + np.log2(arms)) * scale
+def regimes(normalizer: np.ndarray, scale: np.ndarray, arms: int, rounding: np.ndarray | float = 0.0) -> np.ndarray:
+    """Sign of the normalizer (...) as a regime: "boundary" where rounding hides it.
+
+    That is the rounding of a sum of size ``scale`` in double precision, and ``rounding``: what the baseline is off by
+    (see :class:`~pessimism.baselines.Moments`).
+    """
+    tolerance = UNITS * np.finfo(np.float64).eps * (1 + np.log2(arms)) * scale + rounding
     signs = np.where(normalizer > tolerance, "positive", np.where(normalizer < -tolerance, "negative", "boundary"))
     return signs.astype("<U8")
 
 
-def _regimes(found: LambertSolution, arms: int) -> np.ndarray:
+def _regimes(found: LambertSolution, arms: int, rounding: np.ndarray) -> np.ndarray:
     # The principal branch is lost only where the baseline lies far above the soft value.
-    return np.where(found.exists, regimes(found.kappa, found.error_scale, arms), "negative")
+    return np.where(found.exists, regimes(found.kappa, found.error_scale, arms, rounding), "negative")
 
 
 def lambert(bandit: Bandit, moments: Moments, *, beta: float) -> Solution:
@@ -97,18 +101,15 @@ def lambert(bandit: Bandit, moments: Moments, *, beta: float) -> Solution:
     Rows in the negative regime whose baseline exceeds the soft value by more than the critical offset have no solution
     on the principal branch and are left unsolved.
     """
-    with np.errstate(over="ignore"):
-        advantage, deviation, mean = (part / beta for part in (moments.advantage, moments.deviation, moments.mean))
-    if not np.isfinite(advantage).all():
-        index = ", ".join(map(str, first_index(~np.isfinite(advantage))))
-        raise ValueError(f"advantage[{index}] / beta overflows; beta = {beta:g} is too small for these rewards")
+    advantage, deviation = (_over(part, beta) for part in (moments.advantage, moments.deviation))
+    mean, rounding = moments.mean / beta, moments.rounding / beta
     uncovered = bandit.reference is not None and bool(((bandit.behavior == 0) & (bandit.reference > 0)).any())
     if moments.soft_temperature == beta and not uncovered:
-        boundary = np.full(bandit.batch_shape, "boundary")
-        return solution(advantage, 0.0, regime=boundary)
+        nominal = _tilted(bandit, _over(moments.below, beta))  # however far apart the rewards are
+        return solution(nominal.log_ratio, 0.0, regime=np.full(bandit.batch_shape, "boundary"))
     if bandit.reference is None:
         found = solve_lambert(bandit.behavior, advantage, deviation, mean)
-        regime = _regimes(found, bandit.arms)
+        regime = _regimes(found, bandit.arms, rounding)
         return solution(
             found.log_ratio,
             beta * found.kappa,
@@ -116,11 +117,21 @@ def lambert(bandit: Bandit, moments: Moments, *, beta: float) -> Solution:
             solved=found.exists,
             regime=regime,
         )
-    return _anchored_lambert(bandit, advantage, deviation, mean, beta)
+    return _anchored_lambert(bandit, advantage, deviation, mean, rounding, beta)
+
+
+def _over(values: np.ndarray, beta: float) -> np.ndarray:
+    """values / beta (..., K), or a ValueError where that leaves the floats."""
+    with np.errstate(over="ignore"):
+        divided = values / beta
+    if not np.isfinite(divided).all():
+        index = ", ".join(map(str, first_index(~np.isfinite(divided))))
+        raise ValueError(f"advantage[{index}] / beta overflows; beta = {beta:g} is too small for these rewards")
+    return divided
 
 
 def _anchored_lambert(
-    bandit: Bandit, advantage: np.ndarray, deviation: np.ndarray, mean: np.ndarray, beta: float
+    bandit: Bandit, advantage: np.ndarray, deviation: np.ndarray, mean: np.ndarray, rounding: np.ndarray, beta: float
 ) -> Solution:
     assert bandit.reference is not None
     covered = bandit.behavior > 0
@@ -128,7 +139,7 @@ def _anchored_lambert(
     uncovered = ~covered & (bandit.reference > 0)
     reserve = np.where(uncovered, bandit.reference, 0.0).sum(axis=-1)
     found = solve_lambert(bandit.behavior, advantage, deviation, mean, coverage, reserve)
-    regime = _regimes(found, bandit.arms)
+    regime = _regimes(found, bandit.arms, rounding)
     kept = expectation(np.where(covered, bandit.reference, 0.0), np.exp(np.where(covered, found.log_ratio, 0.0)))
     left = np.where((found.kappa <= 0) & uncovered.any(axis=-1), np.maximum(1 - kept, 0.0), 0.0)
     share = log(left) - log(np.where(reserve > 0, reserve, 1.0))
@@ -149,7 +160,7 @@ def gibbs(bandit: Bandit, moments: Moments, *, beta: float, centered: bool = Fal
 
     The normalizer is the constant $A - \beta\log(\pi/\pi_0) = V^*_\beta - V$, or 0 for a ``centered`` coefficient.
     """
-    found = _tilted(bandit, moments.advantage / beta)
+    found = _tilted(bandit, _over(moments.below, beta))
     if centered:
         return found
     return solution(found.log_ratio, moments.mean - beta * expectation(bandit.behavior, found.log_ratio))
@@ -167,7 +178,7 @@ def win_rate_gibbs(bandit: Bandit, moments: Moments, *, tau: float) -> Solution:
 
 def tilted_by_score(bandit: Bandit, moments: Moments, *, eta: float) -> Solution:
     r"""TPO's target $q \propto \mu\,e^{z/\eta}$, z the advantage (a within-group z-score; arXiv 2604.06159)."""
-    return _tilted(bandit, moments.advantage / eta)
+    return _tilted(bandit, _over(moments.below, eta))
 
 
 def _tilted(bandit: Bandit, exponent: np.ndarray) -> Solution:
@@ -185,9 +196,11 @@ def mixed_link(bandit: Bandit, moments: Moments, *, beta: float, alpha: float, c
     Lambert-tempered target with $\lambda = \alpha$.
     """
     log_ratio, shift = solve_fixed_kappa(
-        bandit.behavior, moments.advantage / beta, np.full(bandit.batch_shape, alpha / beta)
+        bandit.behavior, _over(moments.below, beta), np.full(bandit.batch_shape, alpha / beta)
     )
-    normalizer = beta * shift + alpha if carries_ratio else 0.0
+    # `below` starts at the best arm's advantage, and so does the shift.
+    best = np.where(bandit.behavior > 0, moments.advantage, -np.inf).max(axis=-1)
+    normalizer = best + beta * shift + alpha if carries_ratio else 0.0
     return solution(log_ratio, normalizer)
 
 
@@ -198,7 +211,14 @@ def _face(bandit: Bandit, winners: np.ndarray, normalizer: np.ndarray | float) -
     return solution(log_ratio, normalizer, unique=~several, face=several)
 
 
-def constant_coefficient(bandit: Bandit, weight: np.ndarray, mean: np.ndarray, with_regime: bool) -> Solution:
+def constant_coefficient(
+    bandit: Bandit,
+    weight: np.ndarray,
+    mean: np.ndarray,
+    rounding: np.ndarray | float = 0.0,
+    *,
+    with_regime: bool,
+) -> Solution:
     r"""$c = g$ free of $\ell$: $\pi = [\mu g - \tau]_+ / E_\mu g$, $\tau \ge 0$ by normalization, where $E_\mu g > 0$.
 
     AsymRE, Theorem 4.2 (arXiv 2506.20520). With all $g \ge 0$, $\tau = 0$ and $\pi = \mu g/E_\mu g$. At
@@ -208,18 +228,21 @@ def constant_coefficient(bandit: Bandit, weight: np.ndarray, mean: np.ndarray, w
     Args:
         weight: $g$ (..., K).
         mean: $E_\mu g$ (...), as accurately as it is known.
+        rounding: (...) what it may be off by beyond its own last digits.
     """
     pull = np.where(bandit.behavior > 0, bandit.behavior * weight, 0.0)
     scale = np.abs(pull).sum(axis=-1)
-    sign = regimes(mean, scale, bandit.arms)
+    sign = regimes(mean, scale, bandit.arms, rounding)
     positive = sign == "positive"
     level = _projection_level(pull, np.where(positive, mean, 1.0))
-    gain = np.maximum(pull - level[..., None], 0.0) / np.where(positive, mean, 1.0)[..., None]
+    gain = np.maximum(pull - level[..., None], 0.0)
     kept = gain > 0
-    log_ratio = np.where(kept, log(gain) - np.where(kept, bandit.log_behavior, 0.0), -np.inf)
+    # Over their own sum, which is E g but for rounding of the level.
+    log_ratio = log(gain) - np.where(kept, bandit.log_behavior, 0.0) - _log_sum(gain)[..., None]
+    log_ratio = np.where(kept, log_ratio, -np.inf)
     # Where no arm is cut off the plain ratio g/E g is the more accurate form, and defined for arms without data too.
     uncut = (level == 0) & (weight >= 0).all(axis=-1)
-    plain = log(np.maximum(weight, 0.0) / np.where(positive, mean, 1.0)[..., None])
+    plain = log(np.maximum(weight, 0.0)) - _log_sum(pull)[..., None]
     log_ratio = np.where(uncut[..., None], plain, log_ratio)
 
     top = np.where(bandit.behavior > 0, pull, -np.inf).max(axis=-1, keepdims=True)
@@ -237,6 +260,12 @@ def constant_coefficient(bandit: Bandit, weight: np.ndarray, mean: np.ndarray, w
     )
 
 
+def _log_sum(values: np.ndarray) -> np.ndarray:
+    """log of the sum over the last axis of numbers >= 0; 0 where they are all 0."""
+    total = np.maximum(values, 0.0).sum(axis=-1)
+    return log(np.where(total > 0, total, 1.0))
+
+
 def _projection_level(pull: np.ndarray, total: np.ndarray) -> np.ndarray:
     """tau >= 0 with sum [pull - tau]_+ = total, given sum [pull]_+ >= total (Euclidean projection on the simplex)."""
     ranked = -np.sort(-pull, axis=-1)
@@ -251,7 +280,7 @@ def _projection_level(pull: np.ndarray, total: np.ndarray) -> np.ndarray:
 
 def policy_gradient(bandit: Bandit, moments: Moments) -> Solution:
     """REINFORCE and AsymRE: :func:`constant_coefficient` with g = A."""
-    return constant_coefficient(bandit, moments.advantage, moments.mean, with_regime=True)
+    return constant_coefficient(bandit, moments.advantage, moments.mean, moments.rounding, with_regime=True)
 
 
 def weighted(bandit: Bandit, moments: Moments, *, weight: Callable[..., np.ndarray], coupled: bool = False) -> Solution:
@@ -267,7 +296,15 @@ def weighted(bandit: Bandit, moments: Moments, *, weight: Callable[..., np.ndarr
     if not np.isfinite(seen).all():
         index = ", ".join(map(str, first_index(~np.isfinite(seen))))
         raise ValueError(f"the weight of arm [{index}] overflows; the temperature is too small for these advantages")
-    return constant_coefficient(bandit, seen, expectation(bandit.behavior, seen), with_regime=False)
+    unit = _power_of_two(seen)
+    found = constant_coefficient(bandit, seen / unit, expectation(bandit.behavior, seen / unit), with_regime=False)
+    return replace(found, normalizer=found.normalizer * unit[..., 0])
+
+
+def _power_of_two(values: np.ndarray) -> np.ndarray:
+    """The one (..., 1) by which the largest value of each row lies between 1/2 and 1, so that no product underflows."""
+    largest = np.abs(values).max(axis=-1, keepdims=True)
+    return np.ldexp(1.0, np.frexp(np.where(largest > 0, largest, 1.0))[1])
 
 
 def exponential(bandit: Bandit, moments: Moments, *, beta: float, cap: float) -> Solution:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -12,19 +12,20 @@ from numpy.typing import ArrayLike
 
 from .algorithm import Algorithm, ClosedForm, Coefficient
 from .bandit import Bandit
-from .baselines import Moments
+from .baselines import UNITS, Moments
 from .closed_forms import Solution
 from .greedy_forms import greedy
 from .solve.fixed_point import FixedPoint, solve_fixed_point
 from .solve.flow import Flow, softmax_flow
 from .solve.lambert_minima import regression_minima
+from .solve.numbers import as_float64
 from .solve.simplex import expectation, log, log_expectation_exp, plain
 
-ROUNDING = 1e-13
-"""Largest log E exp(A/beta) that is rounding, where a baseline should be the soft value of its group."""
+SOLVER = 1e-9
+"""Normalizers that numeric solvers cannot tell from 0, over E|c| at the behavior policy."""
 
-SAME_HEIGHT = 1e-9
-"""Distance of a baseline from the soft value, over the temperature, that counts as none."""
+SMALL = 1e-5
+"""Log-ratio over which the slope of a coefficient is measured."""
 
 SAME_BASIN = 0.05
 """Total variation within which a local minimum is taken for the one that a flow was running to."""
@@ -55,8 +56,9 @@ class Target:
         kind: "interior" (all arms of the anchor keep mass), "sparse" (some lose all), "vertex" (one has all), "face"
             (nothing moves: every policy on the support is a target; the one given is the anchor restricted to it),
             "path-dependent" (the coefficient jumps: the limit of the softmax flow from the behavior policy, other
-            starts end elsewhere) or "not converged" (the flow still moved at the end of its time; the policy it had
-            reached is given).
+            starts end elsewhere), "unstable" (rewards agree, so that nothing tells the arms apart and the exact update
+            rests at the behavior policy, which is given; the slightest push takes it away, to one of several limits)
+            or "not converged" (the flow still moved at the end of its time; the policy it had reached is given).
         face: (..., K) bool, arms that tie: their joint mass could be divided in any other way (each arm up to the
             objective's cap, where it has one) and the policy still be stationary. The policy given is where the flow
             from the anchor goes: the arm that the anchor plays most takes what it can, then the next
@@ -136,19 +138,14 @@ def group_target(reward: ArrayLike, algorithm: Algorithm) -> Target:
     >>> target.regime.tolist(), target.log_ratio[0].round(4)
     (['positive', 'boundary'], array([-0.7721, -0.7721, -0.7721,  0.9608]))
     """
-    rewards = np.asarray(reward, dtype=np.float64)
-    if rewards.size == 0:
+    rewards = as_float64("reward", reward)
+    if rewards.ndim == 0 or rewards.size == 0:
         raise ValueError(f"reward has shape {rewards.shape}; a group needs at least one sample")
     groups = Bandit(np.full(rewards.shape, 1 / rewards.shape[-1]), rewards)
-    advantage = algorithm.advantage(rewards)
-    mean = advantage.mean(axis=-1)
-    soft = algorithm.baseline.soft_temperature
-    if soft is not None and (np.abs(log_expectation_exp(groups.behavior, advantage / soft)) > ROUNDING).any():
-        soft = None  # the soft value of the other samples only, say, is not the group's
-    return _induced(groups, Moments(advantage, advantage - mean[..., None], mean, soft), algorithm)
+    return _induced(groups, algorithm.baseline.sampled(rewards, algorithm.beta), algorithm)
 
 
-def regression_regime(advantage: ArrayLike, weights: ArrayLike, beta: float) -> np.ndarray:
+def regression_regime(advantage: ArrayLike, weights: ArrayLike, beta: float, size: ArrayLike = 0.0) -> np.ndarray:
     r"""Sign of the normalizer at the target of the log-ratio regression $A - \beta\ell$, without solving for either.
 
     The target is pessimistic where the baseline is below the soft value, that is where $\log E\,e^{A/\beta} > 0$.
@@ -156,15 +153,24 @@ def regression_regime(advantage: ArrayLike, weights: ArrayLike, beta: float) -> 
     Args:
         advantage, weights: (..., K).
         beta: in units of the advantage.
+        size: (...) or one number: the largest of the rewards (in magnitude) that the advantages are differences of,
+            where those are much larger than the advantages.
 
     Returns:
-        (...) 1 (positive regime), 0 (boundary: within 1e-9) or -1 (negative).
+        (...) 1 (positive regime), 0 (boundary) or -1 (negative). Boundary is what rounding of the advantages, in their
+        own type, cannot tell from it: a few times its epsilon times the largest advantage, or ``size``, over beta.
 
     >>> regression_regime([[0.5, -0.5], [0.0, -1.0], [1.0, 1.0]], [0.5, 0.5], beta=1.0)
     array([ 1., -1.,  1.])
     """
-    height = log_expectation_exp(np.asarray(weights), np.asarray(advantage) / beta)
-    return np.where(np.abs(height) <= SAME_HEIGHT, 0.0, np.sign(height))
+    given, share = np.asarray(advantage), np.asarray(weights, dtype=np.float64)
+    kind = given.dtype if given.dtype.kind == "f" else np.dtype(np.float64)
+    exponents = given.astype(np.float64) / beta
+    height = log_expectation_exp(share / share.sum(axis=-1, keepdims=True), exponents)
+    largest = np.where(share > 0, np.abs(exponents), 0.0).max(axis=-1)
+    scale = np.maximum(largest, np.abs(np.asarray(size, dtype=np.float64)) / beta)
+    tolerance = UNITS * np.finfo(kind).eps * (1 + np.log2(exponents.shape[-1])) * scale
+    return np.where(np.abs(height) <= tolerance, 0.0, np.sign(height))
 
 
 def nominal_target(bandit: Bandit, algorithm: Algorithm) -> Target:
@@ -232,6 +238,7 @@ class _Numeric:
     normalizer: np.ndarray
     method: np.ndarray
     kind: np.ndarray  # "" where it follows from the support
+    scale: np.ndarray  # E|c| at the behavior policy, to which solvers' tolerances are relative
 
 
 def _target(
@@ -249,12 +256,7 @@ def _target(
 
     open_rows = np.ones(rows, bool) if found is None else ~found.solved.reshape(rows)
     flat = _rows(bandit, open_rows)
-    flat_moments = Moments(
-        moments.advantage.reshape(rows, arms)[open_rows],
-        moments.deviation.reshape(rows, arms)[open_rows],
-        moments.mean.reshape(rows)[open_rows],
-    )
-    result = numeric(flat, flat_moments)
+    result = numeric(flat, moments.rows(open_rows))
 
     log_ratio = np.full((rows, arms), np.nan) if found is None else found.log_ratio.reshape(rows, arms).copy()
     normalizer = np.full(rows, np.nan) if found is None else found.normalizer.reshape(rows).copy()
@@ -269,7 +271,9 @@ def _target(
     if found is not None and found.regime is not None:
         regime = found.regime.reshape(shape)
     elif with_regime:
-        regime = _numeric_regime(normalizer).reshape(shape)
+        regime = np.full(rows, "boundary", dtype="<U8")
+        regime[open_rows] = _numeric_regime(result)
+        regime = regime.reshape(shape)
     closed = ~open_rows.reshape(shape)
     solution = Solution(
         log_ratio.reshape(*shape, arms),
@@ -297,8 +301,9 @@ def _assemble(
         method = np.full(bandit.batch_shape, "closed form")
     count = support.sum(axis=-1)
     played = (bandit.anchor > 0).sum(axis=-1)
+    alone = played == 1  # there is only one policy
     shape_kind = np.select(
-        [found.face, (count == 1) & (played > 1), count < played],
+        [found.face & ~alone, (count == 1) & (played > 1), count < played],
         ["face", "vertex", "sparse"],
         default="interior",
     )
@@ -309,7 +314,7 @@ def _assemble(
         log_ratio=found.log_ratio,
         normalizer=plain(found.normalizer),
         regime=None if found.regime is None else plain(found.regime),
-        unique=plain(found.unique),
+        unique=plain(found.unique | alone),
         support=support,
         method=plain(method),
         kind=plain(kind),
@@ -332,15 +337,18 @@ def _solve_induced(bandit: Bandit, advantage: np.ndarray, algorithm: Algorithm) 
     method = np.full(rows, "flow", dtype="<U11")
     kind = np.full(rows, "path-dependent" if algorithm.kinks else "", dtype="<U14")
     log_ratio = np.full((rows, arms), np.nan)
-    todo = np.ones(rows, bool)
+    resting = _rests_unstably(bandit, advantage, algorithm)
+    log_ratio[resting], method[resting], kind[resting] = 0.0, "fixed point", "unstable"
+    todo = ~resting
     options: dict[str, Any] = {"coupled": algorithm.coupled, "takes_behavior": algorithm.takes_behavior}
     if algorithm.kinks is None:
         point = solve_fixed_point(
             algorithm.coefficient, bandit.behavior, advantage, reference=bandit.reference, **options
         )
-        todo = ~_is_fixed(point, bandit, advantage, algorithm)
-        log_ratio[~todo] = point.log_ratio[~todo]
-        method[~todo] = "fixed point"
+        fixed = todo & _is_fixed(point, bandit, advantage, algorithm)
+        log_ratio[fixed] = point.log_ratio[fixed]
+        method[fixed] = "fixed point"
+        todo &= ~fixed
     if todo.any():
         rest = _rows(bandit, todo)
         flow = softmax_flow(
@@ -356,19 +364,46 @@ def _solve_induced(bandit: Bandit, advantage: np.ndarray, algorithm: Algorithm) 
         if algorithm.beta is not None and bandit.reference is None:
             _move_to_minima(log_ratio, method, kind, np.flatnonzero(todo), bandit, advantage, algorithm.beta)
     values = algorithm.coefficient(log_ratio, advantage, **algorithm.weights(bandit.behavior))
-    return _Numeric(log_ratio, expectation(bandit.behavior, values), method, kind)
+    scale = _start_scale(bandit, advantage, algorithm)
+    return _Numeric(log_ratio, expectation(bandit.behavior, values), method, kind, scale)
+
+
+def _rests_unstably(bandit: Bandit, advantage: np.ndarray, algorithm: Algorithm) -> np.ndarray:
+    r"""Rows (B,) whose advantages agree on all arms that are played, and whose flow leaves $\mu$ after any push.
+
+    With $c$ and its slope $c'$ at log-ratio 0 the same for all arms, $\mu$ is stationary, $\lambda = c$, and there
+    $\dot\theta_y - \pi\cdot\dot\theta = -\mu_y(\lambda - c')\epsilon_y$ up to a common term for $\pi = \mu(1 + \epsilon)$,
+    $E_\mu\epsilon = 0$: it returns where $\lambda > c'$ and leaves where $\lambda < c'$ (derived here). For log-ratio
+    regression $c' = -\beta$ and $\lambda = V^* - V$: it leaves where $V > V^* + \beta$.
+    """
+    played = bandit.behavior > 0
+    value = np.where(played, advantage, -np.inf).max(axis=-1, keepdims=True)
+    equal = (np.where(played, advantage, value) == value).all(axis=-1) & (played.sum(axis=-1) > 1)
+    if algorithm.coupled or bandit.reference is not None or not equal.any():
+        return np.zeros(len(advantage), dtype=bool)
+    low, middle, high = (
+        algorithm.coefficient(np.full_like(advantage, x), advantage, **algorithm.weights(bandit.behavior))
+        for x in (-SMALL, 0.0, SMALL)
+    )
+    slope = (high - low) / (2 * SMALL)
+    leaves = slope - middle > 1e-6 * (np.abs(slope) + np.abs(middle))  # beyond the error of the difference
+    return equal & np.where(played, leaves, True).all(axis=-1)
+
+
+def _start_scale(bandit: Bandit, advantage: np.ndarray, algorithm: Algorithm) -> np.ndarray:
+    """E|c| (B,) at the behavior policy, where the log-ratio is 0."""
+    at_start = algorithm.coefficient(np.zeros_like(advantage), advantage, **algorithm.weights(bandit.behavior))
+    return expectation(bandit.behavior, np.abs(at_start))
 
 
 def _is_fixed(point: FixedPoint, bandit: Bandit, advantage: np.ndarray, algorithm: Algorithm) -> np.ndarray:
     """Whether rows of a fixed point satisfy c = lambda pi/mu on every arm, however rare, and attract the flow."""
     accepted = point.converged if point.stable is None else point.converged & point.stable
     played = bandit.behavior > 0
-    weights = algorithm.weights(bandit.behavior)
     with np.errstate(all="ignore"):
-        value = algorithm.coefficient(point.log_ratio, advantage, **weights)
+        value = algorithm.coefficient(point.log_ratio, advantage, **algorithm.weights(bandit.behavior))
         ratio = np.exp(np.where(played, log(bandit.anchor) - bandit.log_behavior + point.log_ratio, 0.0))
-        at_start = algorithm.coefficient(np.zeros_like(advantage), advantage, **weights)
-        scale = expectation(bandit.behavior, np.abs(at_start))[:, None]
+        scale = _start_scale(bandit, advantage, algorithm)[:, None]
         pull = point.normalizer[:, None] * ratio
         off = np.abs(value - pull) - 1e-8 * (np.abs(value) + np.abs(pull) + scale * np.minimum(ratio, 1.0))
     return accepted & np.where(played, off <= 0, True).all(axis=-1)
@@ -433,7 +468,7 @@ def _solve_nominal(bandit: Bandit, advantage: np.ndarray, on_policy: Coefficient
     weights = {"behavior": bandit.behavior} if takes_behavior else {}
     values = on_policy(log_ratio, advantage, **weights)
     normalizer = expectation(bandit.anchor * np.exp(log_ratio), values)
-    return _Numeric(log_ratio, normalizer, method, kind)
+    return _Numeric(log_ratio, normalizer, method, kind, np.ones(rows))
 
 
 def _bound_kinks(algorithm: Algorithm, behavior: np.ndarray) -> Callable[[np.ndarray], np.ndarray] | None:
@@ -452,7 +487,7 @@ def _free_of_log_ratio(coefficient: Coefficient, advantage: np.ndarray) -> bool:
 def _greedy_in(on_policy: Coefficient) -> ClosedForm:
     def closed_form(bandit: Bandit, moments: Moments) -> Solution:
         score = on_policy(np.zeros_like(moments.advantage), moments.advantage)
-        return greedy(bandit, Moments(score, moments.deviation, moments.mean))
+        return greedy(bandit, replace(moments, advantage=score))
 
     return closed_form
 
@@ -465,10 +500,10 @@ def _check_anchor(bandit: Bandit, algorithm: Algorithm) -> None:
         )
 
 
-def _numeric_regime(normalizer: np.ndarray) -> np.ndarray:
+def _numeric_regime(found: _Numeric) -> np.ndarray:
     """Signs of normalizers that are known to the tolerance of a solver, not to rounding."""
-    tolerance = 1e-9
-    return np.where(normalizer > tolerance, "positive", np.where(normalizer < -tolerance, "negative", "boundary"))
+    sign = np.where(np.abs(found.normalizer) <= SOLVER * found.scale, 0.0, np.sign(found.normalizer))
+    return np.select([sign > 0, sign < 0], ["positive", "negative"], "boundary")
 
 
 def _rows(bandit: Bandit, keep: np.ndarray) -> Bandit:

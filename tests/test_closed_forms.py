@@ -27,7 +27,8 @@ def root(function: Callable[[float], float], low: float, high: float) -> float:
 
 def moments(bandit: ps.Bandit, advantage: np.ndarray) -> Moments:
     mean = (bandit.behavior * advantage).sum(axis=-1)
-    return Moments(advantage, advantage - mean[..., None], mean)
+    best = np.where(bandit.behavior > 0, advantage, -np.inf).max(axis=-1, keepdims=True)
+    return Moments(advantage, advantage - mean[..., None], mean, np.zeros_like(mean), advantage - best)
 
 
 def instance(seed: int, arms: int = 5, ties: bool = False) -> tuple[ps.Bandit, Moments]:
@@ -244,8 +245,8 @@ def test_regimes_follow_the_sign_beyond_rounding() -> None:
 
 
 def test_temperatures_too_small_for_the_rewards_are_refused() -> None:
-    bandit = ps.Bandit([[0.5, 0.5], [0.5, 0.5]], [[0.0, 0.0], [0.0, 1e10]])
-    with pytest.raises(ValueError, match=r"advantage\[1, 0\] / beta overflows; beta = 1e-300 is too small"):
+    bandit = ps.Bandit([[0.5, 0.5], [0.5, 0.5]], [[0.0, 0.0], [0.0, 1e300]])
+    with pytest.raises(ValueError, match=r"advantage\[1, 0\] / beta overflows; beta = 1e-10 is too small"):
         ps.induced_target(bandit, ps.algorithm("dro", beta=1e-300))
 
 

@@ -248,6 +248,11 @@ def _verdict(
     if log.silent:
         sentences.append(f"{_share(log.silent, log.groups)} of the groups have no signal: their rewards all agree.")
     sentences += _drift(totals.by_version.rows())
+    if kinds.get("unstable"):
+        sentences.append(
+            f"In {_share(kinds['unstable'], log.groups)} of the groups rewards agree and the update is unstable: "
+            "nothing moves until something does, and then it runs away."
+        )
     if kinds.get("not converged"):
         sentences.append(
             f"{_share(kinds['not converged'], log.groups)} of the targets were still moving: not converged."

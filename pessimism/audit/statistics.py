@@ -18,7 +18,7 @@ from ..targets import group_target
 REGIMES = ("positive", "boundary", "negative", "none")
 """Regimes by code; "none" where the sign of the normalizer means nothing (objectives that carry a ratio)."""
 
-KINDS = ("interior", "sparse", "vertex", "face", "path-dependent", "not converged")
+KINDS = ("interior", "sparse", "vertex", "face", "path-dependent", "unstable", "not converged")
 METHODS = ("closed form", "fixed point", "flow")
 
 LOOKED_AT = 256

@@ -11,6 +11,10 @@ from ..algorithm import Algorithm, as_baseline
 from ..levels import Level
 
 
+SMALLEST, LARGEST = 1e-100, 1e100
+"""How small and how large a parameter may be, in magnitude: three of them can be multiplied."""
+
+
 @dataclass(frozen=True)
 class Parameter:
     """One parameter of an entry: its published default and what values are allowed.
@@ -27,10 +31,15 @@ class Parameter:
 
     def check(self, entry: str, name: str, value: object) -> float:
         """The value as a float, or a ValueError that says what is allowed."""
-        number = float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else math.nan
+        number = _as_float(value)
         inside = self.low <= number <= self.high if self.closed else self.low < number < self.high
         if (math.isfinite(number) and inside) or (self.infinite and number == math.inf):
-            return number
+            if number == 0 or SMALLEST <= abs(number) <= LARGEST or number == math.inf:
+                return number
+            raise ValueError(
+                f"{entry}: {name} is {value!r}; numbers beyond {LARGEST:g}, or nearer to 0 than {SMALLEST:g}, "
+                "leave floating point in products"
+            )
         raise ValueError(f"{entry}: {name} is {value!r}; it must be {self.allowed}")
 
     @property
@@ -42,6 +51,16 @@ class Parameter:
             self.high
         )
         return " ".join([kind, " and ".join(bounds)]).strip()
+
+
+def _as_float(value: object) -> float:
+    """A Python number as a float; NaN for anything else, and for integers beyond the floats."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.nan
 
 
 def positive(default: float, description: str, infinite: bool = False) -> Parameter:

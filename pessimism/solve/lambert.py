@@ -144,11 +144,18 @@ def solve_fixed_kappa(behavior: ArrayLike, advantage: ArrayLike, kappa: ArrayLik
 
 
 def _shift_rows(mu: Array, a: Array, kappa: Array) -> tuple[Array, Array]:
+    """x and the shift, which are solved for from the best arm's advantage on: far above 0 it would cost their digits."""
+    best = np.where(mu > 0.0, a, -np.inf).max(axis=-1)
+    x, shift = _shift_below(mu, a - best[:, None], kappa)
+    return x, best + shift
+
+
+def _shift_below(mu: Array, a: Array, kappa: Array) -> tuple[Array, Array]:
     live = np.where(mu > 0.0, a, -np.inf)
     top, mass = live.max(axis=-1), mu.sum(axis=-1)
-    tilt = np.exp(live - top[:, None])
+    tilt = np.exp(live)
     partition = np.vecdot(mu, tilt) / mass
-    free = top + np.log(partition)  # the shift at kappa = 0
+    free = np.log(partition)  # the shift at kappa = 0
     dense = np.vecdot(mu, tilt * tilt) / mass / partition / partition  # E_pi*[rho*]; a square would underflow
     mean = np.vecdot(mu, np.where(mu > 0.0, a, 0.0)) / mass
     low, high = mean - kappa, np.minimum(free, top - kappa)

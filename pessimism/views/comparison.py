@@ -43,6 +43,8 @@ def _verdict_one(comparison: Comparison) -> str:
     regime = comparison.regime
     if target.kind == "not converged":
         return "not converged: the flow was still moving when its time was up; " + moves
+    if target.kind == "unstable":
+        return "at rest, but unstable: rewards agree, and any push takes the policy away from the behavior policy"
     from ..compare import SAME
 
     if comparison.distance <= SAME:
