@@ -122,8 +122,9 @@ class Algorithm:
         return {"behavior": behavior} if self.takes_behavior else {}
 
     def advantage(self, reward: Array, behavior: Array | None = None, reference: Array | None = None) -> Array:
-        """Advantages (..., K) of rewards (..., K), the same array type; of integers and booleans the default float type.
+        """Advantages (..., K) of rewards (..., K), the same array type.
 
+        Of integers and booleans they are of the library's default floating-point type.
         With ``behavior`` (..., K) the baseline's expectations are exact; without, the last axis is a group of samples
         and they are its averages. ``reference`` matters to baselines that average over reference samples.
 
@@ -134,7 +135,7 @@ class Algorithm:
         array([-0.25,  0.75])
         """
         if not is_array_api_obj(reward):
-            reward = as_float64("reward", reward)
+            return self.advantage(as_float64("reward", reward), behavior, reference)
         check_real("reward", reward)
         xp = array_namespace(reward)
         if behavior is None:
@@ -148,9 +149,7 @@ class Algorithm:
 
         bandit = Bandit(behavior, reward, reference)
         advantage = self.baseline.exact(bandit.reward, bandit.behavior, bandit.reference).advantage
-        floating = xp.isdtype(reward.dtype, "real floating")
-        kind = reward.dtype if floating else xp.__array_namespace_info__().default_dtypes()["real floating"]
-        return xp.asarray(advantage, dtype=kind, device=device(reward))
+        return xp.asarray(advantage, dtype=baselines.floating_type(reward), device=device(reward))
 
 
 def as_baseline(rule: Baseline | float | Callable[..., Array]) -> Baseline:

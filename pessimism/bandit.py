@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike
 from .solve.numbers import as_float64
 from .solve.simplex import check_finite, check_policy, first_index, log
 
-
 LARGEST_REWARD = 1e300
 """Rewards larger in size are refused."""
 

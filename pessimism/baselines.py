@@ -16,6 +16,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace, device
@@ -73,10 +74,10 @@ class Moments:
     def rows(self, keep: np.ndarray) -> Moments:
         """The moments of some rows of a batch, (B, K): ``keep`` is a mask over the flattened batch."""
         arms = self.advantage.shape[-1]
-        wide = (part.reshape(-1, arms)[keep] for part in (self.advantage, self.deviation, self.below))
-        narrow = (part.reshape(-1)[keep] for part in (self.mean, self.rounding))
-        advantage, deviation, below = wide
-        return Moments(advantage, deviation, *narrow, below, self.soft_temperature)
+        wide = (self.advantage, self.deviation, self.below)
+        advantage, deviation, below = (part.reshape(-1, arms)[keep] for part in wide)
+        mean, rounding = (part.reshape(-1)[keep] for part in (self.mean, self.rounding))
+        return Moments(advantage, deviation, mean, rounding, below, self.soft_temperature)
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,8 @@ class Baseline:
         step = max(1, 2**13 // (rows[-1] ** 2 if self.of_others and group_size else rows[-1]))
         for start in range(0, len(flat[0]), step):
             block = slice(start, start + step)
-            found = self._exact_rows(*(array[block] for array in flat), temperature, group_size)
+            rewards, weights, measured = (array[block] for array in flat)
+            found = self._exact_rows(rewards, weights, measured, temperature, group_size)
             for whole, part in zip((*wide, *narrow), found, strict=True):
                 whole[block] = part
         advantage, deviation, below = (array.reshape(rows) for array in wide)
@@ -186,12 +188,12 @@ class Baseline:
     ) -> tuple[np.ndarray, ...]:
         """advantage, deviation, below (n, K), mean, rounding (n,) of a block of rows; see :class:`Moments`."""
         own = statistics = _exact_statistics(reward, behavior, temperature, group_size)
-        if measure is not behavior and self.measure != "behavior":
+        if self.measure != "behavior":
             statistics = _exact_statistics(reward, measure, temperature, group_size)
         offset, scale = self.rule(statistics)
         if statistics is not own:
             offset = offset + statistics.expectation(own.deviation)  # as seen from the mean under the behavior policy
-        by_arm = np.ndim(offset) > 0 and np.shape(offset)[-1] > 1
+        by_arm = np.size(offset) > len(reward)
         advantage = scale * (own.deviation - offset)
         if self.value is not None:
             advantage = reward.astype(np.longdouble) - self.value
@@ -225,11 +227,11 @@ class Baseline:
         """
         xp = array_namespace(reward)
         size = _group_size(reward)
-        kind = reward.dtype
-        if not xp.isdtype(kind, "real floating"):
-            reward = xp.astype(reward, xp.__array_namespace_info__().default_dtypes()["real floating"])
-        elif xp.finfo(kind).bits < 32:
+        kind = floating_type(reward)
+        if xp.finfo(kind).bits < 32:
             return xp.astype(self.group(xp.astype(reward, xp.float64)), kind)
+        if reward.dtype != kind:
+            reward = xp.astype(reward, kind)
         rewards = reward if self.transform is None else self.transform(reward, None)
 
         def average(values: Array) -> Array:
@@ -286,6 +288,14 @@ class Baseline:
             deviation -= offset
         deviation *= scale
         return deviation
+
+
+def floating_type(values: Array) -> Any:
+    """The type of an array's real numbers: its own, or for integers and booleans the library's default."""
+    xp = array_namespace(values)
+    if xp.isdtype(values.dtype, "real floating"):
+        return values.dtype
+    return xp.__array_namespace_info__().default_dtypes()["real floating"]
 
 
 def _group_size(reward: Array) -> int:

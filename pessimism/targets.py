@@ -371,10 +371,10 @@ def _solve_induced(bandit: Bandit, advantage: np.ndarray, algorithm: Algorithm) 
 def _rests_unstably(bandit: Bandit, advantage: np.ndarray, algorithm: Algorithm) -> np.ndarray:
     r"""Rows (B,) whose advantages agree on all arms that are played, and whose flow leaves $\mu$ after any push.
 
-    With $c$ and its slope $c'$ at log-ratio 0 the same for all arms, $\mu$ is stationary, $\lambda = c$, and there
-    $\dot\theta_y - \pi\cdot\dot\theta = -\mu_y(\lambda - c')\epsilon_y$ up to a common term for $\pi = \mu(1 + \epsilon)$,
-    $E_\mu\epsilon = 0$: it returns where $\lambda > c'$ and leaves where $\lambda < c'$ (derived here). For log-ratio
-    regression $c' = -\beta$ and $\lambda = V^* - V$: it leaves where $V > V^* + \beta$.
+    With $c$ and its slope $c'$ at log-ratio 0 the same for all arms, $\mu$ is stationary and $\lambda = c$. At
+    $\pi = \mu(1 + \epsilon)$, $E_\mu\epsilon = 0$, to first order $\dot\theta_y = -\mu_y(\lambda - c')\epsilon_y$: the
+    flow returns where $\lambda > c'$ and leaves where $\lambda < c'$ (derived here). For log-ratio regression
+    $c' = -\beta$ and $\lambda = V^* - V$: it leaves where $V > V^* + \beta$.
     """
     played = bandit.behavior > 0
     value = np.where(played, advantage, -np.inf).max(axis=-1, keepdims=True)

@@ -90,7 +90,7 @@ def made(name: str) -> ps.Algorithm:
 
 def faults_of_reinforce(name: str, seed: int, group: bool) -> list[str]:
     """What is wrong with the target of a plain policy gradient: regime, policy, sum."""
-    kind, behavior, reward = cases(seed)
+    _, behavior, reward = cases(seed)
     if group:
         behavior = np.full(len(reward), 1 / len(reward))
     exact = [Fraction(1, len(reward))] * len(reward) if group else rational(behavior)
@@ -132,7 +132,7 @@ def precise_advantage(name: str, weights: list, reward: list, group: bool) -> li
     mean = mp.fsum(w * r for w, r in zip(weights, reward, strict=True))
     entry, parameters = name.split(",")[0], REGRESSIONS[name]
     if entry in ("opmd", "oapl") or (entry == "pmd_partition" and not group):
-        value = soft(parameters.get("beta1", parameters.get("tau")), weights, reward)
+        value = soft(parameters["beta1"] if entry == "oapl" else parameters["tau"], weights, reward)
         return [r - value for r in reward]
     if entry == "pmd_partition":
         rest = [reward[:i] + reward[i + 1 :] for i in range(len(reward))]

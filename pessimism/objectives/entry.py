@@ -10,7 +10,6 @@ from types import MappingProxyType
 from ..algorithm import Algorithm, as_baseline
 from ..levels import Level
 
-
 SMALLEST, LARGEST = 1e-100, 1e100
 """How small and how large a parameter may be, in magnitude: three of them can be multiplied."""
 

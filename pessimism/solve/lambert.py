@@ -144,7 +144,7 @@ def solve_fixed_kappa(behavior: ArrayLike, advantage: ArrayLike, kappa: ArrayLik
 
 
 def _shift_rows(mu: Array, a: Array, kappa: Array) -> tuple[Array, Array]:
-    """x and the shift, which are solved for from the best arm's advantage on: far above 0 it would cost their digits."""
+    """x and the shift, solved for relative to the best arm's advantage, which would cost their digits if large."""
     best = np.where(mu > 0.0, a, -np.inf).max(axis=-1)
     x, shift = _shift_below(mu, a - best[:, None], kappa)
     return x, best + shift
