@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from inspect import Parameter, signature
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from array_api_compat import array_namespace, device, is_array_api_obj
@@ -136,6 +136,7 @@ class Algorithm:
         """
         if not is_array_api_obj(reward):
             return self.advantage(as_float64("reward", reward), behavior, reference)
+        reward = cast("Array", reward)
         check_real("reward", reward)
         xp = array_namespace(reward)
         if behavior is None:
