@@ -8,6 +8,7 @@ from types import MappingProxyType
 from . import (
     asymre_transition,
     catalogue_map,
+    confidence_shift,
     convergence,
     counterfactual,
     lag_and_collapse,
@@ -19,6 +20,7 @@ from . import (
     sequence_levels,
     target_ratios,
     tpo_misalignment,
+    trust_region,
     verifier_noise,
 )
 from .spec import FigureSpec
@@ -41,6 +43,8 @@ FIGURES: Mapping[str, FigureSpec] = MappingProxyType(
             catalogue_map.FIGURE,
             convergence.FIGURE,
             tpo_misalignment.FIGURE,
+            confidence_shift.FIGURE,
+            trust_region.FIGURE,
         )
     }
 )

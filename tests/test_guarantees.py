@@ -6,6 +6,7 @@ from itertools import pairwise, product
 import numpy as np
 import pytest
 from scipy.optimize import brentq, minimize
+from scipy.special import lambertw
 from scipy.stats import binom, chi2
 
 import pessimism as ps
@@ -16,6 +17,7 @@ from pessimism.claims import CLAIMS, verify
 from pessimism.guarantees import confidence_width, lcb, prescribe, step_bounds
 from pessimism.solve.divergences import chi_squared, kl
 from pessimism.solve.lambert import critical_offset
+from scripts import recursions
 
 REWARDS = {
     "varied": [0.3, -1.2, 0.8, 0.1],
@@ -321,6 +323,29 @@ def test_the_lowest_minimum_leaves_the_principal_one_inside_the_critical_offset(
     assert loss(principal.policy) == pytest.approx(principal.loss, abs=1e-12)
     assert points[0].policy[2] == pytest.approx(1 - np.exp(-offset), abs=0.02)
     assert points[0].policy[2] > 500 * behavior[2]
+
+
+# --- the table of recursions ----------------------------------------------------------------------------------------
+
+FAST = ("reinforce", "asymre", "opmd", "kimi_k15", "shifted_mean", "awr", "cispo", "pevi", "dpo")
+
+
+@pytest.mark.parametrize("name", FAST)
+def test_the_page_says_what_the_recursion_does(name):
+    row = f"| {name} | {' | '.join(recursions.course(name).cells)} |"
+    assert row in recursions.PAGE.read_text("utf-8").splitlines()
+
+
+def test_the_page_has_a_row_for_every_entry():
+    rows = [line.split(" | ")[0] for line in recursions.PAGE.read_text("utf-8").splitlines() if line.startswith("| ")]
+    assert rows[1:] == [f"| {name}" for name in ps.catalogue()]
+
+
+@pytest.mark.parametrize(("name", "delta"), [("opmd", 0.0), ("kimi_k15", 0.0), ("shifted_mean", 1.0)])
+def test_last_factors_are_those_of_the_theory(name, delta):
+    gap = (recursions.REWARDS[-1] - recursions.REWARDS[-2]) / recursions.TEMPERATURES["beta"]
+    wanted = lambertw(delta * np.exp(delta - gap)).real / delta if delta else np.exp(-gap)
+    assert float(recursions.course(name).cells[-1]) == pytest.approx(wanted, abs=0.01)
 
 
 # --- the verifier notices ------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from llm.sweep import cells as study_runs
 from paper_figures import (
     asymre_transition,
     catalogue_map,
+    confidence_shift,
     language_model_lag,
     language_model_settings,
     oapl_plane,
@@ -23,6 +24,7 @@ from paper_figures import (
     sequence_levels,
     style,
     target_ratios,
+    trust_region,
 )
 from paper_figures.figures import FIGURES
 from paper_figures.store import widened
@@ -40,6 +42,8 @@ SMALL = {
     "language_model_lag": language_model_lag.Settings(),
     "language_model_settings": language_model_settings.Settings(),
     "catalogue_map": catalogue_map.Settings(arms=4, spread=2.0, frontier=(1e-2, 1e2, 9), left_out=CLIPPED),
+    "confidence_shift": confidence_shift.Settings(bandits=8, draws=2, samples=(80, 1280), points=9),
+    "trust_region": trust_region.Settings(bandits=30),
 }
 
 
@@ -223,3 +227,32 @@ def test_offsets_place_the_baseline():
     advantage = at_offset(batch, 0.5, 2.0).advantage(batch.reward, batch.behavior)
     assert np.allclose(batch.reward - advantage, (exact + 1.0)[:, None])
     assert [each.arms for each in rows(batch)] == [4, 4, 4]
+
+
+def test_the_best_strength_is_a_maximum_and_below_what_a_bound_certifies():
+    table = small("confidence_shift")
+    for samples in (80, 1280):
+        best, bound = (
+            rows_of(table, panel=panel, samples=samples).row(0, named=True) for panel in ("best", "certified")
+        )
+        curve = rows_of(table, panel="curve", samples=samples)
+        assert best["value"] == curve["value"].max() >= bound["value"]
+        assert best["strength"] < bound["strength"]
+        assert abs(np.log(curve.sort("value")["strength"][-1] / best["strength"])) < np.log(1e6 / 3) / 8
+
+
+def test_realized_nats_are_those_of_a_shifted_mean_and_within_what_was_allowed():
+    table = small("trust_region")
+    assert table["realized"].to_numpy().max() <= 1
+    assert table["shift"].to_numpy().max() <= 1
+    row = rows_of(table, nats=0.1, temperature=0.3, bandit=4).row(0, named=True)
+    generator = np.random.default_rng(0)
+    behavior = generator.dirichlet(np.ones(8), size=30)[4]
+    reward = (generator.uniform(size=(30, 8)) < 0.4).astype(float)[4]
+    reward[:2] = 0.0, 1.0
+    sd = np.sqrt(behavior @ (reward - behavior @ reward) ** 2)
+    for shift, wanted in ((sd / np.sqrt(np.expm1(0.1)), row["realized"]), (None, 1.0)):
+        below = row["shift"] * sd / np.sqrt(np.expm1(0.1)) if shift is None else shift
+        chosen = ps.algorithm("shifted_mean", beta=0.3 * sd, delta=below / (0.3 * sd))
+        target = ps.induced_target(ps.Bandit(behavior, reward), chosen)
+        assert target.policy @ target.log_ratio == pytest.approx(0.1 * wanted, rel=1e-9)
