@@ -49,6 +49,9 @@ class Algorithm:
         on_policy: $u(\ell, A)$: what the coefficient becomes on data from $\pi$ itself, i.e. with its importance weight
             (or what stands for one) replaced by 1: ``f(log_ratio, advantage)``. None: the coefficient carries no weight
             and u = c. The nominal target is where $E_\pi[u\,\nabla\log\pi]$ stops.
+        stated: $c(\ell, A)$ as the objective states it: with every importance weight exact, and with the clips, masks,
+            trust regions and penalties toward the behavior policy that it states on purpose. None: it states none of
+            these, and its stated target is the nominal one. ``stated=coefficient``: all that it does is stated.
         anchor: "reference": the log-ratio is measured from the bandit's reference where it has one; "behavior": it is
             an importance ratio and cannot be measured from anything but the behavior policy.
         kinks: where the coefficient jumps: ``f(advantage)`` -> (..., K, n) log-ratios (NaN: no jump). It takes
@@ -70,6 +73,7 @@ class Algorithm:
     takes_behavior: bool = False
     beta: float | None = None
     on_policy: Coefficient | None = None
+    stated: Coefficient | None = None
     anchor: Literal["reference", "behavior"] = "reference"
     kinks: Callable[..., np.ndarray] | None = None
     induced: ClosedForm | None = None
@@ -89,6 +93,7 @@ class Algorithm:
             takes_behavior: bool = ...,
             beta: float | None = ...,
             on_policy: Coefficient | None = ...,
+            stated: Coefficient | None = ...,
             anchor: Literal["reference", "behavior"] = ...,
             kinks: Callable[..., np.ndarray] | None = ...,
             induced: ClosedForm | None = ...,

@@ -16,6 +16,7 @@ No function here validates its input: they run inside training loops. Parameters
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -60,6 +61,11 @@ def policy_gradient(log_ratio: Array, advantage: Array) -> Array:
 def importance_weighted(log_ratio: Array, advantage: Array) -> Array:
     r"""$c = \rho A$: the importance-weighted policy gradient, without clipping."""
     return array_namespace(log_ratio).exp(log_ratio) * advantage
+
+
+def with_ratio(log_ratio: Array, advantage: Array, *, coefficient: Callable[..., Array]) -> Array:
+    r"""$\rho\,c(\ell, A)$: a coefficient that leaves the importance weight out, with the weight put back."""
+    return array_namespace(log_ratio).exp(log_ratio) * coefficient(log_ratio, advantage)
 
 
 def clipped(log_ratio: Array, advantage: Array, *, low: float, high: float, cap: float = math.inf) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 SAME = 1e-9
 """Targets closer than this in total variation are called the same."""
+
+SAME_FLOW = 1e-4
+"""The same where a numeric flow found one of them, which places arms held at a clip to about 1e-5."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +59,16 @@ class Metrics:
 class Comparison:
     """What an algorithm drives toward on a bandit, beside what it claims to.
 
+    The way from the nominal to the induced target has two parts. *Explicit*, nominal to stated: what the clips, masks,
+    trust regions and penalties do that the objective states. *Implicit*, stated to induced: what leaving out, capping
+    or reshaping the importance weight does. See :func:`stated_target`.
+
     Attributes:
         bandit, algorithm: what was compared.
-        induced, nominal: the two targets.
-        induced_metrics, nominal_metrics: what they are like.
+        induced, nominal, stated: the targets.
+        induced_metrics, nominal_metrics, stated_metrics: what they are like.
         behavior_metrics: the same for the behavior policy.
-        distance: total variation between the two targets, (...).
+        distance: total variation between the induced and the nominal target, (...).
         regime: that of the induced target.
         verdict: one line.
     """
@@ -76,12 +83,38 @@ class Comparison:
     distance: Any
     regime: Any
     verdict: str
+    stated: Target
+    stated_metrics: Metrics
 
     @property
     def gaps(self) -> Mapping[str, Any]:
-        """Nominal minus induced for every metric; 0 where both are infinite."""
-        pairs = zip(self.nominal_metrics.items(), self.induced_metrics.items(), strict=True)
-        return {name: _difference(nominal, induced) for (name, nominal), (_, induced) in pairs}
+        """Nominal minus induced for every metric, both parts together; 0 where both are infinite."""
+        return _gaps(self.nominal_metrics, self.induced_metrics)
+
+    @property
+    def explicit_gaps(self) -> Mapping[str, Any]:
+        """Nominal minus stated for every metric: what the objective states that it does."""
+        return _gaps(self.nominal_metrics, self.stated_metrics)
+
+    @property
+    def implicit_gaps(self) -> Mapping[str, Any]:
+        """Stated minus induced for every metric: what altered importance weights do."""
+        return _gaps(self.stated_metrics, self.induced_metrics)
+
+    @property
+    def at_nominal(self) -> Any:
+        """Whether the induced target is the nominal one, as far as they are known, (...) bool."""
+        return _same(self.induced, self.nominal)
+
+    @property
+    def at_stated(self) -> Any:
+        """Whether the induced target is the stated one, as far as they are known, (...) bool: nothing is implicit."""
+        return _same(self.induced, self.stated)
+
+    @property
+    def implicit_distance(self) -> Any:
+        """Total variation between the stated and the induced target, (...)."""
+        return _distance(self.stated, self.induced)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain Python values, ready for JSON (infinities as None are left to the writer)."""
@@ -119,7 +152,7 @@ def compare(bandit: Bandit, algorithm: Algorithm) -> Comparison:
     """
     induced = induced_target(bandit, algorithm)
     nominal = nominal_target(bandit, algorithm)
-    distance = plain(np.abs(induced.policy - nominal.policy).sum(axis=-1) / 2)
+    stated = _stated(bandit, algorithm, induced, nominal)
     comparison = Comparison(
         bandit,
         algorithm,
@@ -128,14 +161,43 @@ def compare(bandit: Bandit, algorithm: Algorithm) -> Comparison:
         measure(bandit, induced.policy, induced.log_policy),
         measure(bandit, nominal.policy, nominal.log_policy),
         measure(bandit, bandit.behavior, bandit.log_behavior),
-        distance,
+        _distance(induced, nominal),
         induced.regime,
         "",
+        stated,
+        measure(bandit, stated.policy, stated.log_policy),
     )
     from .views.comparison import verdict
 
     object.__setattr__(comparison, "verdict", verdict(comparison))
     return comparison
+
+
+def stated_target(bandit: Bandit, algorithm: Algorithm) -> Target:
+    """Where the update would stop with exact importance weights and all that the objective states kept.
+
+    That is the nominal target where the objective states no clip, mask, trust region or penalty toward the behavior
+    policy, the induced target where all that it does is stated (PPO, TRPO, conservative Q-learning, ...), and another
+    where it does both: ``rec_oneside_nois`` states a clip and leaves the ratio out, so its stated target is that of the
+    same clip with the ratio. The temperature of a regularized objective belongs to the nominal target. An
+    :class:`Algorithm` of your own states nothing unless you give it ``stated``, so all of its gap counts as implicit.
+
+    >>> import pessimism as ps
+    >>> bandit = ps.Bandit([0.5, 0.3, 0.2], [0, 0, 1])
+    >>> stated_target(bandit, ps.algorithm("asymre")).policy.tolist()  # leaves the weight out: nothing is stated
+    [0.0, 0.0, 1.0]
+    >>> stated_target(bandit, ps.algorithm("ppo")).policy.round(3).tolist()  # the clip, at .8, is stated
+    [0.4, 0.24, 0.36]
+    """
+    return _stated(bandit, algorithm, None, None)
+
+
+def _stated(bandit: Bandit, algorithm: Algorithm, induced: Target | None, nominal: Target | None) -> Target:
+    if algorithm.stated is None:
+        return nominal or nominal_target(bandit, algorithm)
+    if algorithm.stated is algorithm.coefficient:
+        return induced or induced_target(bandit, algorithm)
+    return induced_target(bandit, replace(algorithm, coefficient=algorithm.stated, induced=None, beta=None))
 
 
 def measure(bandit: Bandit, policy: np.ndarray, log_policy: np.ndarray) -> Metrics:
@@ -196,6 +258,20 @@ def effective_temperature(bandit: Bandit, divergence: np.ndarray) -> np.ndarray:
         found = elementwise.find_root(excess, (np.full(len(rows), -40.0), np.full(len(rows), 700.0)), args=(index,))
         result[rows] = np.where(found.success, spread[rows] * np.exp(-found.x), result[rows])
     return result.reshape(bandit.batch_shape)
+
+
+def _distance(one: Target, other: Target) -> Any:
+    return plain(np.abs(one.policy - other.policy).sum(axis=-1) / 2)
+
+
+def _same(one: Target, other: Target) -> Any:
+    numeric = np.any([np.equal(target.method, "flow") for target in (one, other)], axis=0)
+    return plain(_distance(one, other) <= np.where(numeric, SAME_FLOW, SAME))
+
+
+def _gaps(more: Metrics, less: Metrics) -> dict[str, Any]:
+    pairs = zip(more.items(), less.items(), strict=True)
+    return {name: _difference(value, other) for (name, value), (_, other) in pairs}
 
 
 def _difference(nominal: Any, induced: Any) -> Any:

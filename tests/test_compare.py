@@ -14,7 +14,7 @@ from rich.console import Console
 from scipy.optimize import brentq
 
 import pessimism as ps
-from pessimism.compare import effective_temperature, measure
+from pessimism.compare import effective_temperature, measure, stated_target
 from pessimism.solve.divergences import kl
 
 BANDIT = ps.Bandit([0.5, 0.3, 0.2], [0, 0, 1])
@@ -87,6 +87,51 @@ def test_gaps_and_distance() -> None:
     assert vertices.induced_metrics.reverse_kl == math.inf
 
 
+@pytest.mark.parametrize("name", ps.catalogue())
+def test_the_two_parts_of_the_gap_add_up(name: str) -> None:
+    """For every entry; and what an objective states is its nominal target, its induced one, or has exact weights."""
+    bandit = ps.Bandit([[0.5, 0.3, 0.2], [0.3, 0.3, 0.4]], [[0.0, 0.4, 1.0], [1.0, 1.0, 0.0]])
+    made = ps.algorithm(name)
+    comparison = ps.compare(bandit, made)
+    for metric, gap in comparison.gaps.items():
+        parts = comparison.implicit_gaps[metric] + comparison.explicit_gaps[metric]
+        np.testing.assert_allclose(parts, gap, atol=1e-12)
+    if made.stated is None:
+        assert comparison.stated is comparison.nominal
+    elif made.stated is made.coefficient:
+        assert comparison.stated is comparison.induced
+        assert comparison.at_stated.all()
+    else:
+        probe = np.zeros((1, 2)), np.array([[1.0, -1.0]])
+        np.testing.assert_array_equal(np.sign(made.stated(*probe)), np.sign(made.coefficient(*probe)))
+    np.testing.assert_array_equal(stated_target(bandit, made).policy, comparison.stated.policy)
+
+
+def test_a_clip_without_the_ratio_is_compared_with_the_same_clip_with_it() -> None:
+    bandit = ps.Bandit([0.5, 0.3, 0.2], [0.0, 0.4, 1.0])
+    bare, whole = (ps.compare(bandit, ps.algorithm(f"rec_oneside_{kind}")) for kind in ("nois", "is"))
+    np.testing.assert_allclose(bare.stated.policy, whole.induced.policy, atol=1e-12)
+    assert whole.at_stated
+    assert not whole.at_nominal
+
+
+def test_an_own_objective_states_what_it_says_it_states() -> None:
+    """Everything is implicit by default, and nothing is with ``stated=coefficient``."""
+
+    def held(log_ratio: np.ndarray, advantage: np.ndarray) -> np.ndarray:
+        return np.exp(log_ratio) * (advantage - 0.5 * log_ratio**3)
+
+    def free(log_ratio: np.ndarray, advantage: np.ndarray) -> np.ndarray:
+        return advantage
+
+    unsaid = ps.compare(BANDIT, ps.Algorithm(held, on_policy=free, anchor="behavior"))
+    said = ps.compare(BANDIT, ps.Algorithm(held, on_policy=free, anchor="behavior", stated=held))
+    assert unsaid.explicit_gaps["value"] == said.implicit_gaps["value"] == 0
+    assert unsaid.implicit_gaps["value"] == said.explicit_gaps["value"] > 0.1
+    assert unsaid.verdict.startswith("pessimistic")
+    assert said.verdict.startswith("explicit pessimism only")
+
+
 def test_mass_without_data_is_infinitely_far() -> None:
     bandit = ps.Bandit([0.6, 0.4, 0.0], [0.0, 1.0, 2.0])
     leaked = measure(bandit, np.array([0.5, 0.3, 0.2]), np.log([0.5, 0.3, 0.2]))
@@ -102,7 +147,9 @@ VERDICTS = {
     "no implicit pessimism (boundary regime)": (BANDIT, "opmd", {"tau": 0.5}),
     "no implicit pessimism: the induced target is the nominal one": (BANDIT, "rebel", {}),
     "fragile (negative regime)": (BANDIT, "oapl", {"beta1": 0.4, "beta2": 0.5}),
-    "pessimistic (path-dependent)": (BANDIT, "ppo", {}),
+    "explicit pessimism only (path-dependent)": (BANDIT, "ppo", {}),
+    "explicit pessimism only: it stops where it states, and moves": (BANDIT, "cql", {}),
+    "no implicit pessimism: the induced target is the nominal one,": (BANDIT, "verl.icepop", {}),
     "collapse onto arm 1, not the most rewarding one": (
         ps.Bandit([0.3, 0.6, 0.1], [0.0, 0.8, 1.0]),
         "reinforce",

@@ -19,7 +19,8 @@ from ..solve.divergences import entropy
 from ..solve.flow import softmax_flow
 from ..solve.simplex import expectation
 from ..solve.ties import greedy_fill
-from .claim import NOT_APPLICABLE, Case, claim, claims_in
+from .case import Case
+from .claim import NOT_APPLICABLE, claim, claims_in
 from .families import RANDOM, TIES, ZERO_PROBABILITY, Family, Generator
 from .support import HERE, ROUNDED, Array, advantages, combined, excluded, induced, over_arms, share
 from .symbolic import is_nonnegative, is_zero, positive_symbols, real_symbols

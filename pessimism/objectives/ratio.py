@@ -15,11 +15,14 @@ CLIPPED = "rho A while rho <= 1 + high (A > 0) or rho >= 1 - low (A < 0), else 0
 FLOW = "limit of the flow from mu, held at the clip (path-dependent)"
 
 
-def ratio_weighted(coefficient: Coefficient, baseline: Baseline, **fields: object) -> Algorithm:
+def ratio_weighted(
+    coefficient: Coefficient, baseline: Baseline, stated: Coefficient | None = None, **fields: object
+) -> Algorithm:
     """A coefficient whose importance weight becomes 1 on-policy, where it is the plain advantage."""
     return Algorithm(
         coefficient,
         baseline,
+        stated=stated,
         on_policy=coefficients.policy_gradient,
         anchor="behavior",
         nominal=greedy_forms.greedy,
@@ -46,9 +49,14 @@ def total_variation_kinks(advantage: np.ndarray, *, low: float, high: float, beh
     return np.where(ratio > 0, np.log(np.where(ratio > 0, ratio, 1.0)), np.nan)[..., None]
 
 
+def with_stated_clip(coefficient: Coefficient, baseline: Baseline, **fields: object) -> Algorithm:
+    """A coefficient that keeps the ratio whole, and whose clip, mask or gate the objective states."""
+    return ratio_weighted(coefficient, baseline, stated=coefficient, **fields)
+
+
 def clipped(baseline: Baseline, low: float, high: float, cap: float = np.inf) -> Algorithm:
     """PPO's clip."""
-    return ratio_weighted(
+    return with_stated_clip(
         partial(coefficients.clipped, low=low, high=high, cap=cap),
         baseline,
         kinks=partial(one_side_kinks, low=low, high=high, cap=cap),
@@ -57,7 +65,7 @@ def clipped(baseline: Baseline, low: float, high: float, cap: float = np.inf) ->
 
 def two_side(baseline: Baseline, low: float, high: float) -> Algorithm:
     """rho A inside a fixed range of ratios."""
-    return ratio_weighted(
+    return with_stated_clip(
         partial(coefficients.two_side, low=low, high=high),
         baseline,
         kinks=partial(two_side_kinks, bounds=(1 - low, 1 + high)),
@@ -70,17 +78,21 @@ def _rec_ring(low: float, high: float, low_outer: float, high_outer: float) -> A
             f"rec_ring: low_outer, high_outer are {low_outer:g}, {high_outer:g}; "
             f"they must not lie inside low, high = {low:g}, {high:g}"
         )
+    kept = partial(coefficients.ring, low=low, high=high, low_outer=low_outer, high_outer=high_outer)
     return ratio_weighted(
-        partial(coefficients.ring, low=low, high=high, low_outer=low_outer, high_outer=high_outer),
+        kept,
         baselines.mean(),
+        stated=partial(coefficients.with_ratio, coefficient=kept),
         kinks=partial(two_side_kinks, bounds=(1 - low_outer, 1 - low, 1 + high, 1 + high_outer)),
     )
 
 
 def _kimi_k2(low: float, high: float, tau: float) -> Algorithm:
+    coefficient = partial(coefficients.total_variation_masked, low=low, high=high, tau=tau)
     return Algorithm(
-        partial(coefficients.total_variation_masked, low=low, high=high, tau=tau),
+        coefficient,
         baselines.mean(),
+        stated=coefficient,
         takes_behavior=True,
         on_policy=partial(coefficients.regression, beta=2 * tau),
         anchor="behavior",
@@ -197,7 +209,7 @@ ENTRIES = (
         "ratio",
         "token",
         "SAPO, arXiv 2511.20347",
-        lambda tau_positive, tau_negative, epsilon: ratio_weighted(
+        lambda tau_positive, tau_negative, epsilon: with_stated_clip(
             partial(coefficients.soft_gate, tau_positive=tau_positive, tau_negative=tau_negative),
             baselines.standardized(epsilon),
         ),
@@ -261,6 +273,7 @@ ENTRIES = (
         lambda low, high: ratio_weighted(
             partial(coefficients.one_side, low=low, high=high),
             baselines.mean(),
+            stated=partial(coefficients.clipped, low=low, high=high),
             kinks=partial(one_side_kinks, low=low, high=high),
         ),
         _range(),

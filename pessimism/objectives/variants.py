@@ -10,7 +10,7 @@ from .. import baselines, coefficients, greedy_forms
 from ..algorithm import Algorithm
 from .entry import Entry, Parameter, fraction, nonnegative, positive
 from .policy_gradient import COLLAPSE, policy_gradient
-from .ratio import FLOW, one_side_kinks, ratio_weighted, two_side_kinks
+from .ratio import FLOW, one_side_kinks, ratio_weighted, two_side_kinks, with_stated_clip
 from .regression import LAMBERT, regression
 from .weighted import EXPONENTIAL_VARIANT
 
@@ -177,6 +177,7 @@ ENTRIES = (
         lambda high, epsilon: ratio_weighted(
             partial(coefficients.masked_truncated, low=0.0, high=1 + high, mask_low=1.0, mask_high=high),
             baselines.standardized(epsilon),
+            stated=partial(coefficients.clipped, low=1.0, high=high),
             kinks=partial(one_side_kinks, low=1.0, high=high),
         ),
         {"high": positive(0.28, "range above 1, of the ratio and of the mask"), "epsilon": _EPSILON},
@@ -193,6 +194,7 @@ ENTRIES = (
         lambda tau_positive, tau_negative, epsilon: ratio_weighted(
             partial(coefficients.stopped_soft_gate, tau_positive=tau_positive, tau_negative=tau_negative),
             baselines.standardized(epsilon),
+            stated=partial(coefficients.soft_gate, tau_positive=tau_positive, tau_negative=tau_negative),
         ),
         {
             "tau_positive": positive(1.0, "sharpness for A > 0"),
@@ -224,7 +226,7 @@ ENTRIES = (
         "ratio",
         "token",
         "IcePop; verl",
-        lambda low, high: ratio_weighted(
+        lambda low, high: with_stated_clip(
             partial(coefficients.two_side, low=1 - low, high=high - 1),
             baselines.mean(),
             kinks=partial(two_side_kinks, bounds=(low, high)),

@@ -12,9 +12,11 @@ from .entry import Entry, positive
 
 def exponential(beta: float, cap: float) -> Algorithm:
     """c = min(exp(A/beta), cap); derived as a projection onto the Gibbs policy, which is what it claims."""
+    coefficient = partial(coefficients.exponential, beta=beta, cap=cap)
     return Algorithm(
-        partial(coefficients.exponential, beta=beta, cap=cap),
+        coefficient,
         baselines.mean(),
+        stated=coefficient,
         anchor="behavior",
         induced=partial(closed_forms.exponential, beta=beta, cap=cap),
         nominal=partial(closed_forms.gibbs, beta=beta),

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from ..compare import Comparison
 
 SHOWN_ARMS = 12
+HEADERS = ("behavior", "induced", "nominal", "implicit", "explicit")
+"""Implicit is stated minus induced, explicit nominal minus stated: together nominal minus induced."""
 METRIC_NAMES = {
     "value": "value E r",
     "kl": "KL(pi|mu), nats",
@@ -45,37 +47,42 @@ def _verdict_one(comparison: Comparison) -> str:
         return "not converged: the flow was still moving when its time was up; " + moves
     if target.kind == "unstable":
         return "at rest, but unstable: rewards agree, and any push takes the policy away from the behavior policy"
-    from ..compare import SAME
-
-    if comparison.distance <= SAME:
+    if comparison.at_nominal:
         where = f" ({regime} regime)" if regime else ""
         nats = f"{induced.kl:.3f} nats from the behavior policy"
         return f"no implicit pessimism{where}: the induced target is the nominal one, {nats}"
+    path = " (path-dependent)" if target.kind == "path-dependent" else ""
+    if comparison.at_stated:
+        return f"explicit pessimism only{path}: it stops where it states, and {moves}"
     if target.kind == "vertex":
         winner = int(np.argmax(target.policy))
         best = comparison.bandit.reward[winner] >= comparison.bandit.reward[comparison.bandit.behavior > 0].max()
         return f"collapse onto arm {winner}, {'the' if best else 'not the'} most rewarding one; {moves}"
-    path = " (path-dependent)" if target.kind == "path-dependent" else ""
     if regime == "negative":
         return f"fragile (negative regime){path}: {moves}"
-    word = "pessimistic" if induced.kl < nominal.kl else "optimistic: beyond its nominal target"
+    stated = comparison.stated_metrics
+    claimed = "nominal" if comparison.stated is comparison.nominal else "stated"
+    word = "pessimistic" if induced.kl < stated.kl else f"optimistic: beyond its {claimed} target"
     where = f" ({regime} regime)" if regime else path
-    return f"{word}{where}: {moves}"
+    part = "" if claimed == "nominal" else f"; {stated.kl:.3f} nats where it states that it stops"
+    return f"{word}{where}: {moves}{part}"
 
 
 def _verdict_batch(comparison: Comparison) -> str:
-    from ..compare import SAME
-
     induced, nominal = comparison.induced_metrics, comparison.nominal_metrics
     rows = int(np.prod(comparison.bandit.batch_shape))
-    same = float(np.mean(comparison.distance <= SAME))
-    closer = float(np.mean((np.asarray(induced.kl) < np.asarray(nominal.kl)) & (comparison.distance > SAME)))
+    same = float(np.mean(comparison.at_nominal))
+    closer = float(np.mean((np.asarray(induced.kl) < np.asarray(nominal.kl)) & ~comparison.at_nominal))
     parts = [f"more conservative than nominal on {closer:.1%} of {rows} rows"]
     if same:
         parts.append(f"the same on {same:.1%}")
     if comparison.regime is not None:
         shares = [f"{name} {np.mean(comparison.regime == name):.1%}" for name in ("positive", "boundary", "negative")]
         parts.append("regimes: " + ", ".join(shares))
+    if comparison.stated is not comparison.nominal:
+        less = np.asarray(induced.kl) < np.asarray(comparison.stated_metrics.kl)
+        implicit = float(np.mean(less & ~comparison.at_stated))
+        parts.append(f"more conservative than it states on {implicit:.1%}")
     parts.append(f"mean KL {np.mean(induced.kl):.3f} of {np.mean(nominal.kl):.3f} nats")
     parts.append(f"mean value {np.mean(induced.value):.3f} of {np.mean(nominal.value):.3f}")
     return "; ".join(parts)
@@ -98,7 +105,7 @@ def comparison_table(comparison: Comparison) -> Table:
         padding=(0, 1, 0, 0),
     )
     table.add_column("", no_wrap=True)
-    for header in ("behavior", "induced", "nominal", "nominal - induced"):
+    for header in HEADERS:
         table.add_column(header, justify="right")
     for label, values in _rows(comparison):
         table.add_row(label, *values)
@@ -116,7 +123,7 @@ def title(comparison: Comparison, rows: str = "{} rows") -> str:
 
 def comparison_html(comparison: Comparison) -> str:
     """The comparison as an HTML table, every string escaped."""
-    head = "".join(f"<th>{name}</th>" for name in ("", "behavior", "induced", "nominal", "nominal &minus; induced"))
+    head = "".join(f"<th>{name}</th>" for name in ("", *HEADERS))
     body = "".join(
         f"<tr><th>{html.escape(label)}</th>" + "".join(f"<td>{html.escape(value)}</td>" for value in values) + "</tr>"
         for label, values in _rows(comparison)
@@ -141,34 +148,40 @@ def comparison_dict(comparison: Comparison) -> dict[str, Any]:
         "behavior": {"policy": _listed(comparison.bandit.behavior), **_metrics(comparison.behavior_metrics)},
         "induced": {**_target(comparison.induced), **_metrics(comparison.induced_metrics)},
         "nominal": {**_target(comparison.nominal), **_metrics(comparison.nominal_metrics)},
+        "stated": {**_target(comparison.stated), **_metrics(comparison.stated_metrics)},
         "gaps": {name: _listed(value) for name, value in comparison.gaps.items()},
+        "implicit_gaps": {name: _listed(value) for name, value in comparison.implicit_gaps.items()},
+        "explicit_gaps": {name: _listed(value) for name, value in comparison.explicit_gaps.items()},
+        "implicit_distance": _listed(comparison.implicit_distance),
     }
 
 
 def _rows(comparison: Comparison) -> list[tuple[str, list[str]]]:
-    """Label and the four cells of every line of the table."""
+    """Label and the five cells of every line of the table."""
     columns = (comparison.behavior_metrics, comparison.induced_metrics, comparison.nominal_metrics)
+    explicit = comparison.explicit_gaps
     rows = [
-        (METRIC_NAMES[name], [*(_cell(getattr(column, name)) for column in columns), _cell(gap)])
-        for name, gap in comparison.gaps.items()
+        (METRIC_NAMES[name], [*(_cell(getattr(column, name)) for column in columns), _cell(gap), _cell(explicit[name])])
+        for name, gap in comparison.implicit_gaps.items()
     ]
     targets = (comparison.induced, comparison.nominal)
-    rows.append(("normalizer", ["", *(_cell(target.normalizer) for target in targets), ""]))
+    rows.append(("normalizer", ["", *(_cell(target.normalizer) for target in targets), "", ""]))
     for label, attribute in (("regime", "regime"), ("kind", "kind"), ("method", "method")):
-        rows.append((label, ["", *(_words(getattr(target, attribute)) for target in targets), ""]))
+        rows.append((label, ["", *(_words(getattr(target, attribute)) for target in targets), "", ""]))
     if comparison.induced.policy.ndim == 1:
         policies = (comparison.bandit.behavior, comparison.induced.policy, comparison.nominal.policy)
         shown = np.argsort(-np.max(policies, axis=0), kind="stable")[:SHOWN_ARMS]
         for arm in np.sort(shown):
             cells = [_cell(policy[arm]) for policy in policies]
+            stated = comparison.stated.policy[arm]
             rows.append(
                 (
                     f"pi({arm}), r = {comparison.bandit.reward[arm]:g}",
-                    [*cells, _cell(policies[2][arm] - policies[1][arm])],
+                    [*cells, _cell(stated - policies[1][arm]), _cell(policies[2][arm] - stated)],
                 )
             )
         if comparison.bandit.arms > SHOWN_ARMS:
-            rows.append((f"... {comparison.bandit.arms - SHOWN_ARMS} more arms", [""] * 4))
+            rows.append((f"... {comparison.bandit.arms - SHOWN_ARMS} more arms", [""] * 5))
     return rows
 
 
@@ -189,7 +202,7 @@ def _words(value: Any) -> str:
 
 
 def _target(target: Any) -> dict[str, Any]:
-    names = ("policy", "log_ratio", "normalizer", "unique", "support", "method", "kind")
+    names = ("policy", "log_ratio", "normalizer", "unique", "support", "method", "kind", "face", "rate")
     return {name: _listed(getattr(target, name)) for name in names}
 
 
