@@ -16,6 +16,7 @@ from . import (
     language_model_settings,
     oapl_plane,
     rare_arms,
+    recursion_rate,
     regimes,
     sequence_levels,
     target_ratios,
@@ -45,6 +46,7 @@ FIGURES: Mapping[str, FigureSpec] = MappingProxyType(
             tpo_misalignment.FIGURE,
             confidence_shift.FIGURE,
             trust_region.FIGURE,
+            recursion_rate.FIGURE,
         )
     }
 )

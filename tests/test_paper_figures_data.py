@@ -9,6 +9,7 @@ import pytest
 from matplotlib.text import Text
 
 import pessimism as ps
+from bandits.recursion import ideal_recursion
 from llm.studies import STUDIES
 from llm.sweep import cells as study_runs
 from paper_figures import (
@@ -19,6 +20,7 @@ from paper_figures import (
     language_model_settings,
     oapl_plane,
     rare_arms,
+    recursion_rate,
     regimes,
     run,
     sequence_levels,
@@ -44,6 +46,7 @@ SMALL = {
     "catalogue_map": catalogue_map.Settings(arms=4, spread=2.0, frontier=(1e-2, 1e2, 9), left_out=CLIPPED),
     "confidence_shift": confidence_shift.Settings(bandits=8, draws=2, samples=(80, 1280), points=9),
     "trust_region": trust_region.Settings(bandits=30),
+    "recursion_rate": recursion_rate.Settings(bandits=20, syncs=6),
 }
 
 
@@ -256,3 +259,16 @@ def test_realized_nats_are_those_of_a_shifted_mean_and_within_what_was_allowed()
         chosen = ps.algorithm("shifted_mean", beta=0.3 * sd, delta=below / (0.3 * sd))
         target = ps.induced_target(ps.Bandit(behavior, reward), chosen)
         assert target.policy @ target.log_ratio == pytest.approx(0.1 * wanted, rel=1e-9)
+
+
+def test_gaps_are_those_of_the_ideal_recursion_and_below_their_bounds():
+    table = small("recursion_rate")
+    assert (table["gap"] <= table["bound"]).all()
+    assert (table["bound"] <= table["simple"]).all()
+    generator = np.random.default_rng(0)
+    behavior = generator.dirichlet(np.ones(8), size=20)
+    reward = generator.uniform(size=(20, 8))
+    reward[:, 0] = 1.0
+    run = ideal_recursion(ps.Bandit(behavior, reward), ps.algorithm("shifted_mean", beta=0.3, delta=4.0), 6)
+    last = rows_of(table, delta=4.0, sync=6)["gap"].to_numpy()
+    np.testing.assert_allclose(last, 1 - run.value[-1, 0], atol=1e-12)
