@@ -180,4 +180,4 @@ def _summary(plan: Plan, manifest: Manifest, seconds: float) -> str:
     counts = f"{len(plan.jobs)} cells: {len(plan.files)} there, {computed} computed, {failed} failed; {seconds:.1f} s"
     failures = [f"failed: {manifest.cells[key]}: {failure}" for key, failure in manifest.failures.items()]
     where = f"finished cells are in {plan.store.folder}" if failed else f"all rows are in {plan.store.whole}"
-    return "\n".join([f"{plan.sweep.name}: {counts}", *failures, where])
+    return "\n".join([f"{plan.store.name}: {counts}", *failures, where])

@@ -146,6 +146,8 @@ def sweep(
     seeds: Annotated[int | None, typer.Option(min=1, metavar="N", help="Instead of the study's number.")] = None,
 ) -> None:
     """Run what is missing of a study. Interrupted at any moment, the same command goes on."""
+    from pessimism.studies.workers import BackendLostError
+
     from .studies import STUDIES
     from .sweep import cells, run
 
@@ -162,7 +164,10 @@ def sweep(
     quiet_libraries()
     _make_model(first.model_copy(update={"warmup": dict(study.warmup)}))
     with progress_bar() as progress:
-        found = run(study, out, jobs, seeds, overrides or (), progress)
+        try:
+            found = run(study, out, jobs, seeds, overrides or (), progress)
+        except (RuntimeError, BackendLostError) as error:
+            raise FailedError(str(error)) from error
     print(f"{found.height} rows in {out / f'{name}.parquet'}")
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import platform
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from pessimism.shell.files import write_whole
+from pessimism.studies import provenance
 
 from . import watch
 from .config import Config, load, to_toml
@@ -74,10 +73,4 @@ def starts(folder: Path) -> list[dict[str, Any]]:
 
 def versions() -> dict[str, str]:
     """Of Python and of what a run's numbers depend on, as far as it is installed."""
-    found = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    return provenance.versions(PACKAGES)

@@ -1,30 +1,35 @@
 """Many runs of one kind: a study is declared as data, computed cell by cell on all cores, and kept in Parquet.
 
-A cell that is done is never computed again, and one that was interrupted goes on from its last checkpoint.
+A cell that is done is never computed again, and one that was interrupted goes on from its last checkpoint. A cell's
+key stands for everything that decides its numbers: its configuration, the model that it starts from, our sources and
+the versions of libraries.
 """
 
 from __future__ import annotations
 
 import copy
-import hashlib
-import io
-import json
-import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import polars
 from pydantic import ValidationError
 
-from pessimism.shell.files import write_whole
+from pessimism.studies.plan import Plan, execute, make_plan, new_manifest
+from pessimism.studies.provenance import NO_NUMBERS, commit, digest, of_files, sources
+from pessimism.studies.store import Store, as_parquet
+from pessimism.studies.workers import Done, on_cores
 
+from . import runs
 from .config import Config, Lag, set_value, told
 from .watch import METRICS, Watcher, read
 
 BUFFERS = ("buffer", "checkpoints")
+COLUMNS = ("cell", "study", "variant", "algorithm", "sync_every", "epochs", "seed", "last", "ended", "step")
 
 
 @dataclass(frozen=True)
@@ -82,11 +87,23 @@ class Cell:
     variant: Variant
     config: Config
 
+    def key(self, provenance: str) -> str:
+        """Of everything that decides its numbers; ``provenance`` is what :func:`provenance` says."""
+        described = self.config.model_dump(mode="json", exclude={"name", "checkpoint_every", "watch"})
+        return digest([provenance, described])
+
+
+@dataclass(frozen=True)
+class Job:
+    """A cell to be computed, by code of this provenance, with a folder for its run."""
+
+    cell: Cell
+    provenance: str
+    runs: Path
+
     @property
     def key(self) -> str:
-        """Of everything that decides its numbers."""
-        described = self.config.model_dump(mode="json", exclude={"name", "checkpoint_every", "watch"})
-        return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
+        return self.cell.key(self.provenance)
 
 
 def cells(study: Study, seeds: int | None = None, overrides: Sequence[str] = ()) -> list[Cell]:
@@ -140,32 +157,57 @@ def run(
 
     Args:
         study: which.
-        folder: gets ``cells/`` with a file for every finished run, and ``<name>.parquet``.
+        folder: for results, see :mod:`pessimism.studies.store`. Cells of other code, seeds or overrides stay there.
         jobs: processes, each with one thread.
         seeds, overrides: see :func:`cells`.
         progress: called with (cells done, cells in all, what was finished last).
 
     Raises:
-        ValueError: a configuration that is not allowed.
+        ValueError: a configuration that is not allowed, or another process computes the study there.
+        RuntimeError: cells could not be run; the others are kept.
+        BackendLostError: a worker process was killed; what was finished is kept.
     """
-    from joblib import Parallel, delayed
+    plan = make_study_plan(study, folder, seeds, overrides)
+    progress(len(plan.files), len(plan.jobs), "")
+    backend = on_cores(compute, jobs)
+    manifest = execute(plan, backend, order, lambda done, *now: progress(now[0], now[1], done.job.cell.config.name))
+    if manifest.failures:
+        key, failure = next(iter(manifest.failures.items()))
+        raise RuntimeError(
+            f"study {study.name}: {len(manifest.failures)} of {len(plan.jobs)} runs failed; the first is "
+            f"{manifest.cells[key]}: {failure}"
+        )
+    return plan.store.load(f"python -m llm sweep {study.name} --out {folder}")
 
-    wanted = cells(study, seeds, overrides)
-    (folder / "cells").mkdir(parents=True, exist_ok=True)
-    open_cells = [cell for cell in wanted if not _result(folder, cell).exists()]
-    done = len(wanted) - len(open_cells)
-    progress(done, len(wanted), "")
-    os.environ["OMP_NUM_THREADS"] = "1"  # read by the processes that start now
-    parallel = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)  # type: ignore[arg-type]
-    finished: Iterator[Any] = iter(parallel(delayed(run_cell)(cell, folder) for cell in open_cells))
-    for name in finished:
-        done += 1
-        progress(done, len(wanted), str(name))
-    table = gather(wanted, folder)
-    content = io.BytesIO()
-    table.write_parquet(content)
-    write_whole(folder / f"{study.name}.parquet", content.getvalue())
-    return table
+
+def make_study_plan(study: Study, folder: Path, seeds: int | None = None, overrides: Sequence[str] = ()) -> Plan:
+    """What there is of a study and what is missing; writes nothing."""
+    store = Store(folder, study.name)
+    wanted = [Job(cell, provenance(cell.config), store.folder / "runs") for cell in cells(study, seeds, overrides)]
+    jobs = {job.key: job for job in wanted}
+    named = {key: job.cell.config.name for key, job in jobs.items()}
+    told = runs.versions() | {"commit": commit()}
+    codes = {job.provenance for job in wanted}
+    return make_plan(store, jobs, new_manifest(study.name, study.shows, named, codes, told))
+
+
+def provenance(config: Config) -> str:
+    """A hash of what decides a run's numbers besides its configuration.
+
+    That is our sources that a run reaches, the versions of libraries, and the files of the model that it starts from,
+    where that is a folder.
+    """
+    return digest([_code(), _model(config.model.path)])
+
+
+@cache
+def _code() -> str:
+    return digest([of_files(sources(Path(__file__), ("pessimism", "llm"), NO_NUMBERS)), runs.versions()])
+
+
+@cache
+def _model(path: str) -> str:
+    return of_files(sorted(file for file in Path(path).rglob("*") if file.is_file()))
 
 
 class _Quiet:
@@ -173,63 +215,59 @@ class _Quiet:
         pass
 
 
-def run_cell(cell: Cell, folder: Path) -> str:
-    """Run a cell to its end, or as far as it gets; its name. A run that cannot go on is a result too."""
+def compute(job: Job) -> Done:
+    """Run a cell to its end, or as far as it gets: a run that cannot go on is a result too."""
+    began = time.perf_counter()
+    try:
+        content, failure = as_parquet(_table(job, *_trained(job))), None
+    except Exception as error:  # one cell does not end a study
+        content, failure = None, f"{type(error).__name__}: {error}"
+    return Done(job, content, failure, time.perf_counter() - began)
+
+
+def _trained(job: Job) -> tuple[list[dict[str, Any]], str]:
+    """The records of a cell's run, and why it could not go on, or ""."""
     import torch
 
     from .engines.base import EngineError
     from .train import RunError, opened, train
 
     torch.set_num_threads(1)
-    place = folder / "cells" / cell.key
-    ended = ""
+    place, ended = job.runs / job.key, ""
     with opened(place), Watcher(place, _Quiet()) as watcher:
         try:
-            if train(cell.config, place, watcher) < cell.config.steps:
+            if train(job.cell.config, place, watcher) < job.cell.config.steps:
                 raise KeyboardInterrupt
         except (RunError, EngineError) as error:
             ended = str(error)
-    result = {"config": cell.config.model_dump(mode="json"), "ended": ended, "records": read(place / METRICS)}
-    write_whole(_result(folder, cell), json.dumps(result).encode())
+    records = read(place / METRICS)
     for name in BUFFERS:
         shutil.rmtree(place / name, ignore_errors=True)
-    return cell.config.name
+    return records, ended
 
 
-def gather(wanted: Sequence[Cell], folder: Path) -> polars.DataFrame:
-    """One row per finished cell and evaluation: what was evaluated, and the training numbers of that step.
+def _table(job: Job, records: Sequence[Mapping[str, Any]], ended: str) -> polars.DataFrame:
+    """One row per evaluation: what was evaluated, and the training numbers of that step.
 
-    Columns: ``study``, ``variant``, ``algorithm``, ``sync_every``, ``epochs``, ``seed``, ``step``, ``last`` (whether it
-    is the cell's last), ``ended`` (why it could not go on, or ""), and every number by its name.
-
-    Raises:
-        ValueError: a damaged result.
+    Columns: ``cell`` (its key), ``study``, ``variant``, ``algorithm``, ``sync_every``, ``epochs``, ``seed``, ``last``
+    (whether it is the cell's last), ``ended`` (why it could not go on, or ""), ``step``, and every number by its name.
     """
-    rows = [row for cell in wanted if _result(folder, cell).exists() for row in _rows(cell, _result(folder, cell))]
-    return polars.DataFrame(rows, infer_schema_length=None)
+    cell, config = job.cell, job.cell.config
+    constant = {
+        "cell": job.key,
+        "study": cell.study,
+        "variant": cell.variant.label,
+        "algorithm": cell.variant.algorithm,
+        "sync_every": config.lag.sync_every,
+        "epochs": config.lag.epochs,
+        "seed": config.seed,
+    }
+    evaluated = [record for record in records if "evaluation/reward" in record] or [*records[-1:]] or [{"step": 0}]
+    rows = [{**constant, "last": record is evaluated[-1], "ended": ended, **record} for record in evaluated]
+    numbers = {name: polars.Float64 for row in rows for name in row if name not in COLUMNS}
+    return polars.DataFrame(rows, schema_overrides=numbers, infer_schema_length=None)
 
 
-def _rows(cell: Cell, path: Path) -> Iterator[dict[str, Any]]:
-    try:
-        found = json.loads(path.read_text("utf-8"))
-        records, ended = found["records"], found["ended"]
-    except (ValueError, KeyError, TypeError):
-        raise ValueError(f"{path}: damaged; delete it to compute it again") from None
-    told_of = [record for record in records if "evaluation/reward" in record] or records[-1:]
-    config = cell.config
-    for record in told_of:
-        yield {
-            "study": cell.study,
-            "variant": cell.variant.label,
-            "algorithm": cell.variant.algorithm,
-            "sync_every": config.lag.sync_every,
-            "epochs": config.lag.epochs,
-            "seed": config.seed,
-            "last": record is told_of[-1],
-            "ended": ended,
-            **record,
-        }
-
-
-def _result(folder: Path, cell: Cell) -> Path:
-    return folder / "cells" / f"{cell.key}.json"
+def order(column: str) -> int:
+    """Where a column stands: those that describe a row first, then the numbers as they come."""
+    return COLUMNS.index(column) if column in COLUMNS else len(COLUMNS)

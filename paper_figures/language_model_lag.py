@@ -13,8 +13,9 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from pessimism.studies.sealed import sha256
+
 from . import style
-from .fingerprint import sha256
 from .spec import FigureSpec
 from .swept import interval
 

@@ -16,8 +16,9 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from pessimism.studies.sealed import sha256
+
 from . import style
-from .fingerprint import sha256
 from .language_model_lag import DATA as LAG
 from .language_model_lag import over_seeds
 from .spec import FigureSpec

@@ -16,9 +16,11 @@ from bandits.sweeps import Sweep, load, on_cores
 from bandits.sweeps import run as run_sweep
 from bandits.sweeps.plan import make_plan
 from pessimism.shell.files import write_whole
+from pessimism.studies.lock import held
+from pessimism.studies.sealed import sha256
 
 from . import style
-from .fingerprint import fingerprint, sha256, sources_hash, sweep_hashes, versions
+from .fingerprint import fingerprint, sources_hash, sweep_hashes, versions
 from .spec import ROOT, FigureSpec
 from .store import Manifest, Record, column_types, from_csv, read_manifest, to_csv, widened, write_manifest
 
@@ -57,10 +59,14 @@ def make(specs: Sequence[FigureSpec], folder: Path, jobs: int = 1, recompute: bo
         recompute: whether to compute data that are there already, too.
 
     Raises:
-        ValueError: the folder cannot be written, its manifest is not one, or current data are not what was computed
-            (edited, cut off); the message names the file.
+        ValueError: the folder cannot be written, another process makes figures there, its manifest is not one, or
+            current data are not what was computed (edited, cut off); the message names the file.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    with held(folder):
+        yield from _make(specs, folder, jobs, recompute)
+
+
+def _make(specs: Sequence[FigureSpec], folder: Path, jobs: int, recompute: bool) -> Iterator[Made]:
     try:
         manifest = read_manifest(folder)
     except ValueError:

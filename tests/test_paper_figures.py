@@ -17,7 +17,7 @@ from bandits.settings import Settings
 from bandits.sweeps import Sweep, algorithm, bandit
 from paper_figures import cli, numbers, run, style
 from paper_figures.figures import FIGURES
-from paper_figures.fingerprint import fingerprint, sources
+from paper_figures.fingerprint import fingerprint, reached
 from paper_figures.spec import ROOT, FigureSpec
 from paper_figures.store import Manifest, from_csv, read_manifest, to_csv, widened
 
@@ -166,15 +166,15 @@ def test_tables_that_csv_would_change_are_refused():
 
 
 def test_a_script_depends_on_what_it_imports_and_not_on_looks():
-    reached = {path.relative_to(ROOT).as_posix() for path in sources(ROOT / "paper_figures" / "rare_arms.py")}
+    found = {path.relative_to(ROOT).as_posix() for path in reached(ROOT / "paper_figures" / "rare_arms.py")}
     assert {
         "paper_figures/worlds.py",
         "bandits/instances.py",
         "pessimism/stationary_points.py",
         "pessimism/__init__.py",
-    } <= reached
-    assert {"pessimism/objectives/regression.py", "pessimism/solve/lambert_newton.py"} <= reached
-    assert not reached & {"paper_figures/style.py", "paper_figures/rare_arms.py", "bandits/simulate.py"}
+    } <= found
+    assert {"pessimism/objectives/regression.py", "pessimism/solve/lambert_newton.py"} <= found
+    assert not found & {"paper_figures/style.py", "paper_figures/rare_arms.py", "bandits/simulate.py"}
 
 
 def count_rows(settings: Wave, swept: pl.DataFrame) -> pl.DataFrame:

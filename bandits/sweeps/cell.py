@@ -12,7 +12,6 @@ world, 0. Units and definitions are those of :class:`bandits.trajectory.Trajecto
 
 from __future__ import annotations
 
-import io
 import socket
 import time
 from collections.abc import Iterator
@@ -22,6 +21,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 from threadpoolctl import threadpool_limits
+
+from pessimism.studies.store import as_parquet
+from pessimism.studies.workers import Done
 
 from ..settings import Settings
 from ..simulate import simulate
@@ -42,16 +44,6 @@ class Job:
         return self.cell.key(self.provenance)
 
 
-@dataclass(frozen=True)
-class Done:
-    """What came of a job: its rows as the bytes of a Parquet file, or what went wrong."""
-
-    job: Job
-    content: bytes | None
-    failure: str | None
-    seconds: float
-
-
 def compute(job: Job) -> Done:
     """Compute a cell. What its code raises becomes a failure, so that one cell does not end a sweep."""
     start = time.perf_counter()
@@ -65,13 +57,6 @@ def compute(job: Job) -> Done:
     except Exception as error:
         content, failure = None, f"{type(error).__name__}: {error}"
     return Done(job, content, failure, time.perf_counter() - start)
-
-
-def as_parquet(table: pl.DataFrame) -> bytes:
-    """The bytes of a Parquet file; the same for the same table."""
-    buffer = io.BytesIO()
-    table.write_parquet(buffer, compression="zstd")
-    return buffer.getvalue()
 
 
 def _table(job: Job, run: Trajectory) -> pl.DataFrame:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import itertools
 import re
@@ -15,7 +14,7 @@ import numpy as np
 import pessimism as ps
 from pessimism.shell.hints import near
 from pessimism.shell.objects import is_object_name, load_object
-from pessimism.views.tables import encode
+from pessimism.studies.provenance import digest
 
 from ..instances import INSTANCES
 from ..settings import Settings
@@ -250,21 +249,6 @@ def product(**axes: Sequence[object]) -> list[Parameters]:
         if not values:
             raise ValueError(f"axis {name} is empty; it must have at least one value")
     return [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
-
-
-def digest(value: object) -> str:
-    """16 hexadecimal digits that stand for a value made of dicts, lists, numbers and text; order of keys is no matter.
-
-    >>> digest({"a": 1, "b": 2.5}) == digest({"b": 2.5, "a": 1}), digest([1]) == digest([2])
-    (True, False)
-    """
-    return hashlib.sha256(encode(_sorted(value)).encode()).hexdigest()[:16]
-
-
-def _sorted(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _sorted(value[name]) for name in sorted(value)}
-    return [_sorted(part) for part in value] if isinstance(value, (list, tuple)) else value
 
 
 def _side_by_side(bandits: Sequence[ps.Bandit]) -> ps.Bandit:

@@ -7,7 +7,7 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -56,7 +56,9 @@ def held(folder: Path) -> Iterator[None]:
         _remove_leftovers(folder)
         yield
     finally:
-        (folder / HOLDER).unlink(missing_ok=True)
+        for name in (HOLDER, LOCK):
+            with suppress(OSError):  # the folder may be gone; Windows keeps a file that is open
+                (folder / name).unlink()
         lock.release()
 
 
