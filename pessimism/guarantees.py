@@ -32,7 +32,7 @@ class LowerConfidenceBound:
 
     Attributes:
         policy, log_policy: (..., K).
-        log_ratio: (..., K), log(policy / behavior).
+        log_ratio: (..., K), log(policy / behavior); -inf on arms that were not sampled or are never played.
         normalizer: $\lambda = a/S$, in units of reward: the strength of the implicit penalty that noise justifies.
         baseline: V with which log-ratio regression has this policy as its induced target.
         shift: the samples' mean reward less V, in units of reward (``shifted_mean`` calls it $\delta\beta$).
