@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from .solve.numbers import as_float64
 from .solve.simplex import check_finite, check_policy, first_index, log
 
-LARGEST_REWARD = 1e300
+LARGEST_REWARD = 1e305
 """Rewards larger in size are refused."""
 
 
@@ -31,7 +31,7 @@ class Bandit:
 
     Raises:
         ValueError: what are no real numbers (text, complex numbers, dates, masked entries), NaN or infinite entries,
-            rewards beyond 1e300 in size, negative probabilities, rows that do not sum to one within 1e-9,
+            rewards beyond 1e305 in size, negative probabilities, rows that do not sum to one within 1e-9,
             shapes that do not match, no arm at all. Nothing is renormalised.
 
     >>> bandit = Bandit(behavior=[0.5, 0.3, 0.2], reward=[0, 0, 1])

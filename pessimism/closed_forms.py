@@ -216,6 +216,7 @@ def constant_coefficient(
     weight: np.ndarray,
     mean: np.ndarray,
     rounding: np.ndarray | float = 0.0,
+    below: np.ndarray | None = None,
     *,
     with_regime: bool,
 ) -> Solution:
@@ -229,6 +230,8 @@ def constant_coefficient(
         weight: $g$ (..., K).
         mean: $E_\mu g$ (...), as accurately as it is known.
         rounding: (...) what it may be off by beyond its own last digits.
+        below: (..., K) g minus its largest value, where that is known to more digits than g: it tells apart arms
+            whose weights round to the same number.
     """
     pull = np.where(bandit.behavior > 0, bandit.behavior * weight, 0.0)
     scale = np.abs(pull).sum(axis=-1)
@@ -246,7 +249,10 @@ def constant_coefficient(
     log_ratio = np.where(uncut[..., None], plain, log_ratio)
 
     top = np.where(bandit.behavior > 0, pull, -np.inf).max(axis=-1, keepdims=True)
-    collapse = _face(bandit, (pull == top) & (bandit.behavior > 0), 0.0)
+    winners = (pull == top) & (bandit.behavior > 0)
+    if below is not None:
+        winners &= ~_outdone(bandit.behavior, below, winners)
+    collapse = _face(bandit, winners, 0.0)
     boundary = sign == "boundary"
     still = boundary & (scale == 0)
     return solution(
@@ -258,6 +264,13 @@ def constant_coefficient(
         solved=positive | boundary,
         regime=sign if with_regime else None,
     )
+
+
+def _outdone(behavior: np.ndarray, below: np.ndarray, winners: np.ndarray) -> np.ndarray:
+    """Arms (..., K) that weigh less than the winner of greatest weight, and are played no more than it."""
+    first = np.where(winners, below, -np.inf).argmax(axis=-1)[..., None]
+    best, played = (np.take_along_axis(array, first, axis=-1) for array in (below, behavior))
+    return (below < best) & (behavior <= played)
 
 
 def _log_sum(values: np.ndarray) -> np.ndarray:
@@ -280,7 +293,9 @@ def _projection_level(pull: np.ndarray, total: np.ndarray) -> np.ndarray:
 
 def policy_gradient(bandit: Bandit, moments: Moments) -> Solution:
     """REINFORCE and AsymRE: :func:`constant_coefficient` with g = A."""
-    return constant_coefficient(bandit, moments.advantage, moments.mean, moments.rounding, with_regime=True)
+    return constant_coefficient(
+        bandit, moments.advantage, moments.mean, moments.rounding, moments.below, with_regime=True
+    )
 
 
 def weighted(bandit: Bandit, moments: Moments, *, weight: Callable[..., np.ndarray], coupled: bool = False) -> Solution:

@@ -6,6 +6,7 @@ from itertools import product
 
 import numpy as np
 
+from .. import targets
 from ..bandit import Bandit
 from ..objectives.catalogue import algorithm
 from . import exact
@@ -13,7 +14,19 @@ from .case import NOT_APPLICABLE, Case
 from .claim import claim, claims_in
 from .counterexamples import refuted, small_rationals
 from .families import MODERATE, SMALL
-from .support import HERE, ROUNDED, SOLVED, Array, advantages, combined, induced, regression, share, soft_value
+from .support import (
+    HERE,
+    ROUNDED,
+    SOLVED,
+    Array,
+    advantages,
+    combined,
+    induced,
+    over_arms,
+    regression,
+    share,
+    soft_value,
+)
 from .symbolic import is_positive, is_zero, positive_symbols
 
 
@@ -72,6 +85,49 @@ def _estimates(case: Case, beta: float, samples: int) -> tuple[Array, Array]:
         values.append(rewards[:, 0] - chosen.advantage(rewards)[:, 0])
         weights.append(case.bandit.behavior[:, index].prod(axis=-1))
     return np.stack(weights, axis=-1), np.stack(values, axis=-1)
+
+
+RELATIVE = ("reinforce", "rloo", "grpo.no_ratio", "kimi_k15", "pmd_mean", "pmd_partition", "opmd", "oapl")
+
+
+@claim("groups.no_signal", HERE, MODERATE, 0.0, effort=0.3)
+def no_signal(case: Case) -> Array:
+    """Where all rewards agree, an objective whose baseline is relative to them moves nothing, and is at the boundary.
+
+    Check: the normalizer is 0, the regime the boundary and the target the behavior policy, with no error at all, of
+    every such bandit and group.
+    """
+    if case.bandit.arms < 2:
+        return np.full(case.size, NOT_APPLICABLE)
+    reward = np.broadcast_to(case.bandit.reward[:, :1], case.bandit.reward.shape)
+    found = []
+    for chosen in map(algorithm, RELATIVE):
+        for target in (induced(Bandit(case.bandit.behavior, reward), chosen), targets.group_target(reward, chosen)):
+            moved = over_arms(np.abs(target.log_ratio), target.policy > 0)
+            named = np.asarray(target.regime) != "boundary"
+            found += [np.abs(target.normalizer), np.where(moved > 1e-15, moved, 0.0), named.astype(float)]
+    return combined(*found)
+
+
+@claim("groups.plain_gradient", HERE, MODERATE, ROUNDED, effort=0.3)
+def plain_gradient(case: Case) -> Array:
+    """Plain policy gradients with a mean baseline are at the boundary on every group, and their target is its best
+
+    samples, each with an equal share.
+
+    Check: on rewards moved by a large offset too; the samples of the largest reward share all probability.
+    """
+    if case.bandit.arms < 2:
+        return np.full(case.size, NOT_APPLICABLE)
+    found = []
+    for offset in (0.0, 1e3 * case.offset):
+        reward = case.bandit.reward + offset
+        best = reward == reward.max(axis=-1, keepdims=True)
+        expected = best / best.sum(axis=-1, keepdims=True)
+        for chosen in map(algorithm, ("reinforce", "rloo", "grpo.no_ratio")):
+            target = targets.group_target(reward, chosen)
+            found += [np.abs(target.policy - expected).max(axis=-1), (target.regime != "boundary").astype(float)]
+    return combined(*found)
 
 
 @claim("groups.jensen", HERE, SMALL, ROUNDED, effort=0.5)

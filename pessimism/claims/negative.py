@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import lambertw
 
 from ..bandit import Bandit
-from ..baselines import Baseline, Statistics, log_mean_exp
+from ..baselines import Baseline, Statistics, log_mean_exp, shifted_mean
 from ..objectives.catalogue import algorithm
 from ..solve import lambert_minima as stationary
 from . import exact
@@ -70,6 +70,34 @@ def _varied(bandit: Bandit) -> Array:
     low = np.where(seen, bandit.reward, np.inf).min(axis=-1)
     high = np.where(seen, bandit.reward, -np.inf).max(axis=-1)
     return high - low > 1e-6 * np.maximum(np.abs(high), np.abs(low))
+
+
+@claim("negative.unstable_rest", HERE, MIDDLING, 0.0, effort=0.3)
+def unstable_rest(case: Case) -> Array:
+    """Where rewards agree, regression rests at the behavior policy, stably up to V = V* + beta and unstably beyond.
+
+    Check: at baselines on either side, what the target is called agrees with the sign of what the loss changes by
+    along pi = mu (1 + t e) with E_mu[e] = 0, t = +-1e-3. Its linear term averages to 0 and is left out arm by arm.
+    """
+    bandit, found = case.bandit, []
+    reward = np.broadcast_to(bandit.reward[:, :1], bandit.reward.shape)
+    several = np.count_nonzero(bandit.behavior > 0, axis=-1) > 1
+    generator = np.random.default_rng(case.seed)
+    push = np.where(bandit.behavior > 0, generator.normal(size=reward.shape), 0.0)
+    push = push - np.where(bandit.behavior > 0, mean(push, bandit)[:, None].astype(float), 0.0)
+    push /= np.maximum(np.abs(push).max(axis=-1, keepdims=True), 1e-300)
+    for excess in (0.5, 0.95, 1.05, 4.0):
+
+        def change(t: float, excess: float = excess) -> Array:
+            """Of the loss, in units of beta."""
+            x = np.log1p(t * push)
+            return mean(excess * (x - t * push) + x**2 / 2, bandit)
+
+        leaves = change(1e-3) + change(-1e-3) < 0
+        chosen = regression(case.beta, shifted_mean(excess * case.beta))  # V* is the mean
+        called = np.asarray(induced(Bandit(bandit.behavior, reward), chosen).kind) == "unstable"
+        found.append(np.where(several, called != leaves, called).astype(float))
+    return combined(*found)
 
 
 @claim("negative.persists", HERE, MIDDLING, 1e-09)
