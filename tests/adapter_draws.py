@@ -10,6 +10,10 @@ import torch
 from torch import Tensor
 
 import pessimism as ps
+from pessimism.levels import PaddedTokens
+
+AVERAGED = ("sequence mean", "token vector")
+"""Levels at which a completion's loss is the mean over its tokens."""
 
 ROWS, LONGEST = 1200, 6
 """So many completions of at most so many tokens: more than a thousand draws, whatever the level."""
@@ -63,13 +67,15 @@ def pull(data: Draws, loss: Tensor) -> Tensor:
 def catalogue_pull(algorithm: ps.Algorithm, data: Draws) -> Tensor:
     """Scale times c of every token, written here from the levels' definition and not by the adapters."""
     behavior, advantage, log_ratio = data.behavior, data.advantages, data.log_ratio * data.mask
-    if algorithm.level != "token":
+    if algorithm.level not in ("token", "token vector"):
         log_ratio = log_ratio.sum(-1, keepdim=True).expand(data.mask.shape)
         behavior = (behavior * data.mask).sum(-1, keepdim=True).expand(data.mask.shape)
         advantage = data.advantage[:, None].expand(data.mask.shape)
-    if algorithm.level == "sequence mean":
+    if algorithm.level in ("sequence mean", "sequence mean times length"):
         log_ratio = log_ratio / data.length[:, None]
-    taken = {"behavior": behavior.exp()} if algorithm.takes_behavior else {}
+    taken: dict[str, Any] = {"behavior": behavior.exp()} if algorithm.takes_behavior else {}
+    if algorithm.level == "token vector":
+        taken["tokens"] = PaddedTokens(data.mask)
     return algorithm.scale * algorithm.coefficient(log_ratio, advantage, **taken) * data.mask
 
 

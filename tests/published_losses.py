@@ -49,7 +49,40 @@ class Group:
         return torch.sigmoid(_differences(self.advantage))
 
 
+@dataclass(frozen=True)
+class Completions:
+    """B completions of at most T tokens, for losses that look at tokens."""
+
+    log_policy: Tensor  # (B, T) of tokens, the only thing a loss is differentiated by
+    log_behavior: Tensor  # (B, T)
+    advantage: Tensor  # (B,)
+    mask: Tensor  # (B, T) bool
+
+    @property
+    def log_ratio(self) -> Tensor:
+        return self.log_policy - self.log_behavior
+
+    @property
+    def length(self) -> Tensor:
+        return self.mask.sum(-1)
+
+    def mean(self, values: Tensor) -> Tensor:
+        """(B,): mean over each completion's tokens."""
+        return (values * self.mask).sum(-1) / self.length
+
+
 Loss = Callable[..., Tensor]
+
+
+def one_token(loss: Loss) -> Loss:
+    """A loss of completions as a loss of a group whose arms are one token long."""
+
+    def of_group(group: Group, **parameters: float) -> Tensor:
+        log_policy, log_behavior = group.log_policy[:, None], group.log_behavior[:, None]
+        single = Completions(log_policy, log_behavior, group.advantage, torch.ones_like(log_policy, dtype=torch.bool))
+        return group.average(loss(single, **parameters))
+
+    return of_group
 
 
 def _differences(values: Tensor) -> Tensor:
@@ -141,6 +174,12 @@ def ppo_dual_clip(group: Group, low: float, high: float, cap: float) -> Tensor:
     surrogate = torch.minimum(group.ratio * group.advantage, clipped * group.advantage)
     dual = torch.where(group.advantage < 0, torch.maximum(surrogate, cap * group.advantage), surrogate)
     return group.average(-dual)
+
+
+def gspo(batch: Completions, low: float, high: float, **_: float) -> Tensor:
+    """(B,): PPO's clip of the geometric mean of the tokens' ratios."""
+    ratio = batch.mean(batch.log_ratio).exp()
+    return -torch.minimum(ratio * batch.advantage, ratio.clamp(1 - low, 1 + high) * batch.advantage)
 
 
 def cispo(group: Group, cap: float, **_: float) -> Tensor:
@@ -339,6 +378,11 @@ def chi_po(group: Group, beta: float) -> Tensor:
     return _labelled(group, -torch.nn.functional.logsigmoid(beta * _differences(link)))
 
 
+# Losses (B,) of completions that are not sums over tokens, nor functions of the summed log-ratio.
+TOKEN_LOSSES: dict[str, Loss] = {
+    "gspo": gspo,
+}
+
 PUBLISHED_LOSSES: dict[str, Loss] = {
     "reinforce": reinforce,
     "rloo": reinforce,
@@ -355,7 +399,6 @@ PUBLISHED_LOSSES: dict[str, Loss] = {
     "grpo": ppo,
     "dr_grpo": ppo,
     "dapo": ppo,
-    "gspo": ppo,
     "cispo": cispo,
     "sapo": sapo,
     "vespo": vespo,
@@ -398,6 +441,7 @@ PUBLISHED_LOSSES: dict[str, Loss] = {
     "trinity.sapo": trinity_sapo,
     "verl.tis": truncated_importance_sampling,
     "verl.icepop": icepop,
+    **{name: one_token(loss) for name, loss in TOKEN_LOSSES.items()},
 }
 
 # Losses whose masks or counts look at mu(y) itself: a sampled group hands that over as behavior=.

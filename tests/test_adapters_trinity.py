@@ -9,6 +9,7 @@ import torch
 
 import pessimism as ps
 from adapter_draws import (
+    AVERAGED,
     ROWS,
     as_workers_see,
     catalogue_pull,
@@ -109,7 +110,7 @@ def ours(name, data, aggregation="seq-mean-token-sum", **parameters):
 def test_any_objective_pulls_as_the_catalogue_says(name):
     data = valid(name, draws(torch.float64))
     algorithm = ps.algorithm(name)
-    if algorithm.level == "sequence mean":
+    if algorithm.level in AVERAGED:
         found = pull(data, ours(name, data, SEQUENCE_MEAN)[0]) * ROWS * (data.length[:, None] + SMALL)
     else:
         found = pull(data, ours(name, data)[0]) * ROWS

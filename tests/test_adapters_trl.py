@@ -18,7 +18,18 @@ import torch
 
 import pessimism as ps
 import trl_run
-from adapter_draws import LONGEST, ROWS, catalogue_pull, check_agreement, draws, pull, single_objectives, valid, worst
+from adapter_draws import (
+    AVERAGED,
+    LONGEST,
+    ROWS,
+    catalogue_pull,
+    check_agreement,
+    draws,
+    pull,
+    single_objectives,
+    valid,
+    worst,
+)
 
 with warnings.catch_warnings():  # of TRL about vLLM's version, and of what vLLM imports
     warnings.simplefilter("ignore")
@@ -169,7 +180,7 @@ def ours(data, name, accumulation: Any = 1, num_items_in_batch: Any = None, **se
 def test_any_objective_pulls_as_the_catalogue_says(name):
     data = valid(name, draws(torch.float64))
     algorithm = ps.algorithm(name)
-    found = ours(data, name) * ROWS * (data.length[:, None] if algorithm.level == "sequence mean" else 1)
+    found = ours(data, name) * ROWS * (data.length[:, None] if algorithm.level in AVERAGED else 1)
     assert worst(found, catalogue_pull(algorithm, data)) < 1e-12
 
 

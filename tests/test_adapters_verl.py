@@ -11,6 +11,7 @@ import torch
 
 import pessimism as ps
 from adapter_draws import (
+    AVERAGED,
     ROWS,
     as_workers_see,
     catalogue_pull,
@@ -88,7 +89,7 @@ def test_the_catalogue_pulls_as_verl_does(name, kind):
 def test_any_objective_pulls_as_the_catalogue_says(name):
     data = valid(name, draws(torch.float64))
     algorithm = ps.algorithm(name)
-    if algorithm.level == "sequence mean":
+    if algorithm.level in AVERAGED:
         found = pull(data, ours(name, data, SEQUENCE_MEAN)[0]) * ROWS * data.length[:, None]
     else:
         found = pull(data, ours(name, data)[0])

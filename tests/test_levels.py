@@ -17,6 +17,7 @@ from pessimism.levels import (
     token_coefficients,
     token_weight,
 )
+from published_losses import TOKEN_LOSSES, Completions
 
 BETA = 0.7
 LENGTHS = np.array([3, 1, 4, 2, 1])
@@ -71,6 +72,20 @@ def test_the_update_is_the_derivative_of_the_level_s_loss(level, seed):
     (expected,) = torch.autograd.grad(total, leaf)
     found = pulls(algorithm_at(level), log_ratio, advantage, PaddedTokens(PRESENT))
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-14)
+
+
+@pytest.mark.parametrize("wide", [0.001, 0.1, 1.0])
+@pytest.mark.parametrize("name", TOKEN_LOSSES)
+def test_the_update_descends_the_published_loss_of_tokens(name, wide):
+    """Its minus derivative by every token's log-probability, on completions of one to four tokens."""
+    algorithm = ps.algorithm(name)
+    log_ratio, advantage = draws(3)
+    behavior = torch.tensor(np.where(PRESENT, -1.5, 0.0))
+    leaf = (behavior + wide * torch.tensor(log_ratio)).requires_grad_()
+    batch = Completions(leaf, behavior, torch.tensor(advantage), torch.tensor(PRESENT))
+    (gradient,) = torch.autograd.grad(TOKEN_LOSSES[name](batch, **algorithm.parameters).sum(), leaf)
+    found = algorithm.scale * pulls(algorithm, wide * log_ratio, advantage, PaddedTokens(PRESENT))
+    np.testing.assert_allclose(found, -gradient.numpy(), rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("level", LEVELS)

@@ -13,6 +13,7 @@ from llm.batch import make_batch
 from llm.bridge import END, exact_batch, make_world
 from llm.loss import accumulate
 from llm_batches import gradient, random_groups, tiny_model
+from pessimism.levels import LEVELS, PaddedTokens
 
 NAMES = [name for name, entry in ps.catalogue().items()]
 LARGE = 10_000
@@ -39,14 +40,18 @@ def by_hand(model, groups, algorithm, temperature=1.0):
             if algorithm.level == "token":
                 taken = {"behavior": behaviors[i]} if algorithm.takes_behavior else {}
                 pull = algorithm.coefficient(token_log_ratios[i], np.full(lengths[i], advantage[i]), **taken)
+            elif algorithm.level == "token vector":
+                alone = PaddedTokens(np.ones(lengths[i], dtype=bool))
+                pull = algorithm.coefficient(token_log_ratios[i], np.full(lengths[i], advantage[i]), tokens=alone)
+                pull = pull / lengths[i]
             else:
-                per_length = algorithm.level == "sequence mean"
+                per_length = algorithm.level.startswith("sequence mean")
                 taken = {}
                 if algorithm.takes_behavior:
                     taken = {"behavior": np.full(size, 1 / size) if algorithm.coupled else whole}
                 log_ratio = sums / lengths if per_length else sums
                 value = algorithm.coefficient(log_ratio, advantage, **taken)[i]
-                pull = np.full(lengths[i], value / lengths[i] if per_length else value)
+                pull = np.full(lengths[i], value / lengths[i] if algorithm.level == "sequence mean" else value)
             total = total - algorithm.scale / len(groups) / size * (torch.tensor(pull) * token_log_probs[i]).sum()
     return total
 
@@ -76,7 +81,7 @@ def test_the_cut_into_passes_leaves_the_gradient(name):
         torch.testing.assert_close(values, found[2][1], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("level", ["sequence", "token", "sequence mean"])
+@pytest.mark.parametrize("level", [level for level in LEVELS if level != "token vector"])
 @pytest.mark.parametrize("name", ["shifted_mean", "asymre", "is_regression"])
 def test_exact_data_give_the_population_update_of_sequence_bandits(level, name):
     """Both are chained through the same transformer: its gradient must be that of the update on its logits."""
