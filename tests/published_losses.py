@@ -182,6 +182,14 @@ def gspo(batch: Completions, low: float, high: float, **_: float) -> Tensor:
     return -torch.minimum(ratio * batch.advantage, ratio.clamp(1 - low, 1 + high) * batch.advantage)
 
 
+def gmpo(batch: Completions, low: float, high: float, **_: float) -> Tensor:
+    """(B,): the geometric mean of the tokens' ratios, each clipped on the side that the advantage pushes to."""
+    sign = torch.sign(batch.advantage)[:, None]
+    clamped = batch.log_ratio.clamp(-low, high)
+    clipped = sign * torch.minimum(sign * batch.log_ratio, sign * clamped)
+    return -batch.advantage * batch.mean(clipped).exp()
+
+
 def cispo(group: Group, cap: float, **_: float) -> Tensor:
     return group.average(-group.ratio.clamp(max=cap).detach() * group.advantage * group.log_policy)
 
@@ -381,6 +389,7 @@ def chi_po(group: Group, beta: float) -> Tensor:
 # Losses (B,) of completions that are not sums over tokens, nor functions of the summed log-ratio.
 TOKEN_LOSSES: dict[str, Loss] = {
     "gspo": gspo,
+    "gmpo": gmpo,
 }
 
 PUBLISHED_LOSSES: dict[str, Loss] = {

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import numpy as np
+from array_api_compat import array_namespace
 
 from .. import baselines, closed_forms, coefficients, greedy_forms
 from ..algorithm import Algorithm, Coefficient
 from ..baselines import Baseline
+from ..levels import Tokens, completion_mean
+from ..solve.simplex import Array
 from .entry import Entry, Parameter, fraction, positive
 
 CLIPPED = "rho A while rho <= 1 + high (A > 0) or rho >= 1 - low (A < 0), else 0"
@@ -69,6 +73,27 @@ def two_side(baseline: Baseline, low: float, high: float) -> Algorithm:
         partial(coefficients.two_side, low=low, high=high),
         baseline,
         kinks=partial(two_side_kinks, bounds=(1 - low, 1 + high)),
+    )
+
+
+def geometric_mean_clipped(
+    log_ratio: Array, advantage: Array, *, low: float, high: float, tokens: Tokens | None = None
+) -> Array:
+    r"""$c_t = A\,e^{\bar\ell}$ where $\ell_t$ is not clipped, else 0; $\bar\ell$ the mean of the clipped ones (GMPO).
+
+    $\min(\ell_t, high)$ for $A \ge 0$ and $\max(\ell_t, -low)$ for $A < 0$: a bound on log-ratios, in nats.
+    """
+    xp = array_namespace(log_ratio)
+    bounded = xp.where(advantage >= 0, xp.clip(log_ratio, None, high), xp.clip(log_ratio, -low, None))
+    kept = xp.astype(bounded == log_ratio, log_ratio.dtype)
+    return kept * xp.exp(completion_mean(bounded, tokens)) * advantage
+
+
+def _gmpo(low: float, high: float, epsilon: float) -> Algorithm:
+    return ratio_weighted(
+        partial(geometric_mean_clipped, low=low, high=high),
+        baselines.standardized(epsilon),
+        kinks=partial(one_side_kinks, low=-math.expm1(-low), high=math.expm1(high)),
     )
 
 
@@ -181,6 +206,22 @@ ENTRIES = (
         lambda low, high, epsilon: clipped(baselines.standardized(epsilon), low, high),
         _range(3e-4, 4e-4) | {"epsilon": _EPSILON},
         "On a bandit an arm is one token long, so the target shows the clip range at face value.",
+    ),
+    Entry(
+        "gmpo",
+        "Geometric-mean policy optimization",
+        "exp(mean over tokens of clipped l) A on tokens that are not clipped: l <= high (A > 0), >= -low (A < 0)",
+        FLOW,
+        "ratio",
+        "token vector",
+        "GMPO, arXiv 2507.20673",
+        _gmpo,
+        {
+            "low": positive(0.4, "bound of a token's log-ratio below, for A < 0, nats"),
+            "high": positive(0.4, "bound of a token's log-ratio above, for A > 0, nats"),
+            "epsilon": _EPSILON,
+        },
+        "A clipped token keeps its share of the mean and loses its gradient. On a bandit an arm is one token long.",
     ),
     Entry(
         "cispo",
