@@ -182,6 +182,13 @@ def gspo(batch: Completions, low: float, high: float, **_: float) -> Tensor:
     return -torch.minimum(ratio * batch.advantage, ratio.clamp(1 - low, 1 + high) * batch.advantage)
 
 
+def luspo(batch: Completions, low: float, high: float, **_: float) -> Tensor:
+    """(B,): GSPO's loss times the completion's length."""
+    ratio = torch.exp(batch.mean(batch.log_ratio))
+    clipped = torch.clamp(ratio, 1 - low, 1 + high)
+    return -batch.length * torch.minimum(ratio * batch.advantage, clipped * batch.advantage)
+
+
 def gmpo(batch: Completions, low: float, high: float, **_: float) -> Tensor:
     """(B,): the geometric mean of the tokens' ratios, each clipped on the side that the advantage pushes to."""
     sign = torch.sign(batch.advantage)[:, None]
@@ -389,6 +396,7 @@ def chi_po(group: Group, beta: float) -> Tensor:
 # Losses (B,) of completions that are not sums over tokens, nor functions of the summed log-ratio.
 TOKEN_LOSSES: dict[str, Loss] = {
     "gspo": gspo,
+    "luspo": luspo,
     "gmpo": gmpo,
 }
 

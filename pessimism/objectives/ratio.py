@@ -208,6 +208,18 @@ ENTRIES = (
         "On a bandit an arm is one token long, so the target shows the clip range at face value.",
     ),
     Entry(
+        "luspo",
+        "Length-unbiased sequence policy optimization",
+        CLIPPED + ", rho = exp(mean over tokens), times the length",
+        FLOW,
+        "ratio",
+        "sequence mean times length",
+        "LUSPO, arXiv 2602.05261",
+        lambda low, high, epsilon: clipped(baselines.standardized(epsilon), low, high),
+        _range(2e-3, 2.5e-3) | {"epsilon": _EPSILON},
+        "GSPO without its division by the length: a token counts the same in a long completion as in a short one.",
+    ),
+    Entry(
         "gmpo",
         "Geometric-mean policy optimization",
         "exp(mean over tokens of clipped l) A on tokens that are not clipped: l <= high (A > 0), >= -low (A < 0)",
