@@ -16,6 +16,7 @@ from .compare import Comparison, Metrics, compare
 from .guarantees import LowerConfidenceBound, Prescription, lcb, prescribe
 from .objectives.catalogue import algorithm, catalogue
 from .objectives.entry import Entry, Parameter
+from .objectives.residual import residual
 from .stationary_points import StationaryPoint, stationary_points
 from .targets import Target, gradient_flow, group_target, induced_target, nominal_target, regression_regime
 
@@ -43,5 +44,6 @@ __all__ = [
     "nominal_target",
     "prescribe",
     "regression_regime",
+    "residual",
     "stationary_points",
 ]

@@ -353,6 +353,29 @@ def centered_regression(group: Group, beta: float) -> Tensor:
     return group.average((beta * log_ratio - advantage) ** 2) / (2 * beta)
 
 
+def residual_regression(
+    group: Group, beta: float, dose: float, group_size: float, power: float = 0.0, cap: float = math.inf, **_: float
+) -> Tensor:
+    """Squared error of beta l to a corrected advantage that is data: A - lambda - dose lambda (rho - 1).
+
+    lambda is an average over the other G - 1 of G samples; each of the group's own makes up 1/G of its average.
+    """
+    ratio = group.ratio.detach()
+    k3 = ratio - 1 - group.log_ratio.detach()
+    others = torch.stack(
+        [(group_size * group.average(k3) - one) / (group_size - 1) if group_size < math.inf else group.average(k3)
+         for one in k3]
+    )  # fmt: skip
+    normalizer = group.average(group.advantage) + beta * others
+    wanted = group.advantage - normalizer - dose * normalizer * (ratio - 1)
+    weight = ratio.clamp(max=cap) ** power
+    return group.average(weight * (wanted - beta * group.log_ratio) ** 2) / (2 * beta)
+
+
+def residual_nominal(group: Group, **parameters: float) -> Tensor:
+    return residual_regression(group, dose=0.0, **parameters)
+
+
 # --- weighted maximum likelihood ----------------------------------------------------------------------------
 
 
@@ -437,6 +460,10 @@ PUBLISHED_LOSSES: dict[str, Loss] = {
     "is_regression": is_regression,
     "pairwise_regression": pairwise_regression,
     "centered_regression": centered_regression,
+    "residual_regression": residual_regression,
+    "residual_regression.weighted": residual_regression,
+    "residual_nominal": residual_nominal,
+    "residual_nominal.weighted": residual_nominal,
     "awr": awr,
     "roirl": reinforce,
     "tpo": tpo,

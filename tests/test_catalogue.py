@@ -44,6 +44,10 @@ MODERATE: dict[str, dict[str, float]] = {
     "is_regression": {"beta": 0.5},
     "pairwise_regression": {"beta": 0.5},
     "centered_regression": {"beta": 0.5},
+    "residual_regression": {"beta": 0.5, "delta": 0.7, "dose": 1.5},
+    "residual_regression.weighted": {"beta": 0.5, "delta": 0.7, "dose": 0.5},
+    "residual_nominal": {"beta": 0.5},
+    "residual_nominal.weighted": {"beta": 0.5},
     "awr": {"beta": 0.5},
     "tpo": {"eta": 0.8},
     "dpo": {"beta": 0.5},
@@ -82,6 +86,10 @@ UNITS: dict[str, dict[str, int] | None] = {
     "is_regression": {"beta": 1},
     "pairwise_regression": {"beta": 1},
     "centered_regression": {"beta": 1},
+    "residual_regression": {"beta": 1},
+    "residual_regression.weighted": {"beta": 1},
+    "residual_nominal": {"beta": 1},
+    "residual_nominal.weighted": {"beta": 1},
     "awr": {"beta": 1},
     "dpo": {"beta": 1},
     "ipo": None,
@@ -122,7 +130,8 @@ TEMPERATURES = {
     "is_regression": ("beta",), "pairwise_regression": ("beta",), "centered_regression": ("beta",), "awr": ("beta",),
     "tpo": ("eta",), "dpo": ("beta",), "ipo": ("tau",), "chi_po": ("beta",), "oapl.single_beta": ("beta",),
     "opmd.rec": ("tau",), "trinity.opmd": ("kl",), "verl.dro": ("beta",), "roirl.exponential": ("beta",),
-    "ls": ("t",), "qrpo": ("beta",),
+    "ls": ("t",), "qrpo": ("beta",), "residual_regression": ("beta",), "residual_regression.weighted": ("beta",),
+    "residual_nominal": ("beta",), "residual_nominal.weighted": ("beta",),
 }  # fmt: skip
 
 # Their nominal target is a policy that the source names, not where their update would stop on its own data.

@@ -8,13 +8,14 @@ from types import MappingProxyType
 
 from ..algorithm import Algorithm
 from ..shell.hints import near
-from . import policy_gradient, preference, ratio, regression, variants, weighted
+from . import policy_gradient, preference, ratio, regression, residual, variants, weighted
 from .entry import Entry
 
 ENTRIES = (
     *policy_gradient.ENTRIES,
     *ratio.ENTRIES,
     *regression.ENTRIES,
+    *residual.ENTRIES,
     *weighted.ENTRIES,
     *preference.ENTRIES,
     *variants.ENTRIES,
