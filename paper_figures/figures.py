@@ -18,6 +18,7 @@ from . import (
     rare_arms,
     recursion_rate,
     regimes,
+    residual_cells,
     sequence_levels,
     target_ratios,
     tpo_misalignment,
@@ -47,6 +48,7 @@ FIGURES: Mapping[str, FigureSpec] = MappingProxyType(
             confidence_shift.FIGURE,
             trust_region.FIGURE,
             recursion_rate.FIGURE,
+            residual_cells.FIGURE,
         )
     }
 )

@@ -82,10 +82,11 @@ def residual_coefficient(
 def group_normalizer(
     value: Array, start: Array, surplus: Array, *, restoring: float, group_size: float, behavior: Array | None
 ) -> Array:
-    r"""Estimate of $\lambda = E_\mu[c]$ from a group: $E_w[c_0] + E_w[x]$, $x = c - c_0 + b(\rho - 1)$, $b$ = restoring.
+    r"""Estimate of $\lambda = E_\mu[c]$ from a group: $E_w[c_0] + E_w[x]$ with $x = c - c_0 + b(\rho - 1)$.
 
-    $c_0$ is c at $\rho = 1$. As $E_\mu\rho = 1$, b changes nothing under an exact policy. On a group that is trained on
-    for long it keeps the mean ratio m at one: there $E_w[c - \hat\lambda\rho] = (1 - m)(\hat\lambda + b)$.
+    b is ``restoring``, $c_0$ is c at $\rho = 1$. As $E_\mu\rho = 1$, b changes nothing under an exact policy. On a
+    group that is trained on for long it keeps the mean ratio m at one, as there
+    $E_w[c - \hat\lambda\rho] = (1 - m)(\hat\lambda + b)$.
     For the regression $A - \beta\ell$ with $b = \beta$, $x = \beta(\rho - 1 - \ell) \ge 0$ has no reward in it, and
     with the shifted mean $E_w[c_0] = \delta\beta$ neither.
 
@@ -178,7 +179,7 @@ def residual(
     group_size: float = math.inf,
     restoring: float | None = None,
 ) -> Algorithm:
-    r"""The residual form of an arm-wise algorithm: its coefficient c becomes $h(\rho)(c - \lambda - s\lambda(\rho - 1))$.
+    r"""The residual form of an arm-wise algorithm: its c becomes $h(\rho)(c - \lambda - s\lambda(\rho - 1))$.
 
     At dose 1 it has c's interior targets, at dose 0 those where c is constant, for every weight h; its own coefficient
     is zero there on every sample, so the noise of the gradient dies out. Without a weight, dose 1 takes c's own step in
