@@ -19,6 +19,7 @@ from . import (
     recursion_rate,
     regimes,
     residual_cells,
+    residual_noise,
     sequence_levels,
     target_ratios,
     tpo_misalignment,
@@ -49,6 +50,7 @@ FIGURES: Mapping[str, FigureSpec] = MappingProxyType(
             trust_region.FIGURE,
             recursion_rate.FIGURE,
             residual_cells.FIGURE,
+            residual_noise.FIGURE,
         )
     }
 )

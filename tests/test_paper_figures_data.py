@@ -22,6 +22,8 @@ from paper_figures import (
     rare_arms,
     recursion_rate,
     regimes,
+    residual_cells,
+    residual_noise,
     run,
     sequence_levels,
     style,
@@ -47,6 +49,8 @@ SMALL = {
     "confidence_shift": confidence_shift.Settings(bandits=8, draws=2, samples=(80, 1280), points=9),
     "trust_region": trust_region.Settings(bandits=30),
     "recursion_rate": recursion_rate.Settings(bandits=20, syncs=6),
+    "residual_cells": residual_cells.Settings(syncs=2, seeds=2, worlds=(residual_cells.World(0.2, 20, 1.0, 0.5),)),
+    "residual_noise": residual_noise.Settings(arms=6, rewarded=2),
 }
 
 

@@ -70,7 +70,12 @@ def residual_coefficient(
     value = base(log_ratio, advantage)
     surplus = xp.expm1(log_ratio)
     normalizer = group_normalizer(
-        value, base(0 * log_ratio, advantage), surplus, restoring=restoring, group_size=group_size, behavior=behavior
+        value,
+        base(xp.zeros_like(log_ratio), advantage),
+        surplus,
+        restoring=restoring,
+        group_size=group_size,
+        behavior=behavior,
     )
     error = value - normalizer * (1 + dose * surplus)
     if power == 0:
