@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -151,7 +152,7 @@ def _dots(axes: Axes, table: pl.DataFrame) -> None:
             rows = table.filter(pl.col("place") == place, pl.col("form") == form)
             heights = [names.index(name) + (0.18 if form == "residual" else 0.0) for name in rows["objective"]]
             label = place if form == "plain" else None
-            look = {"color": color, "marker": "o", "markerfacecolor": face, "linestyle": "none"}
+            look: dict[str, Any] = {"color": color, "marker": "o", "markerfacecolor": face, "linestyle": "none"}
             axes.plot(rows["noise"], heights, label=label, **look)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
