@@ -28,6 +28,7 @@ from paper_figures import (
     sequence_levels,
     style,
     target_ratios,
+    tied_winners,
     trust_region,
 )
 from paper_figures.figures import FIGURES
@@ -51,6 +52,7 @@ SMALL = {
     "recursion_rate": recursion_rate.Settings(bandits=20, syncs=6),
     "residual_cells": residual_cells.Settings(syncs=2, seeds=2, worlds=(residual_cells.World(0.2, 20, 1.0, 0.5),)),
     "residual_noise": residual_noise.Settings(arms=6, rewarded=2),
+    "tied_winners": tied_winners.Settings(points=20),
 }
 
 
@@ -276,3 +278,11 @@ def test_gaps_are_those_of_the_ideal_recursion_and_below_their_bounds():
     run = ideal_recursion(ps.Bandit(behavior, reward), ps.algorithm("shifted_mean", beta=0.3, delta=4.0), 6)
     last = rows_of(table, delta=4.0, sync=6)["gap"].to_numpy()
     np.testing.assert_allclose(last, 1 - run.value[-1, 0], atol=1e-12)
+
+
+def test_tied_winners_end_where_the_targets_say():
+    last = small("tied_winners").filter(pl.col("time") > 0.99e5)
+    whole, capped = (rows_of(last, weight=name) for name in ("whole", "capped"))
+    assert whole["probability"].to_numpy() == pytest.approx([1, 0, 0], abs=0.02)
+    assert capped["probability"].to_numpy() == pytest.approx([0.8, 0.2, 0], abs=1e-3)
+    assert whole["entropy"][0] < 0.1 < 0.45 < capped["entropy"][0]

@@ -1,0 +1,139 @@
+"""Tied rewards: every entry's targets against flows from mu, extrapolated by the rate at which tied arms lose."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.integrate import solve_ivp
+
+import pessimism as ps
+from pessimism import coefficients
+from pessimism.claims.ties import ties_greedy_fill, ties_rate, ties_winner_takes_all
+from pessimism.solve.flow import softmax_flow
+from pessimism.solve.ties import greedy_fill
+from test_catalogue import NAMED_TARGETS, algorithm
+
+NAMES = tuple(ps.catalogue())
+# Two winners; three; three levels, the middle one tied; equal winners. What is not played is worth more than all else.
+BANDITS = ps.Bandit(
+    [[0.5, 0.3, 0.2, 0.0, 0.0], [0.4, 0.2, 0.1, 0.1, 0.2], [0.1, 0.4, 0.2, 0.2, 0.1], [0.3, 0.3, 0.2, 0.2, 0.0]],
+    [[1.0, 1.0, 0.0, 3.0, 0.0], [1.0, 1.0, 0.0, 1.0, 0.0], [2.0, 1.0, 1.0, 0.0, 0.0], [1.0, 1.0, 0.0, 0.0, 3.0]],
+)
+LATE, EARLIER = 1e5, 1e3
+
+
+def corner(advantage: np.ndarray, *, cap: float) -> np.ndarray:
+    """Where min(rho, cap) bends: a flow that slides within rounding of a corner must know of it."""
+    return np.full((*advantage.shape, 1), math.log(cap))
+
+
+def with_corner(made: ps.Algorithm) -> ps.Algorithm:
+    """The same algorithm, its flow told where a truncated ratio bends."""
+    if isinstance(made.coefficient, partial) and made.coefficient.func is coefficients.truncated:
+        return replace(made, kinks=partial(corner, cap=made.coefficient.keywords["high"]))
+    return made
+
+
+def extrapolated(late: np.ndarray, earlier: np.ndarray, factor: float, rate: np.ndarray) -> np.ndarray:
+    """The limit of p + q t^-rate from policies at two times a factor apart; the later one where the rate is 0."""
+    weight = np.where(rate > 0, factor**-rate, 0.0)[:, None]
+    return (late - weight * earlier) / (1 - weight)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_induced_targets_are_limits_of_the_flow_on_tied_rewards(name: str) -> None:
+    made = algorithm(name)
+    target = ps.induced_target(BANDITS, made)
+    late, earlier = (ps.gradient_flow(BANDITS, with_corner(made), t_max=t, tol=1e-14).policy for t in (LATE, EARLIER))
+    limit = extrapolated(late, earlier, LATE / EARLIER, np.asarray(target.rate))
+    distance = np.abs(limit - target.policy).sum(axis=-1) / 2
+    assert (distance < 3e-3).all(), (distance, target.policy, limit)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in NAMED_TARGETS | {"dpo", "chi_po"}])
+def test_nominal_targets_are_limits_of_the_flow_on_its_own_data(name: str) -> None:
+    """Preferences keep their opponents from mu and are left out: test_catalogue checks where they rest."""
+    made = algorithm(name)
+    target = ps.nominal_target(BANDITS, made)
+    advantage = made.baseline.exact(BANDITS.reward, BANDITS.behavior).advantage
+    follow = partial(
+        softmax_flow,
+        made.on_policy or made.coefficient,
+        BANDITS.behavior,
+        advantage,
+        on_policy=True,
+        coupled=made.coupled and made.on_policy is None,
+        takes_behavior=made.takes_behavior and made.on_policy is None,
+        tol=1e-14,
+    )
+    limit = extrapolated(follow(t_max=1e9).policy, follow(t_max=1e7).policy, 1e2, np.asarray(target.rate))
+    distance = np.abs(limit - target.policy).sum(axis=-1) / 2
+    assert (distance < 1e-3).all(), (distance, target.policy, limit)
+
+
+@pytest.mark.parametrize(
+    ("mu", "reward", "cap"),
+    [
+        ([0.5, 0.3, 0.2], [1.0, 1.0, 0.0], 1.28),
+        ([0.5, 0.2, 0.1, 0.2], [1.0, 1.0, 1.0, 0.0], 1.6),
+        ([0.1, 0.4, 0.2, 0.3], [2.0, 1.0, 1.0, 0.0], 1.28),
+    ],
+)
+def test_greedy_fill_against_an_integrator_of_its_own(mu: list[float], reward: list[float], cap: float) -> None:
+    """scipy's LSODA on the logits in log time, sharing no code with the package."""
+    behavior, gain = np.array(mu), np.array(reward) - np.dot(mu, reward)
+
+    def velocity(log_time: float, logits: np.ndarray) -> np.ndarray:
+        policy = np.exp(logits - logits.max())
+        policy /= policy.sum()
+        pull = behavior * np.minimum(policy / behavior, cap) * gain
+        return np.exp(log_time) * (pull - policy * pull.sum())
+
+    path = solve_ivp(velocity, (-10, math.log(1e6)), np.log(behavior), method="LSODA", rtol=1e-8, atol=1e-10)
+    policy = np.exp(path.y[:, -1] - path.y[:, -1].max())
+    target = ps.induced_target(ps.Bandit(mu, reward), ps.algorithm("verl.tis", cap=cap))
+    np.testing.assert_allclose(policy / policy.sum(), target.policy, atol=0.02)
+    assert target.face.sum() >= 2
+
+
+@given(seed=st.integers(0, 10**6), cap=st.sampled_from([1.0, 1.3, 2.0, math.inf]))
+def test_greedy_fill_serves_in_order_and_shares_among_equals(seed: int, cap: float) -> None:
+    rng = np.random.default_rng(seed)
+    start = rng.integers(1, 5, size=6) / 10
+    tied = rng.uniform(size=6) < 0.7
+    room = np.where(tied, cap * start, 0.0) if math.isfinite(cap) else np.where(tied, 10.0, 0.0)
+    mass = float(min(1.0, room.sum()) * rng.uniform(0.2, 1.0))
+    found = greedy_fill(tied, start, np.array(mass), cap)
+    assert found.policy.sum() == pytest.approx(mass if tied.any() else 0.0)
+    assert (found.policy <= room + 1e-12).all()
+    for one in np.flatnonzero(tied):
+        for other in np.flatnonzero(tied):
+            if start[one] == start[other]:
+                assert found.policy[one] == pytest.approx(found.policy[other])
+            elif start[one] > start[other] and found.policy[other] > 1e-12:
+                assert found.policy[one] == pytest.approx(room[one])
+
+
+def test_the_claims_see_a_wrong_division(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Winners that share in proportion to mu, as was reported once, fail both claims about where flows go."""
+    from pessimism.claims import ties
+
+    def proportional(bandit: ps.Bandit, made: ps.Algorithm) -> ps.Target:
+        target = ps.induced_target(bandit, made)
+        some = target.face.any(axis=-1, keepdims=True)
+        share = np.where(target.face, bandit.behavior, np.where(some, 0.0, target.policy))
+        return replace(target, policy=share / share.sum(axis=-1, keepdims=True))
+
+    case = next(iter(ties.TIED_WINNERS[0].cases(0, 20)))
+    assert (ties_rate.violations(case) <= ties_rate.tolerance).all()
+    for claim in (ties_winner_takes_all, ties_greedy_fill):
+        assert (claim.violations(case) <= claim.tolerance).all()
+    monkeypatch.setattr(ties, "induced", proportional)
+    for claim in (ties_winner_takes_all, ties_greedy_fill):
+        assert (claim.violations(case) > claim.tolerance).any()
