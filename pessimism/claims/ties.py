@@ -127,7 +127,7 @@ def ties_order(case: Case) -> Array:
     bandit, found = case.bandit, []
     policy = np.where(bandit.behavior > 0, 1.0, 0.0)
     policy = policy / policy.sum(axis=-1, keepdims=True)
-    order = np.lexsort((bandit.behavior, bandit.reward), axis=-1)
+    order = np.lexsort((bandit.behavior, advantages(bandit, WEIGHTED)), axis=-1)  # equal rewards, up to rounding
     for cap in (0.3, 1.5, 4.0):
         a = np.take_along_axis(advantages(bandit, capped(cap)), order, axis=-1)
         velocity = np.take_along_axis(_velocity(bandit, capped(cap), policy), order, axis=-1)
