@@ -17,6 +17,7 @@ from .guarantees import LowerConfidenceBound, Prescription, lcb, prescribe
 from .objectives.catalogue import algorithm, catalogue
 from .objectives.entry import Entry, Parameter
 from .objectives.residual import residual
+from .prefixes import PrefixRegimes, prefix_regimes
 from .stationary_points import StationaryPoint, stationary_points
 from .targets import Target, gradient_flow, group_target, induced_target, nominal_target, regression_regime
 
@@ -31,6 +32,7 @@ __all__ = [
     "LowerConfidenceBound",
     "Metrics",
     "Parameter",
+    "PrefixRegimes",
     "Prescription",
     "StationaryPoint",
     "Target",
@@ -42,6 +44,7 @@ __all__ = [
     "induced_target",
     "lcb",
     "nominal_target",
+    "prefix_regimes",
     "prescribe",
     "regression_regime",
     "residual",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..algorithm import Algorithm
+from ..prefixes import has_prefix_regimes
 from .measure import STATISTICS, TABLES, AlgorithmTotals, Totals
 from .statistics import REGIMES
 from .totals import quantiles
@@ -242,7 +243,7 @@ def _verdict(
         sentences.append(f"Collapse: in {_share(vertex, log.groups)} of the groups one sample takes all the mass.")
     gain = totals.sums["value_change"] / log.groups
     sentences.append(
-        f"The median group with signal is driven {found['kl']['50%']:.3g} nats from its samples, "
+        f"The median group with signal is driven {found['kl']['50%']:.3g} nats from equal weights on its samples, "
         f"{found['kl_share']['50%']:.0%} of the way to a single one; the mean reward would rise by {gain:.3g}."
     )
     if log.silent:
@@ -271,7 +272,12 @@ def _verdict(
             f"of e^(A/beta), their mass multiplied by {leakage['factor']['50%']:.3g} (median), and what nobody sampled "
             "would hold the rest."
         )
-    if algorithm.level != "sequence":
+    if has_prefix_regimes(algorithm):
+        sentences.append(
+            "It takes its log-ratio per token, where every prefix of a completion has a regime of its own; those above "
+            "are of completions one token long."
+        )
+    elif algorithm.level != "sequence":
         sentences.append(
             f"It takes its ratio per {algorithm.level}: the prediction treats each completion as one arm, which is "
             "then an approximation."

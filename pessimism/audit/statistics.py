@@ -36,7 +36,8 @@ class Solved:
             that replace rewards by ranks.
         normalizer: $\hat\lambda = E[c]$ at the induced target.
         regime, kind, method: codes into ``REGIMES``, ``KINDS`` and ``METHODS``.
-        kl: $\mathrm{KL}(\pi^\dagger\|\hat\mu)$ of the induced target from the group's own samples, nats.
+        kl: $\mathrm{KL}(\pi^\dagger\|\hat\mu)$ of the induced target from equal weights on the group's own
+            samples, nats: at most log G, and not the divergence between policies over completions.
         entropy_change: $H(\pi^\dagger) - \log G$, nats.
         value_change: $E_{\pi^\dagger} r$ minus the mean reward.
         drive: standard deviation of the first update's coefficients $c(0, A)$ within the group: 0 where it moves

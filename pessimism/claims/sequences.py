@@ -53,7 +53,7 @@ def language(case: Case) -> Bandit:
     return Bandit(behavior / behavior.sum(axis=-1, keepdims=True), reward)
 
 
-def _gradient(bandit: Bandit, policy: Array, chosen: Algorithm, level: Level) -> Array:
+def gradient(bandit: Bandit, policy: Array, chosen: Algorithm, level: Level) -> Array:
     r"""Gradient of a regression's update in the logits of every prefix, largest entry against its size, (n,).
 
     The coefficient of token t multiplies grad log pi(y_t | y_<t): for each prefix and token the gradient is the
@@ -76,7 +76,7 @@ def _gradient(bandit: Bandit, policy: Array, chosen: Algorithm, level: Level) ->
     return share(np.max(found, axis=0), size)
 
 
-def _temperature(case: Case) -> float:
+def temperature(case: Case) -> float:
     """The case's temperature in units of its rewards, within reach of float64 sums over completions."""
     return float(np.clip(case.beta / max(np.ptp(case.bandit.reward), 1e-12), 0.2, 5.0))
 
@@ -88,11 +88,11 @@ def sequence_target(case: Case) -> Array:
     Check: At the bandit's target over completions the sequence-level update vanishes in the logits of every
     prefix.
     """
-    bandit, beta = language(case), _temperature(case)
+    bandit, beta = language(case), temperature(case)
     found = []
     for chosen in (algorithm("shifted_mean", beta=beta), algorithm("kimi_k15", tau=beta)):
         target = induced(bandit, chosen)
-        found.append(_gradient(bandit, target.policy, chosen, "sequence"))
+        found.append(gradient(bandit, target.policy, chosen, "sequence"))
     return combined(*found)
 
 
@@ -111,9 +111,9 @@ def token_level_target(case: Case) -> Array:
 
     Its rewards are what the data's completions of (prefix, token) are worth on average.
     """
-    bandit, beta = language(case), _temperature(case)
+    bandit, beta = language(case), temperature(case)
     chosen = _low_baseline(bandit, beta)
-    return _gradient(bandit, token_target(bandit, beta), chosen, "token")
+    return gradient(bandit, token_target(bandit, beta), chosen, "token")
 
 
 def _low_baseline(bandit: Bandit, beta: float) -> Algorithm:
@@ -193,10 +193,10 @@ def length_normalized_target(case: Case) -> Array:
 
     Check: With log-ratios divided by the (common) length T the target is the bandit's at temperature beta/T.
     """
-    bandit, beta = language(case), _temperature(case)
+    bandit, beta = language(case), temperature(case)
     shift = algorithm("shifted_mean", beta=beta).baseline
     own, scaled = (algorithm("dro", beta=b, baseline=shift) for b in (beta, beta / LENGTH))
-    return _gradient(bandit, induced(bandit, scaled).policy, own, "sequence mean")
+    return gradient(bandit, induced(bandit, scaled).policy, own, "sequence mean")
 
 
 CLAIMS = claims_in(vars())

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..prefixes import OF_ONE_TOKEN, has_prefix_regimes, regime_words
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -48,7 +50,7 @@ def _verdict_one(comparison: Comparison) -> str:
     if target.kind == "unstable":
         return "at rest, but unstable: rewards agree, and any push takes the policy away from the behavior policy"
     if comparison.at_nominal:
-        where = f" ({regime} regime)" if regime else ""
+        where = f" ({regime_words(comparison.algorithm, regime)})" if regime else ""
         nats = f"{induced.kl:.3f} nats from the behavior policy"
         return f"no implicit pessimism{where}: the induced target is the nominal one, {nats}"
     path = " (path-dependent)" if target.kind == "path-dependent" else ""
@@ -59,11 +61,11 @@ def _verdict_one(comparison: Comparison) -> str:
         best = comparison.bandit.reward[winner] >= comparison.bandit.reward[comparison.bandit.behavior > 0].max()
         return f"collapse onto arm {winner}, {'the' if best else 'not the'} most rewarding one; {moves}"
     if regime == "negative":
-        return f"fragile (negative regime){path}: {moves}"
+        return f"fragile ({regime_words(comparison.algorithm, regime)}){path}: {moves}"
     stated = comparison.stated_metrics
     claimed = "nominal" if comparison.stated is comparison.nominal else "stated"
     word = "pessimistic" if induced.kl < stated.kl else f"optimistic: beyond its {claimed} target"
-    where = f" ({regime} regime)" if regime else path
+    where = f" ({regime_words(comparison.algorithm, regime)})" if regime else path
     part = "" if claimed == "nominal" else f"; {stated.kl:.3f} nats where it states that it stops"
     return f"{word}{where}: {moves}{part}"
 
@@ -78,7 +80,8 @@ def _verdict_batch(comparison: Comparison) -> str:
         parts.append(f"the same on {same:.1%}")
     if comparison.regime is not None:
         shares = [f"{name} {np.mean(comparison.regime == name):.1%}" for name in ("positive", "boundary", "negative")]
-        parts.append("regimes: " + ", ".join(shares))
+        own = OF_ONE_TOKEN if has_prefix_regimes(comparison.algorithm) else ""
+        parts.append(f"regimes{own}: " + ", ".join(shares))
     if comparison.stated is not comparison.nominal:
         less = np.asarray(induced.kl) < np.asarray(comparison.stated_metrics.kl)
         implicit = float(np.mean(less & ~comparison.at_stated))
