@@ -62,7 +62,7 @@ def test_several_files(run):
     status, output, _ = run(A2PO, OAPL, "top_p=0.9")
     assert status == 1
     assert output.count("top_p is 0.9") == 2
-    assert output.endswith("2 files: 2 errors\n")
+    assert output.endswith("2 configurations: 2 errors\n")
 
 
 def test_json_is_whole_and_says_the_same(run):

@@ -391,7 +391,7 @@ def test_what_one_source_sets_wins_in_prime_rl():
         ({"num_value_samples": 8}, ".json", "trl"),
         ({"actor_rollout_ref": {}}, ".yaml", "verl"),
         ({"defaults": ["ppo_megatron_trainer", "_self_"]}, ".yaml", "verl"),
-        ({"anything": 1}, ".sh", "verl"),
+        ({"algorithm": {"adv_estimator": "grpo"}}, ".sh", "verl"),
         ({"max_steps": 1}, ".toml", "prime-rl"),
         ({"algorithm": {"algorithm_type": "grpo"}}, ".yaml", "trinity"),
         ({"synchronizer": {}}, ".yaml", "trinity"),

@@ -6,6 +6,6 @@ targets on reference groups, and applies the rules.
 
 from ..trainers.rule import Rule
 from .findings import Finding
-from .linter import READERS, RULES, Report, lint
+from .linter import READERS, RULES, Report, lint, lint_all
 
-__all__ = ["READERS", "RULES", "Finding", "Report", "Rule", "lint"]
+__all__ = ["READERS", "RULES", "Finding", "Report", "Rule", "lint", "lint_all"]

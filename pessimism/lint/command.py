@@ -9,9 +9,9 @@ import typer
 
 from ..shell.hints import near
 from ..shell.terminal import FAILED, show, write, write_json
-from ..trainers.document import split_override
+from ..trainers.hydra import split_override
 from ..trainers.rule import SEVERITIES, Severity
-from .linter import APPLIED, READERS, RULES, TRAINERS, lint
+from .linter import APPLIED, READERS, RULES, TRAINERS, lint_all
 from .render import github, json_value, summary, text
 
 FORMATS = ("text", "json", "github")
@@ -23,7 +23,7 @@ def lint_command(
         list[str] | None,
         typer.Argument(
             metavar="CONFIG...",
-            help="YAML, JSON, TOML or a script (.sh). Words with = that name no file are overrides, key=value.",
+            help="YAML, JSON, TOML, a shell script or Python. Words with = that name no file are overrides, key=value.",
         ),
     ] = None,
     trainer: Annotated[
@@ -57,7 +57,7 @@ def lint_command(
         split_override(override)  # a wrong one is told before any file is read
     if not paths:
         raise ValueError("no configuration is given: pessimism lint CONFIG [key.path=value ...]")
-    reports = [lint(path, overrides, trainer) for path in paths]
+    reports = [report for path in paths for report in lint_all(path, overrides, trainer)]
     if output == "json":
         write_json([json_value(report) for report in reports], "-")
     elif output == "github":
@@ -66,7 +66,7 @@ def lint_command(
         for index, report in enumerate(reports):
             show(*([""] if index else []), *text(report))
         if len(reports) > 1:
-            show("", f"{len(reports)} files: {summary(reports)}")
+            show("", f"{len(reports)} configurations: {summary(reports)}")
     threshold: Severity | None = next((severity for severity in get_args(Severity) if severity == fail_on), None)
     if threshold is not None and any(report.reaches(threshold) for report in reports):
         raise typer.Exit(FAILED)

@@ -237,5 +237,6 @@ DATA_RULES = (
         "Only what is in the file can be checked.",
         "this file",
         "Write the value into the file, or give it as an override: pessimism lint FILE key=value.",
+        about_reading=True,
     ),
 )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..reference_groups import ReferenceGroup, reference_groups
 from ..shell.hints import near
-from ..trainers.document import Document, read_document
+from ..trainers.document import Document, read_documents
+from ..trainers.others import framework_of
 from ..trainers.rule import SEVERITIES, Rule, Severity
-from ..trainers.settings import Settings
+from ..trainers.settings import Settings, unknown
 from ..trainers.trainer import ConfigReader, trainers
 from .data_rules import DATA_RULES
 from .findings import Finding, findings
@@ -60,34 +61,75 @@ def lint(path: str | os.PathLike[str], overrides: Sequence[str] = (), trainer: s
     """Read a trainer's configuration and tell what it optimizes toward.
 
     Args:
-        path: YAML, JSON, TOML, or a shell script with overrides.
+        path: YAML, JSON, TOML, a shell script or Python.
         overrides: ``key.path=value``, applied after the file.
         trainer: a key of :data:`READERS`; "" to tell it by the file's keys.
 
     Raises:
-        ValueError: a file that cannot be read, or values of the wrong kind (the message says which, and the line); or
-            it cannot be told which trainer the file is for.
+        ValueError: a file that cannot be read, or values of the wrong kind (the message says which, and the line); it
+            cannot be told which trainer the file is for; or the file starts several runs (see :func:`lint_all`).
     """
-    document = read_document(path, overrides)
-    settings = READERS[_known_trainer(trainer or trainer_of(document))](document)
+    reports = lint_all(path, overrides, trainer)
+    if len(reports) > 1:
+        raise ValueError(f"{os.fspath(path)}: it holds {len(reports)} configurations; lint_all reports on each")
+    return reports[0]
+
+
+def lint_all(path: str | os.PathLike[str], overrides: Sequence[str] = (), trainer: str = "") -> list[Report]:
+    """A report on every configuration of a file: scripts may start several runs. Otherwise as :func:`lint`."""
+    documents = read_documents(path, overrides)
+    if trainer:
+        return [_report(document, _known_trainer(trainer)) for document in documents]
+    told = [(document, name) for document in documents if (name := _recognized(document))]
+    if not told:
+        raise ValueError(_refusal(documents))
+    return [_report(document, name) for document, name in told]
+
+
+def _report(document: Document, trainer: str) -> Report:
+    settings = _doubted(READERS[trainer](document))
     made = settings.objective.algorithm
     groups = () if made is None else reference_groups(made, settings.group_size)
-    trainer_read = TRAINERS[settings.trainer]
-    found = findings((*GENERAL, *trainer_read.rules), settings, groups, trainer_read.wordings)
-    return Report(settings, groups, found)
+    own = TRAINERS[settings.trainer]
+    return Report(settings, groups, findings((*GENERAL, *own.rules), settings, groups, own.wordings))
+
+
+def _doubted(settings: Settings) -> Settings:
+    """The settings without what rests on a value that only a run could tell."""
+    for name in ("loss", "baseline", "scaling"):
+        if settings.uncertain(name):
+            why = f"{settings.shown(name)} is not in the file"
+            settings = replace(settings, objective=unknown(settings.objective.loss, why))
+    return replace(settings, group_size=None) if settings.uncertain("group_size") else settings
 
 
 def trainer_of(document: Document) -> str:
-    """Which trainer's configuration a file is, by its keys.
+    """Which trainer's configuration a file is, by its keys and by what it starts.
 
     Raises:
         ValueError: it is none's.
     """
-    for trainer in trainers():
-        if trainer.recognizes(document):
-            return trainer.name
-    raise ValueError(
-        f"{document.path}: cannot tell which trainer this is for; give --trainer with one of {', '.join(READERS)}"
+    name = _recognized(document)
+    if not name:
+        raise ValueError(_refusal([document]))
+    return name
+
+
+def _recognized(document: Document) -> str:
+    if framework_of(document):
+        return ""
+    return next((trainer.name for trainer in trainers() if trainer.recognizes(document)), "")
+
+
+def _refusal(documents: Sequence[Document]) -> str:
+    path = documents[0].path
+    titles = [trainer.title for trainer in trainers()]
+    other = next((name for document in documents if (name := framework_of(document))), "")
+    if other:
+        return f"{path}: this is for {other}, which is not read; {', '.join(titles)} are"
+    return (
+        f"{path}: no configuration of {', '.join(titles)}: cannot tell which trainer this is for; give --trainer with "
+        f"one of {', '.join(READERS)}"
     )
 
 

@@ -13,6 +13,7 @@ from .document import Document
 INTERPOLATION = re.compile(r"\$\{([^${}]*)\}")
 MAX_HOPS = 10
 FLAGS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+LARGEST = 2**63
 NOTHING = ("", "none", "null", "~")
 
 
@@ -41,6 +42,9 @@ class Reader:
         for name in self.document.missing:
             why = f"{name} is not next to the file"
             self.unresolved.append(Unresolved("defaults", why, "the trainer's own defaults"))
+        for word in self.document.open:
+            why = "what it holds is not in the file"
+            self.unresolved.append(Unresolved(word, why, "no setting at all"))
 
     def given(self, key: str) -> bool:
         """Whether the file sets the key to something (null is nothing)."""
@@ -116,9 +120,9 @@ def _number(value: object) -> float | int | None:
             value = float(value)
         except ValueError:
             return None
-    if not isinstance(value, (int, float)) or math.isnan(value):
+    if not isinstance(value, (int, float)) or (isinstance(value, int) and abs(value) > LARGEST):
         return None
-    return value
+    return None if math.isnan(value) else value
 
 
 def _resolve(document: Document, value: Any) -> Any:

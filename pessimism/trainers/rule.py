@@ -36,6 +36,7 @@ class Rule:
         reason: why it matters.
         source: where that is known from.
         fix: what to do.
+        about_reading: whether it is about what could not be read, and speaks of keys that are not known.
     """
 
     id: str
@@ -44,6 +45,7 @@ class Rule:
     reason: str
     source: str
     fix: str
+    about_reading: bool = False
 
 
 @dataclass(frozen=True)

@@ -295,6 +295,11 @@ class Settings:
         key = self.key(name)
         return key if key.startswith(self.document.prefix) else f"{self.document.prefix}{key}"
 
+    def uncertain(self, name: str) -> bool:
+        """Whether the value of a field depends on what is not in the file."""
+        key = self.key(name)
+        return any(value.key == key for value in self.unresolved)
+
     def given(self, name: str) -> bool:
         """Whether the file sets the field."""
         found, value = self.document.find(self.key(name))

@@ -7,9 +7,12 @@ from ..trainer import Trainer
 from .config import VERSION, read_prime_rl
 from .rules import WORDINGS
 
+SECTIONS = ("orchestrator", "trainer", "train", "loss", "inference", "max_steps", "max_off_policy_steps")
+"""Keys of its files that other TOML files hardly have."""
+
 
 def _recognizes(document: Document) -> bool:
-    return document.suffix == ".toml"
+    return document.suffix == ".toml" and document.has(*SECTIONS)
 
 
 TRAINER = Trainer("prime-rl", VERSION, _recognizes, {"prime-rl": read_prime_rl}, (), WORDINGS)

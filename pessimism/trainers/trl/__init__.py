@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from functools import partial
 
-from ..document import Document
+from ..document import PYTHON, Document
 from ..trainer import Trainer
-from .config import KEYS, OWN_KEYS, VERSION, read_trl
+from .config import CLASSES, KEYS, OWN_KEYS, VERSION, read_trl
 from .rules import RULES, WORDINGS
 
 
 def _recognizes(document: Document) -> bool:
-    return document.has(*KEYS, *(key for keys in OWN_KEYS.values() for key in keys))
+    if document.suffix in PYTHON:
+        return document.entry in CLASSES
+    return document.entry == "trl" or document.has(*KEYS, *(key for keys in OWN_KEYS.values() for key in keys))
 
 
 READERS = {

@@ -53,6 +53,14 @@ OWN_KEYS = {
 }
 """Keys that only one of the configurations has; without any it is read as GRPOConfig."""
 
+CLASSES = {
+    "GRPOConfig": "trl-grpo",
+    "RLOOConfig": "trl-rloo",
+    "A2POConfig": "trl-a2po",
+    "AsyncGRPOConfig": "trl-async-grpo",
+}
+"""The classes that are read where a Python file makes one."""
+
 KEYS = (
     "loss_type",
     "num_generations",
@@ -73,7 +81,9 @@ _SAMPLING_KEYS = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty"
 
 
 def kind_of(document: Document) -> str:
-    """Which of TRL's configurations the keys belong to."""
+    """Which of TRL's configurations it is: by the class that is called, or by the keys."""
+    if document.entry in CLASSES:
+        return CLASSES[document.entry]
     return next((kind for kind, keys in OWN_KEYS.items() if any(key in document.values for key in keys)), "trl-grpo")
 
 

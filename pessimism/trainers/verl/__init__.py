@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..document import SHELL, Document
+from ..document import Document
 from ..trainer import Trainer
 from .config import VERSION, read_verl
 from .rules import RULES, WORDINGS
@@ -12,8 +12,8 @@ def _recognizes(document: Document) -> bool:
     defaults = document.values.get("defaults")
     based_on = [str(entry) for entry in defaults] if isinstance(defaults, list) else []
     return (
-        document.suffix == SHELL
-        or document.has("actor_rollout_ref", "algorithm.adv_estimator")
+        document.has("actor_rollout_ref", "algorithm.adv_estimator")
+        or document.entry.startswith("verl.")
         or any("ppo" in entry and "trainer" in entry for entry in based_on)
     )
 

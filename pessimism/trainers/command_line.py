@@ -1,0 +1,85 @@
+"""Command lines as configurations: what a command starts, its ``key.path=value`` overrides and its ``--flags``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import Any
+
+from .hydra import OVERRIDE, apply, split_override
+from .shell_words import Word
+
+LAUNCHERS = ("torch.distributed.run", "torch.distributed.launch", "accelerate.commands.launch", "deepspeed")
+PROGRAMS = ("trl", "swift", "axolotl", "rl", "trainer", "orchestrator")
+"""Programs that start a training run and are no Python files."""
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """What one command says.
+
+    Attributes:
+        entry: the Python module, file or program that it starts; "" where none is told.
+        values: nested values of its overrides and flags.
+        lines: the line of every key.
+        open: words that only a run could tell; they may set anything.
+    """
+
+    entry: str
+    values: dict[str, Any] = field(default_factory=dict)
+    lines: dict[str, int] = field(default_factory=dict)
+    open: tuple[str, ...] = ()
+
+
+def read_command(words: Sequence[Word]) -> CommandLine:
+    """The configuration in the words of a command.
+
+    Raises:
+        ValueError: an override of a key inside a value that has no keys.
+
+    >>> found = read_command([Word(text, 1) for text in "python -m trainer.main a.b=2 --beta 0.1 --fp16".split()])
+    >>> found.entry, found.values
+    ('trainer.main', {'a': {'b': 2}, 'beta': 0.1, 'fp16': True})
+    """
+    entry, start = _entry(words)
+    values: dict[str, Any] = {}
+    lines: dict[str, int] = {}
+    unknown: list[str] = []
+    for name, text, line in _settings(words[start:], unknown):
+        apply(values, lines, name, text, line)
+    return CommandLine(entry, values, lines, tuple(unknown))
+
+
+def _entry(words: Sequence[Word]) -> tuple[str, int]:
+    """What is started, and where the words after it begin."""
+    for place, word in enumerate(words):
+        before = words[place - 1].text if place else ""
+        if before == "-m" and word.text not in LAUNCHERS:
+            return word.text, place + 1
+        if word.text.endswith(".py") and "=" not in word.text:
+            return word.text, place + 1
+        if PurePath(word.text).name in PROGRAMS:
+            return PurePath(word.text).name, place + 1
+    return "", 0
+
+
+def _settings(words: Sequence[Word], unknown: list[str]) -> Iterator[tuple[str, str, int]]:
+    """Key, text and line of every setting; words that are not known are collected."""
+    place = 0
+    while place < len(words):
+        word, following = words[place], words[place + 1] if place + 1 < len(words) else None
+        place += 1
+        flag = re.fullmatch(r"--([A-Za-z][\w.-]*)(?:=(.*))?", word.text, re.DOTALL)
+        if word.text.startswith("$") and "=" not in word.text:
+            unknown.append(word.text)
+        elif flag is not None:
+            name = flag[1].replace("-", "_")
+            if flag[2] is None and following is not None and not re.match(r"--?[A-Za-z]", following.text):
+                place += 1
+                yield name, following.text, word.line
+            else:
+                yield name, "true" if flag[2] is None else flag[2], word.line
+        elif OVERRIDE.fullmatch(word.text) and "." in word.text.partition("=")[0]:
+            yield *split_override(word.text), word.line

@@ -1,0 +1,54 @@
+"""Frameworks that are known by name and not read: how their files are told, and which of the readers is nearest."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from .document import Document
+
+
+@dataclass(frozen=True)
+class Other:
+    """A framework whose files are recognized, and refused.
+
+    Attributes:
+        name: as it writes it.
+        entry: a pattern of what its commands start.
+        keys: sets of keys, all of one of which only its files have.
+    """
+
+    name: str
+    entry: str = r"(?!)"
+    keys: tuple[tuple[str, ...], ...] = ()
+
+
+OTHERS = (
+    Other("SkyRL", r"(?:.*[./])?skyrl\w*\..*", (("trainer.algorithm", "generator"),)),
+    Other("EasyR1", keys=(("worker.actor",), ("worker.rollout",))),
+    Other("rLLM", r"(?:.*[./])?rllm[./].*", (("rllm",),)),
+    Other("NeMo-RL", keys=(("policy", "loss_fn"), ("grpo", "policy"), ("grpo.num_generations_per_prompt",))),
+    Other("ms-swift", r"swift", (("rlhf_type",),)),
+    Other("OpenRLHF", r"openrlhf\..*", (("n_samples_per_prompt", "micro_rollout_batch_size"),)),
+    Other("slime", keys=(("rollout_batch_size", "n_samples_per_prompt"), ("num_rollout", "advantage_estimator"))),
+    Other("AReaL", r"(?:.*/)?areal.*", (("gconfig", "actor"), ("allocation_mode",))),
+    Other("ROLL", keys=(("actor_train", "actor_infer"),)),
+    Other("Tinker cookbook", r"tinker_cookbook\..*"),
+    Other("open-instruct", r"(?:open_instruct[./].*|.*/?grpo_fast\.py)", (("num_samples_per_prompt_rollout",),)),
+    Other("oat", r"(?:oat\..*|.*/oat/.*)"),
+    Other("TRL's trainers of preferences", r"(?:OnlineDPO|DPO|KTO|CPO|ORPO|NashMD|XPO)Config"),
+    Other("TRL's supervised fine-tuning", r"SFTConfig"),
+)
+
+
+def framework_of(document: Document) -> str:
+    """The name of the framework that a file is for, where it is one that is not read; else "".
+
+    >>> framework_of(Document("run.yaml", {"rlhf_type": "grpo"}))
+    'ms-swift'
+    """
+    for other in OTHERS:
+        told = re.fullmatch(other.entry, document.entry) is not None
+        if told or any(all(document.has(key) for key in keys) for keys in other.keys):
+            return other.name
+    return ""

@@ -1,0 +1,94 @@
+"""Python scripts and notebooks as configurations: the keyword arguments of calls of a Config class.
+
+The source is parsed, never run. A value that is no literal, nor a name that the module sets once to one, is left as
+``${...}``, which readers tell as not resolved.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from .command_line import CommandLine
+
+NAMES = ("Config", "Arguments", "Args")
+MAX_CALLS = 100
+
+
+def notebook_source(text: str) -> str:
+    """The code of a Jupyter notebook, without the lines that only IPython reads.
+
+    Raises:
+        ValueError: it is no notebook.
+    """
+    try:
+        cells = json.loads(text)["cells"]
+        parts = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    except (ValueError, KeyError, TypeError):
+        raise ValueError("not a Jupyter notebook") from None
+    lines = "\n".join(parts).split("\n")
+    return "\n".join("pass" if line.startswith(("!", "%")) else line for line in lines)
+
+
+def config_calls(source: str) -> list[CommandLine]:
+    """Every call of a class whose name ends in Config or Arguments, with its keyword arguments.
+
+    Raises:
+        ValueError: it is no Python, or has too many such calls.
+
+    >>> config_calls("GRPOConfig(beta=0.1, top_p=p)")[0].values
+    {'beta': 0.1, 'top_p': '${p}'}
+    """
+    try:
+        tree = ast.parse(source)
+    except SyntaxError as error:
+        raise ValueError(f"not Python: {error.msg} (line {error.lineno})") from None
+    known = _constants(tree)
+    found = [_call(node, known) for node in ast.walk(tree) if isinstance(node, ast.Call) and _class(node)]
+    if len(found) > MAX_CALLS:
+        raise ValueError(f"it makes more than {MAX_CALLS} configurations")
+    return found
+
+
+def _class(node: ast.Call) -> str:
+    name = ast.unparse(node.func).rpartition(".")[2]
+    return name if name.endswith(NAMES) and name.isidentifier() else ""
+
+
+def _constants(tree: ast.Module) -> dict[str, Any]:
+    """Names that are set once in the whole module, to a literal."""
+    targets = [name.id for name in ast.walk(tree) if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Store)]
+    return {name: value for name, value in _assigned(tree) if targets.count(name) == 1}
+
+
+def _assigned(tree: ast.Module) -> Iterator[tuple[str, Any]]:
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
+            literal = _literal(node.value, {})
+            if literal is not None:
+                yield node.targets[0].id, literal
+
+
+def _literal(node: ast.expr, known: dict[str, Any]) -> Any:
+    """The value of a literal or of a known name; None for anything else, and for None."""
+    if isinstance(node, ast.Name):
+        return known.get(node.id)
+    try:
+        return ast.literal_eval(node)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return None
+
+
+def _call(node: ast.Call, known: dict[str, Any]) -> CommandLine:
+    values: dict[str, Any] = {}
+    unknown = ["**" + ast.unparse(keyword.value)[:40] for keyword in node.keywords if keyword.arg is None]
+    for keyword in node.keywords:
+        if keyword.arg is not None:
+            value = _literal(keyword.value, known)
+            none = isinstance(keyword.value, ast.Constant) and keyword.value.value is None
+            shown = "${" + "".join(c for c in ast.unparse(keyword.value)[:60] if c not in "${}") + "}"
+            values[keyword.arg] = value if value is not None or none else shown
+    lines = {keyword.arg: keyword.value.lineno for keyword in node.keywords if keyword.arg is not None}
+    return CommandLine(_class(node), values, lines, tuple(unknown))
