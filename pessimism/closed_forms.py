@@ -105,8 +105,7 @@ def lambert(bandit: Bandit, moments: Moments, *, beta: float) -> Solution:
     mean, rounding = moments.mean / beta, moments.rounding / beta
     uncovered = bandit.reference is not None and bool(((bandit.behavior == 0) & (bandit.reference > 0)).any())
     if moments.soft_temperature == beta and not uncovered:
-        nominal = _tilted(bandit, _over(moments.below, beta))  # however far apart the rewards are
-        return solution(nominal.log_ratio, 0.0, regime=np.full(bandit.batch_shape, "boundary"))
+        return solution(_at_boundary(bandit, moments, beta), 0.0, regime=np.full(bandit.batch_shape, "boundary"))
     if bandit.reference is None:
         found = solve_lambert(bandit.behavior, advantage, deviation, mean)
         regime = _regimes(found, bandit.arms, rounding)
@@ -118,6 +117,19 @@ def lambert(bandit: Bandit, moments: Moments, *, beta: float) -> Solution:
             regime=regime,
         )
     return _anchored_lambert(bandit, advantage, deviation, mean, rounding, beta)
+
+
+def _at_boundary(bandit: Bandit, moments: Moments, beta: float) -> np.ndarray:
+    r"""$\log\rho = A/\beta$ (..., K) where V is the soft value, by the advantage or from the best arm's reward on.
+
+    The advantage keeps an arm that has nearly all mass, whose log-ratio is next to 0. It loses the best arms' digits
+    where others lie far below them: then $E\,e^{A/\beta}$ differs from 1.
+    """
+    direct = _over(moments.advantage, beta)
+    weights = bandit.anchor / bandit.anchor.sum(axis=-1, keepdims=True)
+    tolerance = 8 * np.finfo(np.float64).eps * (1 + np.log2(bandit.arms))
+    sums_to_one = np.abs(log_expectation_exp(weights, direct)) <= tolerance
+    return np.where(sums_to_one[..., None], direct, _tilted(bandit, _over(moments.below, beta)).log_ratio)
 
 
 def _over(values: np.ndarray, beta: float) -> np.ndarray:

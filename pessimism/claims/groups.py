@@ -111,9 +111,7 @@ def no_signal(case: Case) -> Array:
 
 @claim("groups.plain_gradient", HERE, MODERATE, ROUNDED, effort=0.3)
 def plain_gradient(case: Case) -> Array:
-    """Plain policy gradients with a mean baseline are at the boundary on every group, and their target is its best
-
-    samples, each with an equal share.
+    """Plain policy gradients with a mean baseline are at the boundary on every group; its best samples share the mass.
 
     Check: on rewards moved by a large offset too; the samples of the largest reward share all probability.
     """

@@ -239,7 +239,7 @@ ENTRIES = (
         "cispo",
         "Clipped importance-sampling policy optimization",
         "min(rho, cap) A",
-        "rho = cap A/lambda where A > lambda, one marginal arm, 0 elsewhere",
+        "rho = cap A/lambda where A > lambda, one marginal level filled in the order of mu, 0 below",
         "ratio",
         "token",
         "MiniMax-M1, arXiv 2506.13585",
