@@ -18,6 +18,7 @@ from scipy.special import log_softmax, softmax, wrightomega
 import pessimism as ps
 from benchmarks.bench_lambert import best_seconds
 from pessimism.solve.fixed_point import solve_fixed_point
+from pessimism.views.comparison import comparison_table
 
 Line = tuple[str, str, str]
 """What was measured, the figure, the goal."""
@@ -56,6 +57,16 @@ def whole_targets(rows: int, arms: int) -> list[Line]:
         lines.append((f"{what}: passes of wrightomega", f"{seconds / unit:.2f}", ""))
         lines.append((f"{what}: peak memory / input", f"{peak / (2 * problem.reward.nbytes):.1f}", ""))
     return lines
+
+
+def comparing(rows: int, arms: int) -> list[Line]:
+    """ps.compare with its verdict, and with its table, which asks for every metric, beside ps.induced_target."""
+    problem, algorithm = bandit(rows, arms), ALGORITHMS["log-mean-exp"]
+    unit = best_seconds(lambda: ps.induced_target(problem, algorithm), 2)
+    verdict = best_seconds(lambda: ps.compare(problem, algorithm).verdict, 2)
+    table = best_seconds(lambda: comparison_table(ps.compare(problem, algorithm)), 1)
+    what = f"compare ({rows}, {arms}) / induced_target"
+    return [(f"{what}: to the verdict", f"{verdict / unit:.2f}", "<= 3"), (f"{what}: table", f"{table / unit:.2f}", "")]
 
 
 def against_scipy(arms: int = 64) -> list[Line]:
@@ -142,6 +153,7 @@ def show(lines: list[Line]) -> None:
 def main() -> None:
     """Every table of this file."""
     show(whole_targets(100_000, 64))
+    show(comparing(100_000, 64))
     show(against_scipy())
     show(fixed_points())
     show(importing())

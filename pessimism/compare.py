@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 SAME = 1e-9
 """Targets closer than this in total variation are called the same."""
 
+NEWTON_STEPS = 200
+"""Bound of the steps of the search for a temperature, which halves its bracket where Newton's step leaves it."""
+
 SAME_FLOW = 1e-4
 """The same where a numeric flow found one of them, which places arms held at a clip to about 1e-5."""
 
@@ -30,6 +34,7 @@ class Metrics:
     r"""What a policy is like, seen from the behavior policy and the rewards. Arrays (...), or floats for one bandit.
 
     Attributes:
+        bandit: whose behavior policy and rewards.
         value: $E_\pi r$, in units of reward.
         kl: $\mathrm{KL}(\pi\|\mu)$, nats.
         reverse_kl: $\mathrm{KL}(\mu\|\pi)$, nats; infinite where an arm has lost all its mass.
@@ -37,10 +42,9 @@ class Metrics:
         entropy: $H(\pi)$, nats.
         ess: $1/E_\mu\rho^2$, effective sample size as a share of the samples.
         max_ratio: $\max\rho$ over arms that the behavior policy plays.
-        effective_temperature: that of the Gibbs policy $\mu e^{r/b}$ with the same $\mathrm{KL}(\pi\|\mu)$; 0 for a
-            policy that no temperature is cold enough for, infinite for the behavior policy itself.
     """
 
+    bandit: Bandit = field(repr=False)
     value: Any
     kl: Any
     reverse_kl: Any
@@ -48,11 +52,18 @@ class Metrics:
     entropy: Any
     ess: Any
     max_ratio: Any
-    effective_temperature: Any
+
+    @cached_property
+    def effective_temperature(self) -> Any:
+        r"""That of the Gibbs policy $\mu e^{r/b}$ with the same $\mathrm{KL}(\pi\|\mu)$; 0 for a policy that no
+        temperature is cold enough for, infinite for the behavior policy itself. Solved for when it is first asked for.
+        """
+        return plain(effective_temperature(self.bandit, np.asarray(self.kl)))
 
     def items(self) -> list[tuple[str, Any]]:
         """Names and values, in order."""
-        return [(field.name, getattr(self, field.name)) for field in fields(self)]
+        names = [each.name for each in fields(self) if each.name != "bandit"]
+        return [(name, getattr(self, name)) for name in (*names, "effective_temperature")]
 
 
 @dataclass(frozen=True)
@@ -66,25 +77,54 @@ class Comparison:
     Attributes:
         bandit, algorithm: what was compared.
         induced, nominal, stated: the targets.
-        induced_metrics, nominal_metrics, stated_metrics: what they are like.
-        behavior_metrics: the same for the behavior policy.
-        distance: total variation between the induced and the nominal target, (...).
-        regime: that of the induced target.
-        verdict: one line.
     """
 
     bandit: Bandit
     algorithm: Algorithm
     induced: Target
     nominal: Target
-    induced_metrics: Metrics
-    nominal_metrics: Metrics
-    behavior_metrics: Metrics
-    distance: Any
-    regime: Any
-    verdict: str
     stated: Target
-    stated_metrics: Metrics
+
+    @cached_property
+    def induced_metrics(self) -> Metrics:
+        """What the induced target is like."""
+        return measure(self.bandit, self.induced.policy, self.induced.log_policy)
+
+    @cached_property
+    def nominal_metrics(self) -> Metrics:
+        """What the nominal target is like."""
+        return measure(self.bandit, self.nominal.policy, self.nominal.log_policy)
+
+    @cached_property
+    def stated_metrics(self) -> Metrics:
+        """What the stated target is like."""
+        if self.stated is self.nominal:
+            return self.nominal_metrics
+        if self.stated is self.induced:
+            return self.induced_metrics
+        return measure(self.bandit, self.stated.policy, self.stated.log_policy)
+
+    @cached_property
+    def behavior_metrics(self) -> Metrics:
+        """The same for the behavior policy."""
+        return measure(self.bandit, self.bandit.behavior, self.bandit.log_behavior)
+
+    @cached_property
+    def distance(self) -> Any:
+        """Total variation between the induced and the nominal target, (...)."""
+        return _distance(self.induced, self.nominal)
+
+    @property
+    def regime(self) -> Any:
+        """That of the induced target."""
+        return self.induced.regime
+
+    @cached_property
+    def verdict(self) -> str:
+        """One line: is the induced target more conservative than the nominal one, and by how much?"""
+        from .views.comparison import verdict
+
+        return verdict(self)
 
     @property
     def gaps(self) -> Mapping[str, Any]:
@@ -153,24 +193,7 @@ def compare(bandit: Bandit, algorithm: Algorithm) -> Comparison:
     induced = induced_target(bandit, algorithm)
     nominal = nominal_target(bandit, algorithm)
     stated = _stated(bandit, algorithm, induced, nominal)
-    comparison = Comparison(
-        bandit,
-        algorithm,
-        induced,
-        nominal,
-        measure(bandit, induced.policy, induced.log_policy),
-        measure(bandit, nominal.policy, nominal.log_policy),
-        measure(bandit, bandit.behavior, bandit.log_behavior),
-        _distance(induced, nominal),
-        induced.regime,
-        "",
-        stated,
-        measure(bandit, stated.policy, stated.log_policy),
-    )
-    from .views.comparison import verdict
-
-    object.__setattr__(comparison, "verdict", verdict(comparison))
-    return comparison
+    return Comparison(bandit, algorithm, induced, nominal, stated)
 
 
 def stated_target(bandit: Bandit, algorithm: Algorithm) -> Target:
@@ -218,9 +241,8 @@ def measure(bandit: Bandit, policy: np.ndarray, log_policy: np.ndarray) -> Metri
             "entropy": entropy(policy),
             "ess": 1 / (1 + chi2),
             "max_ratio": np.exp(log_ratio.max(axis=-1)) + outside,
-            "effective_temperature": effective_temperature(bandit, distance),
         }
-    return Metrics(**{name: plain(value) for name, value in values.items()})
+    return Metrics(bandit, **{name: plain(value) for name, value in values.items()})
 
 
 def effective_temperature(bandit: Bandit, divergence: np.ndarray) -> np.ndarray:
@@ -244,20 +266,47 @@ def effective_temperature(bandit: Bandit, divergence: np.ndarray) -> np.ndarray:
     result = np.where((wanted > 0) & (spread > 0), 0.0, np.inf)
     rows = np.flatnonzero((wanted > 0) & (spread > 0) & (wanted < limit * (1 - 1e-12)))
     if len(rows):
-        weights, scaled, target = behavior[rows], gap[rows] / spread[rows, None], wanted[rows]
-
-        def excess(log_inverse: np.ndarray, row: np.ndarray) -> np.ndarray:
-            row = row.astype(int)
-            exponent = -np.exp(log_inverse)[..., None] * scaled[row]
-            log_ratio = exponent - log_expectation_exp(weights[row], exponent)[..., None]
-            return np.log(kl(log_ratio, weights[row]) + 1e-300) - np.log(target[row])
-
-        index = np.arange(len(rows), dtype=float)
-        from scipy.optimize import elementwise  # takes longer to import than all the rest
-
-        found = elementwise.find_root(excess, (np.full(len(rows), -40.0), np.full(len(rows), 700.0)), args=(index,))
-        result[rows] = np.where(found.success, spread[rows] * np.exp(-found.x), result[rows])
+        log_inverse = _log_inverse_temperature(behavior[rows], gap[rows] / spread[rows, None], wanted[rows])
+        result[rows] = spread[rows] * np.exp(-log_inverse)
     return result.reshape(bandit.batch_shape)
+
+
+def _log_inverse_temperature(weights: np.ndarray, gap: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    r"""x (n,) at which $\mu e^{-e^x g}$ has the wanted KL from $\mu$: all rows at once by Newton's method in a bracket.
+
+    $d\,\mathrm{KL}/dx = e^{2x}\,\mathrm{Var}_\pi g$. Near x = -infinity log KL is a line in x. A step that leaves the
+    bracket is replaced by its middle.
+    """
+    low, high = np.full(len(wanted), -40.0), np.full(len(wanted), 700.0)
+    spread = expectation(weights, (gap - expectation(weights, gap)[:, None]) ** 2)
+    with np.errstate(divide="ignore"):
+        x = np.clip(np.log(2 * wanted / spread) / 2, -40.0, 700.0)
+    rows = np.arange(len(wanted))
+    for _ in range(NEWTON_STEPS):
+        value, slope = _tilted(weights[rows], gap[rows], x[rows])
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            excess = np.log(value) - np.log(wanted[rows])
+            moved = x[rows] - excess * value / slope
+        low[rows] = np.where(excess < 0, x[rows], low[rows])
+        high[rows] = np.where(excess < 0, high[rows], x[rows])
+        inside = (moved > low[rows]) & (moved < high[rows])
+        moved = np.where(excess == 0, x[rows], np.where(inside, moved, (low[rows] + high[rows]) / 2))
+        open_ = np.abs(moved - x[rows]) > 4 * np.finfo(float).eps * np.maximum(1, np.abs(moved))
+        x[rows] = moved
+        rows = rows[open_]
+        if not len(rows):
+            break
+    return x
+
+
+def _tilted(weights: np.ndarray, gap: np.ndarray, log_inverse: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    r"""KL of $\mu e^{-e^x g}$ from $\mu$ and its derivative in x, (n,) each."""
+    exponent = -np.exp(log_inverse)[:, None] * gap
+    log_ratio = exponent - log_expectation_exp(weights, exponent)[:, None]
+    policy = weights * np.exp(log_ratio)
+    centred = exponent - expectation(policy, exponent)[:, None]
+    with np.errstate(over="ignore", invalid="ignore"):
+        return kl(log_ratio, weights), expectation(policy, centred**2)
 
 
 def _distance(one: Target, other: Target) -> Any:

@@ -225,3 +225,33 @@ def test_plot_draws_every_policy() -> None:
     lines = [np.round(np.asarray(line.get_ydata(), dtype=float), 4) for line in axes.lines]
     drawn = heights | {float(v) for array in [*offsets, *lines] for v in np.ravel(array)}
     assert {0.3932, 0.2359, 0.3709} <= drawn
+
+
+@given(seed=st.integers(0, 10_000))
+def test_effective_temperature_against_bracketing_row_by_row(seed: int) -> None:
+    """Rare arms, tied best arms and KL near both ends, beside a bracketing root finder on the same divergence."""
+    rng = np.random.default_rng(seed)
+    behavior = 10.0 ** -rng.uniform(0, 12, size=(20, 4))
+    behavior /= behavior.sum(axis=-1, keepdims=True)
+    reward = rng.integers(3, size=(20, 4)).astype(float)
+    reward[:, :2] = 0, 1  # never all equal
+    best = behavior * (reward == reward.max(axis=-1, keepdims=True))
+    wanted = -np.log(best.sum(axis=-1)) * rng.uniform(1e-6, 1 - 1e-6, size=20)
+    found = effective_temperature(ps.Bandit(behavior, reward), wanted)
+
+    def divergence(row: int, log_inverse: float) -> float:
+        exponent = math.exp(log_inverse) * (reward[row] - reward[row].max())
+        return float(kl(exponent - np.log(behavior[row] @ np.exp(exponent)), behavior[row]))
+
+    for row in range(20):
+        root = brentq(lambda x, row=row: divergence(row, x) - wanted[row], -40, 40, xtol=1e-14)
+        # The divergence is known to rounding: its slope there says how well that fixes the temperature.
+        slope = (divergence(row, root + 1e-4) - divergence(row, root - 1e-4)) / 2e-4
+        assert abs(math.log(found[row]) + root) <= 1e-10 + 1e-14 / slope
+
+
+def test_nothing_is_measured_before_it_is_asked_for() -> None:
+    comparison = ps.compare(BANDIT, ps.algorithm("shifted_mean", beta=0.5))
+    assert set(vars(comparison)) == {"bandit", "algorithm", "induced", "nominal", "stated"}
+    assert comparison.verdict
+    assert "effective_temperature" not in vars(comparison.induced_metrics)
