@@ -6,7 +6,7 @@ completions can be reached; what differs between objectives is the level at whic
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -137,6 +137,31 @@ def random_sequences(vocabulary: int = 3, longest: int = 4, seed: int = 0) -> Se
     generator = np.random.default_rng(seed)
     logits = generator.normal(size=(tree.prefixes, vocabulary))
     return SequenceBandit(tree, logits, generator.uniform(size=tree.completions))
+
+
+BAD_PREFIX = 2
+"""Prefix of :func:`bad_prefix` after which next to nothing can be earned."""
+
+
+def bad_prefix(tokens: Sequence[float] = (0.3, 0.5, 0.2), worth: Sequence[float] = (0.02, 0.0, 0.0)) -> SequenceBandit:
+    """Two tokens of three kinds: the first ends with reward 0, leads to reward 1 for sure, or into a bad prefix.
+
+    Args:
+        tokens: (3,) probabilities of the next token after the bad prefix.
+        worth: (3,) rewards of its completions.
+
+    >>> bad_prefix().reward.tolist()
+    [0.0, 1.0, 0.02, 1.0, 1.0, 0.0, 0.0]
+    """
+    tree = SequenceTree(3, 2)
+    first = np.where(tree.length == 2, tree.token[:, 0], 0)
+    reward = np.where(first == 1, 1.0, np.where(first == BAD_PREFIX, np.asarray(worth)[tree.token[:, 1]], 0.0))
+    return SequenceBandit(tree, np.log([[0.1, 0.6, 0.3], [0.3, 0.5, 0.2], tokens]), reward)
+
+
+def next_token(logits: np.ndarray, prefix: int) -> np.ndarray:
+    """Probabilities (V,) of the token after a prefix, of logits (P, V)."""
+    return np.exp(log_softmax(logits[prefix]))
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from . import (
     asymre_transition,
+    bad_prefix,
     catalogue_map,
     confidence_shift,
     convergence,
@@ -44,6 +45,7 @@ FIGURES: Mapping[str, FigureSpec] = MappingProxyType(
             counterfactual.FIGURE,
             asymre_transition.FIGURE,
             sequence_levels.FIGURE,
+            bad_prefix.FIGURE,
             verifier_noise.FIGURE,
             catalogue_map.FIGURE,
             convergence.FIGURE,

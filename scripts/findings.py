@@ -10,7 +10,9 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import polars as pl
+from scipy.stats import t
 
 from paper_figures import language_model_lag, language_model_settings
 from paper_figures.swept import interval
@@ -55,7 +57,13 @@ def tables() -> dict[str, str]:
     }
     for panel in language_model_settings.PANELS:
         found[panel] = table(settings.filter(pl.col("panel") == panel), "reward")
-    parts = {"differences": differences(), "distance": distance(), "spread": spread(), "equation": equation()}
+    parts = {
+        "differences": differences(),
+        "pooled": pooled(),
+        "distance": distance(),
+        "spread": spread(),
+        "equation": equation(),
+    }
     return found | parts
 
 
@@ -105,6 +113,48 @@ def differences() -> str:
         for objective in COMPARED
     }
     return markdown([f"L = {lag}" for lag in lags], rows)
+
+
+def pooled() -> str:
+    """Differences of pass@1 from the shifted mean, and p-values by one standard deviation for all, Holm-adjusted."""
+    runs = last_rows("lag").filter(pl.col("variant").is_in((*COMPARED, "shifted_mean")))
+    cells = runs.group_by("variant", "sync_every").agg(pl.col("evaluation/pass@1"))
+    values = {(name, lag): np.array(found) for name, lag, found in cells.iter_rows()}
+    degrees = sum(len(found) - 1 for found in values.values())
+    deviation = (sum(((found - found.mean()) ** 2).sum() for found in values.values()) / degrees) ** 0.5
+    lags = sorted({lag for _, lag in values} - {1})
+    places = [(name, lag) for name in COMPARED for lag in lags]
+    pairs = [(values[name, lag], values["shifted_mean", lag]) for name, lag in places]
+    gaps = np.array([own.mean() - other.mean() for own, other in pairs])
+    errors = deviation * np.array([(1 / len(own) + 1 / len(other)) ** 0.5 for own, other in pairs])
+    adjusted = dict(zip(places, holm(2 * t.sf(np.abs(gaps / errors), degrees)), strict=True))
+    difference = dict(zip(places, gaps, strict=True))
+    rows = {
+        name: [f"{number(difference[name, lag], sign=True)} / {probability(adjusted[name, lag])}" for lag in lags]
+        for name in COMPARED
+    }
+    said = f"Pooled standard deviation {number(deviation, digits=4)} with {degrees} degrees of freedom; difference / p:"
+    return said + "\n\n" + markdown([f"L = {lag}" for lag in lags], rows)
+
+
+def holm(values: np.ndarray) -> np.ndarray:
+    """p-values (n,) adjusted for their number by Holm's step-down rule.
+
+    >>> holm(np.array([0.01, 0.04, 0.03])).round(3).tolist()
+    [0.03, 0.06, 0.06]
+    """
+    order = np.argsort(values)
+    stepped = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1)).clip(max=1.0)
+    return stepped[np.argsort(order)]
+
+
+def probability(value: float) -> str:
+    """A p-value in a table.
+
+    >>> probability(0.0234), probability(1e-10), probability(1.0)
+    ('.023', '< .001', '1')
+    """
+    return "< .001" if value < 0.001 else "1" if value > 0.9995 else number(value)
 
 
 def distance() -> str:

@@ -14,6 +14,7 @@ from llm.studies import STUDIES
 from llm.sweep import cells as study_runs
 from paper_figures import (
     asymre_transition,
+    bad_prefix,
     catalogue_map,
     confidence_shift,
     language_model_lag,
@@ -52,6 +53,7 @@ SMALL = {
     "recursion_rate": recursion_rate.Settings(bandits=20, syncs=6),
     "residual_cells": residual_cells.Settings(syncs=2, seeds=2, worlds=(residual_cells.World(0.2, 20, 1.0, 0.5),)),
     "residual_noise": residual_noise.Settings(arms=6, rewarded=2),
+    "bad_prefix": bad_prefix.Settings(points=3),
     "tied_winners": tied_winners.Settings(points=20),
 }
 
@@ -286,3 +288,13 @@ def test_tied_winners_end_where_the_targets_say():
     assert whole["probability"].to_numpy() == pytest.approx([1, 0, 0], abs=0.02)
     assert capped["probability"].to_numpy() == pytest.approx([0.8, 0.2, 0], abs=1e-3)
     assert whole["entropy"][0] < 0.1 < 0.45 < capped["entropy"][0]
+
+
+def test_a_bad_prefix_runs_to_its_best_token_unless_the_prefix_is_positive():
+    last = small("bad_prefix").filter(pl.col("time") > 0.99e4)
+    assert last["bandit"].unique().to_list() == ["positive"]
+    negative, positive = (rows_of(last, regime=name)["probability"].to_numpy() for name in ("negative", "positive"))
+    assert negative == pytest.approx([1, 0, 0], abs=1e-3)
+    tilted = np.array([0.3, 0.5, 0.2])
+    assert abs(positive - tilted).max() < 0.05
+    assert positive[1] / positive[2] == pytest.approx(2.5)  # tokens worth the same keep their odds

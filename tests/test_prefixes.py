@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pessimism as ps
-from bandits.sequences import SequenceBandit, SequenceTree, run_to_convergence
+from bandits.sequences import BAD_PREFIX, bad_prefix, next_token, run_to_convergence
 from pessimism.prefixes import has_prefix_regimes
 
 REWARDS = st.lists(st.sampled_from([0.0, 0.1, 0.2, 0.1 + 0.2, 0.3, 1.0]), min_size=2, max_size=4)
@@ -57,20 +57,8 @@ def test_bad_input_gets_one_clear_line(arguments, message):
         ps.prefix_regimes(*arguments)
 
 
-def bad_prefix(first, worth):
-    """Two tokens: after token 1 all is worth 1, after token 2 what is given; logits (3, 3) of the behavior policy."""
-    tree = SequenceTree(3, 2)
-    logits = np.log([[0.1, 0.6, 0.3], [0.3, 0.5, 0.2], first])
-    reward = np.zeros(tree.completions)
-    prefix = np.where(tree.length == 2, tree.token[:, 0], 0)
-    reward[prefix == 1] = 1.0
-    reward[prefix == 2] = np.asarray(worth)[tree.token[prefix == 2, 1]]
-    return SequenceBandit(tree, logits, reward)
-
-
 def after_bad_prefix(reached):
-    weights = np.exp(reached.logits[2] - reached.logits[2].max())
-    return weights / weights.sum()
+    return next_token(reached.logits, BAD_PREFIX)
 
 
 def test_a_bad_prefix_runs_to_a_vertex_although_the_bandit_s_regime_is_positive():

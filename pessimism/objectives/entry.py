@@ -96,7 +96,8 @@ class Entry:
         parameters: name -> Parameter, with the published defaults.
         source: where it was published.
         make: parameters -> Algorithm (without name, level and parameters, which the entry fills in).
-        notes: what public implementations do differently.
+        notes: what public implementations do differently, and facts with the claim that checks them. What names
+            neither a source nor a claim is our interpretation.
     """
 
     name: str

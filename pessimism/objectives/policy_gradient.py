@@ -33,7 +33,7 @@ ENTRIES = (
         "sequence",
         "Williams 1992; off-policy: arXiv 2509.24203",
         lambda: policy_gradient(baselines.mean()),
-        notes="Not the best arm but the most rewarding times most played one takes everything.",
+        notes="Not the best arm but that of the largest mu A takes everything (claim reinforce.best_arm).",
     ),
     Entry(
         "rloo",
@@ -55,7 +55,8 @@ ENTRIES = (
         "AsymRE, arXiv 2506.20520",
         lambda shift: policy_gradient(baselines.shifted_mean(shift)),
         {"shift": real(-0.1, "delta V, added to the mean baseline, in units of reward")},
-        "Equals REINFORCE plus a forward-KL penalty of weight -shift. The authors saw collapse at shift = 0.",
+        "Equals REINFORCE plus a forward-KL penalty of weight -shift (claim asymre.chi_squared). The authors saw "
+        "collapse at shift = 0.",
     ),
     Entry(
         "red_weight",
@@ -130,7 +131,7 @@ ENTRIES = (
             nominal=greedy_forms.greedy,
         ),
         {"t": positive(0.1, "smoothing (the source's lambda), per unit of reward")},
-        "Rewards must be >= 0. The smoothing is pessimism by design.",
+        "Rewards must be >= 0. That the smoothing is pessimism by design is its authors' reading.",
     ),
     Entry(
         "trpo",
@@ -197,6 +198,6 @@ ENTRIES = (
             "alpha": positive(1.0, "weight of the conservative penalty, in units of reward"),
             "beta": positive(0.1, "temperature of the actor"),
         },
-        "Explicit pessimism of the same form as the implicit one.",
+        "Explicit pessimism of the same form as the implicit one (claim cql.fixed_point).",
     ),
 )

@@ -27,7 +27,7 @@ ENTRIES = (
             scale=2 * beta,
         ),
         {"beta": positive(0.1, "temperature")},
-        "Link log z.",
+        "Link log z (claim preference.links).",
     ),
     Entry(
         "ipo",
@@ -67,6 +67,7 @@ ENTRIES = (
             scale=2 * beta,
         ),
         {"beta": positive(0.1, "temperature")},
-        "Link z + log z: the Lambert-tempered target with lambda = beta. Its clipping is left out.",
+        "Link z + log z: the Lambert-tempered target with lambda = beta (claim preference.links). Its clipping is left "
+        "out.",
     ),
 )

@@ -83,7 +83,7 @@ ENTRIES = (
         "Kimi k1.5, arXiv 2501.12599",
         lambda tau: regression(baselines.mean(), tau),
         {"tau": positive(0.01, "regression temperature (not printed in the report; OpenKimi's default)")},
-        "The mean reward stands in for tau log Z: that is what makes it pessimistic.",
+        "The mean reward stands in for tau log Z: that is what makes it pessimistic (claim mean.normalizer).",
     ),
     Entry(
         "pmd_mean",
@@ -107,7 +107,7 @@ ENTRIES = (
         "arXiv 2602.05933",
         lambda tau: regression(baselines.leave_one_out_log_mean_exp(tau), tau),
         {"tau": positive(0.01, "regression temperature and that of the baseline")},
-        "With finite groups the leave-one-out estimate is pessimistic on average (Jensen).",
+        "With finite groups the leave-one-out estimate is pessimistic on average (claim groups.jensen).",
     ),
     Entry(
         "a_star_po",
@@ -152,7 +152,7 @@ ENTRIES = (
             "beta": positive(0.1, "regression temperature and unit of the shift"),
             "delta": real(1.0, "shift of the mean baseline, in units of beta; 0 is the mean baseline"),
         },
-        "Single temperature; positive regime on every prompt.",
+        "Single temperature; positive regime on every prompt for delta > 0 (claim shifted.normalizer).",
     ),
     Entry(
         "dro",
@@ -202,7 +202,7 @@ ENTRIES = (
             "beta": positive(0.1, "regression temperature"),
             "cap": positive(math.inf, "largest ratio; finite caps lose the closed form", infinite=True),
         },
-        "Carries the ratio, so nothing is implicit: the twin of every log-ratio regression.",
+        "Carries the ratio: nominal for every baseline (claim twins.nominal). Noise and preconditioner differ too.",
     ),
     Entry(
         "pairwise_regression",
@@ -225,6 +225,7 @@ ENTRIES = (
         "derived here",
         lambda beta: centered(baselines.mean(), beta),
         {"beta": positive(0.1, "regression temperature")},
-        "The same coefficient as pairwise_regression: expanding the square over pairs centers the error.",
+        "The same coefficient as pairwise_regression: expanding the square over pairs centers the error (claim "
+        "twins.nominal).",
     ),
 )

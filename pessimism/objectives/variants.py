@@ -14,6 +14,7 @@ from .ratio import FLOW, one_side_kinks, ratio_weighted, two_side_kinks, with_st
 from .regression import LAMBERT, regression
 from .weighted import EXPONENTIAL_VARIANT
 
+PER_TOKEN = "Per token every prefix has a regime of its own: ps.prefix_regimes (claim prefixes.regime)."
 _EPSILON = positive(1e-4, "added to the standard deviation")
 
 
@@ -40,7 +41,7 @@ ENTRIES = (
         "oapl.missing_log_g",
         "OAPL whose baseline lacks -beta1 log G",
         "A - beta2 l, V = beta1 log sum exp(r/beta1)",
-        LAMBERT + ", negative regime",
+        LAMBERT + ", negative regime on sampled groups",
         "regression",
         "sequence",
         "seen in public code",
@@ -52,7 +53,8 @@ ENTRIES = (
                 8.0, "G where the policy is exact; sampled groups use their own", low=1.0, closed=True
             ),
         },
-        "Puts every prompt in the negative regime.",
+        "Puts every sampled group of two or more in the negative regime (claim negative.missing_log_g); with exact "
+        "expectations not every policy (claim negative.missing_log_g_population, refuted).",
     ),
     Entry(
         "oapl.single_beta",
@@ -64,7 +66,8 @@ ENTRIES = (
         "a public draft (frozen reference)",
         lambda beta: regression(baselines.log_mean_exp(beta), beta, 2 * beta),
         {"beta": positive(0.1, "both temperatures")},
-        "No implicit pessimism; with a frozen reference, give the bandit its reference.",
+        "No implicit pessimism with exact expectations (claim regimes.boundary); with a frozen reference, give the "
+        "bandit its reference.",
     ),
     Entry(
         "opmd.rec",
@@ -76,6 +79,7 @@ ENTRIES = (
         "Trinity-RFT's rec loss with its k2 regularizer; arXiv 2509.24203",
         lambda tau: regression(baselines.mean(), 2 * tau),
         {"tau": positive(0.1, "weight of the squared log-ratio (the source's 1/2 absorbed)")},
+        PER_TOKEN,
     ),
     Entry(
         "trinity.opmd",
@@ -90,7 +94,8 @@ ENTRIES = (
             "tau": nonnegative(1.0, "divides the gradient by 1 + tau"),
             "kl": nonnegative(1e-3, "weight of the k2 penalty to the reference; 0 for none"),
         },
-        "The temperature scales the step, not the target: without the penalty it is REINFORCE, which collapses.",
+        "The temperature scales the step, not the target: without the penalty it is REINFORCE, which collapses. "
+        + PER_TOKEN,
     ),
     Entry(
         "qrpo.identity",
@@ -114,7 +119,7 @@ ENTRIES = (
         "verl",
         lambda beta: regression(baselines.mean(), beta),
         {"beta": positive(0.1, "regularization strength")},
-        "On one-token arms it equals dro; on sequences the sum of squares is not the square of the sum.",
+        "On one-token arms it equals dro; on sequences the sum of squares is not the square of the sum. " + PER_TOKEN,
     ),
     EXPONENTIAL_VARIANT,
     Entry(

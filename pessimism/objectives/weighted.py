@@ -37,7 +37,7 @@ ENTRIES = (
             "beta": positive(0.05, "temperature, in units of reward"),
             "cap": positive(20.0, "largest weight; infinite for none", infinite=True),
         },
-        "Without the cap it has exactly the nominal target, whatever the baseline.",
+        "Without the cap it has exactly the nominal target, whatever the baseline (claim twins.nominal).",
     ),
     Entry(
         "roirl",
