@@ -46,7 +46,7 @@ TRL = [
     (("loss_type=grpo", "scale_rewards=batch"), "dr_grpo", {}, "mean", "token"),
     (("delta=4",), "ppo_dual_clip", {"low": 0.2, "high": 0.28, "cap": 4.0}, STD, "token"),
     (("importance_sampling_level=sequence",), "gspo", {"low": 0.2, "high": 0.28}, STD, "sequence mean"),
-    (("loss_type=luspo", "importance_sampling_level=sequence"), "gspo", {}, STD, "sequence mean"),
+    (("loss_type=luspo", "importance_sampling_level=sequence"), "luspo", {}, STD, "sequence mean times length"),
     (("loss_type=cispo",), "trl.cispo", {"epsilon_high": 0.28}, STD, "token"),
     (("loss_type=cispo", "epsilon_high=null"), "trl.cispo", {"epsilon_high": 0.2}, STD, "token"),
     (("loss_type=cispo", "epsilon_high=5.0"), "cispo", {"cap": 5.0}, STD, "token"),

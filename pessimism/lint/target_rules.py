@@ -121,9 +121,9 @@ TARGET_RULES = (
         "log-sum-exp-baseline",
         "error",
         _log_sum_exp,
-        "Without - beta1 log G the baseline lies above the soft value by beta1 log G: every prompt is in the negative "
-        "regime.",
-        "OAPL, arXiv 2602.19362; derived here (claim regimes.sign)",
+        "Without - beta1 log G the baseline lies above the group's soft value by beta1 log G: every group of two or "
+        "more is in the negative regime.",
+        "OAPL, arXiv 2602.19362; derived here (claim negative.missing_log_g)",
         "Subtract beta1 log G, i.e. take the log of the mean: the catalogue's oapl.",
     ),
     Rule(

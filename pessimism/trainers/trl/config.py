@@ -164,7 +164,8 @@ def _grpo_objective(reader: Reader, loss: str, scale: str, clip: Clip) -> Object
         if math.isfinite(clip.cap):
             return objective(loss, "ppo_dual_clip", baseline, level, remarks, cap=clip.cap, **bounds)
         if loss == "luspo":
-            return objective(loss, "gspo", baseline, level, (*remarks, "each completion weighs its length"), **bounds)
+            own: Level = "token" if level == "token" else "sequence mean times length"
+            return objective(loss, "luspo", baseline, own, remarks, **bounds)
         if level == "sequence mean":
             return objective(loss, "gspo", baseline, level, remarks, **bounds)
         named = "dapo" if loss == "dapo" else "grpo"
