@@ -157,7 +157,8 @@ def regression_regime(advantage: ArrayLike, weights: ArrayLike, beta: float, siz
     The target is pessimistic where the baseline is below the soft value, that is where $\log E\,e^{A/\beta} > 0$.
 
     Args:
-        advantage, weights: (..., K).
+        advantage: (..., K).
+        weights: (..., K).
         beta: in units of the advantage.
         size: (...) or one number: the largest of the rewards (in magnitude) that the advantages are differences of,
             where those are much larger than the advantages.

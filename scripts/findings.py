@@ -17,7 +17,7 @@ from scipy.stats import t
 from paper_figures import language_model_lag, language_model_settings
 from paper_figures.swept import interval
 
-from .readme import ROOT, with_part
+from .documents import ROOT, with_part
 
 PAGE = ROOT / "docs" / "language_models.md"
 EQUATION = {

@@ -67,7 +67,10 @@ def claim(
     """Decorator that makes a check a :class:`Claim`, whose statement is the first paragraph of the check's docstring.
 
     Args:
-        identifier, source, families, tolerance: as of a Claim.
+        identifier: the id of the Claim.
+        source: as of a Claim.
+        families: as of a Claim.
+        tolerance: as of a Claim.
         **options: its other attributes.
 
     >>> from pessimism.claims.families import SMALL

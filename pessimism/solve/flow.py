@@ -113,8 +113,8 @@ def softmax_flow(
             infinite for none. At least 2 * band apart on an arm (or equal).
         t_max: time at which to give up, in units of 1 / coefficient. An arm moves at a rate of about mu_y c_y, so
             rare arms need times beyond 1 / mu_y; the cost is a few steps per factor of ten.
-        rtol, atol: per-step error allowed in log pi relative to max(1, |log_ratio|), and in the probability of
-            vanishing arms.
+        rtol: per-step error allowed in log pi relative to max(1, |log_ratio|).
+        atol: per-step error allowed in the probability of vanishing arms.
         tol: stop once max_y |d pi_y/d log t| <= tol.
         keep: number of snapshots of the path to return.
 
