@@ -22,6 +22,7 @@ import doctest
 import io
 import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -30,6 +31,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -83,7 +85,7 @@ def refreshed(text: str) -> str:
     Raises ValueError if a block fails; the message holds what it printed.
     """
     found = blocks(text)
-    names: dict[str, object] = {}
+    names: dict[str, Any] = {}
     changes: list[tuple[Block, str]] = []
     with in_folder() as folder:
         for block in found:
@@ -117,17 +119,18 @@ def in_folder() -> Iterator[Path]:
                     del sys.modules[module]
 
 
-def _execute(block: Block, names: dict[str, object], folder: Path) -> None:
+def _execute(block: Block, names: dict[str, Any], folder: Path) -> None:
     if block.language == "python" and block.text.startswith(">>>"):
         _doctest(block.text, names)
     elif block.language == "python":
-        exec(compile(block.text, "page", "exec"), names)
+        (folder / "page.py").write_text(block.text, "utf-8")
+        names.update(runpy.run_path(str(folder / "page.py"), names))
     elif block.language == "sh":
         for line in block.text.splitlines():
             run(line.partition("  #")[0], folder)
 
 
-def _doctest(text: str, names: dict[str, object]) -> None:
+def _doctest(text: str, names: dict[str, Any]) -> None:
     """Run prompts; names are kept for the blocks that follow."""
     example = doctest.DocTestParser().get_doctest(text, names, "page", "page", 0)
     example.globs = names

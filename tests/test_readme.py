@@ -1,6 +1,6 @@
-"""README.md says what the package does: generated parts are current, examples run, links resolve."""
+"""README.md and the pages of docs/: examples run, quoted output is current, options exist, links resolve."""
 
-import doctest
+import posixpath
 import re
 import subprocess
 import sys
@@ -8,74 +8,86 @@ from pathlib import Path
 
 import pytest
 
-import pessimism as ps
-from scripts import readme
+from scripts import documents
 
-ROOT = Path(__file__).resolve().parent.parent
-TEXT = readme.README.read_text("utf-8")
-
-
-def test_generated_parts_are_current():
-    for name, content in readme.quick_parts(TEXT).items():
-        assert readme.part(TEXT, name) == f"\n{content}\n", "run python -m scripts.readme"
+ROOT = documents.ROOT
+PAGES = {path.relative_to(ROOT).as_posix(): path.read_text("utf-8") for path in documents.pages()}
+ALL = {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md")} | {"README.md", "CONTRIBUTING.md"}
+COMMANDS = {"verify", "compare", "catalogue", "audit", "lint"}
+GENERATED = ("catalogue/", "claims/", "api/", "gallery/", "notebooks/")
+LINES = re.compile(r"\bpessimism (\w+)([^`\n]*)")
 
 
-def test_a_stale_part_is_seen(monkeypatch, tmp_path, capsys):
-    stale = tmp_path / "README.md"
-    stale.write_text(TEXT.replace("| `oapl` |", "| `opal` |"), "utf-8")
-    monkeypatch.setattr(readme, "README", stale)
-    monkeypatch.setattr(readme, "quoted", lambda command, text: "")  # slow, and not what is stale here
-    monkeypatch.setattr(sys, "argv", ["readme", "--check"])
-    assert readme.main() == 1
-    assert "'objectives' is out of date" in capsys.readouterr().err
+@pytest.mark.parametrize("name", PAGES)
+def test_examples_run_and_quoted_output_is_current(name):
+    assert documents.refreshed(PAGES[name]) == PAGES[name], "run python -m scripts.documents"
 
 
-def test_the_python_example_runs():
-    (blocks,) = re.findall(r"```python\n(>>>.*?)```", TEXT, flags=re.DOTALL)
-    example = doctest.DocTestParser().get_doctest(blocks, {}, "README.md", "README.md", 0)
-    result = doctest.DocTestRunner().run(example)
-    assert result.attempted > 5
-    assert result.failed == 0
+def test_stale_output_is_seen_and_mended():
+    page = "```text\n$ pessimism --version\npessimism 0.0.0\n```\n"
+    assert documents.refreshed(page) == "```text\n$ pessimism --version\npessimism 0.1.0\n```\n"
 
 
-def test_every_option_shown_is_one_that_exists():
-    shown = re.findall(r"^pessimism (\S+)(.*?)(?:#.*)?$", TEXT, flags=re.MULTILINE)
-    assert {command for command, _ in shown} == {"verify", "compare", "catalogue", "audit", "lint"}
-    for command in ("verify", "compare", "catalogue", "audit", "lint"):
-        asked = subprocess.run(
-            [sys.executable, "-m", "pessimism", command, "--help"], cwd=ROOT, capture_output=True, text=True
-        )
-        options = {word for other, words in shown if other == command for word in words.split() if word[:2] == "--"}
-        assert [option for option in options if option not in asked.stdout] == []
+@pytest.mark.parametrize(
+    "page",
+    [
+        "```python\n>>> 1 + 1\n3\n```\n",
+        "```python\nraise ValueError('no')\n```\n",
+        "```sh\npessimism compare no_such_objective --behavior 1 --reward 1\n```\n",
+        "```sh\nrm -rf .\n```\n",
+    ],
+)
+def test_an_example_that_fails_is_seen(page):
+    with pytest.raises(ValueError, match=r"3|no|pages run"):
+        documents.refreshed(page)
 
 
-def test_links_inside_the_repository_resolve():
-    targets = [target for target in re.findall(r"\]\(([^)]+)\)", TEXT) if "://" not in target]
-    assert "docs/compare.svg" in targets
-    assert [target for target in targets if not (ROOT / target).exists()] == []
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_every_option_shown_is_one_that_exists(command):
+    asked = subprocess.run([sys.executable, "-m", "pessimism", command, "--help"], capture_output=True, text=True)
+    shown = [words for text in PAGES.values() for other, words in LINES.findall(text) if other == command]
+    assert shown
+    options = {word for words in shown for word in re.findall(r"(?<!\S)--[a-z-]+", words)}
+    assert [option for option in options if option not in asked.stdout] == []
 
 
-def test_every_paper_of_the_catalogue_is_cited():
-    cited = readme.part(TEXT, "sources")
-    papers = {paper for entry in ps.catalogue().values() for paper in readme.ARXIV.findall(entry.source)}
-    assert "2605.28150" in papers
-    assert [paper for paper in papers if f"https://arxiv.org/abs/{paper}" not in cited] == []
+def test_only_commands_that_exist_are_shown():
+    quoted = {line for text in PAGES.values() for line in re.findall(r"^(?:\$ )?(pessimism .*)$", text, re.MULTILINE)}
+    assert {line.split()[1] for line in quoted} - {"--version"} <= COMMANDS
 
 
-def test_the_quoted_verification_is_of_the_claims_there_are():
-    from bandits.claims import CLAIMS as DYNAMICS
-    from pessimism.claims import CLAIMS
+@pytest.mark.parametrize("name", sorted(ALL))
+def test_links_inside_the_repository_resolve(name):
+    links = re.findall(r"\]\(([^)#\s]+)", (ROOT / name).read_text("utf-8"))
+    places = [posixpath.normpath(posixpath.join(posixpath.dirname(name), link)) for link in links if "://" not in link]
+    ours = [place for place in places if not place.startswith(tuple(f"docs/{folder}" for folder in GENERATED))]
+    assert [place for place in ours if not (ROOT / place).exists()] == []
 
-    ids = {*CLAIMS, *(claim.id for claim in DYNAMICS)}
-    quoted = readme.part(TEXT, "verify")
-    count = re.search(r"^(\d+) claims: ", quoted, flags=re.MULTILINE)
-    assert count is not None
-    assert int(count[1]) == len(ids), "run python -m scripts.readme --all"
-    named = re.findall(r"^ ?([a-z_0-9]+\.[a-z_0-9.]+) ", quoted, flags=re.MULTILINE)
-    assert named
-    assert set(named) <= ids
+
+def test_the_readme_is_one_screen():
+    """About 130 lines: the rest belongs on the site."""
+    assert len(PAGES["README.md"].splitlines()) <= 140
+
+
+def test_the_two_commands_are_what_ci_runs():
+    ci = (ROOT / ".ci/run").read_text("utf-8")
+    for command in ("make verify", "make test"):
+        assert f"\n{command} " in PAGES["README.md"]
+        assert re.search(rf"^{command}$", ci, re.MULTILINE)
 
 
 @pytest.mark.parametrize("private", ["/work/", "../shared", "/root/"])
 def test_no_private_place_is_named(private):
-    assert private not in TEXT
+    assert [name for name in ALL if private in (ROOT / name).read_text("utf-8")] == []
+
+
+def test_every_picture_shown_is_there_and_described():
+    shown = {
+        (name, description, link)
+        for name in ALL
+        for description, link in re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", (ROOT / name).read_text("utf-8"))
+    }
+    assert shown
+    for name, description, link in shown:
+        assert len(description) > 20, f"{name}: {link}"
+        assert Path(ROOT, posixpath.dirname(name), link).exists()

@@ -57,7 +57,8 @@ def anchor(name: str) -> str:
 
 
 def _family(family: str, entries: Sequence[ps.Entry]) -> str:
-    return page(f"Objectives: {family}", *(part for entry in entries for part in _entry(entry)))
+    parts = (part for entry in entries for part in _entry(entry))
+    return page(f"Objectives: {family}", *parts, short=family.capitalize())
 
 
 def _entry(entry: ps.Entry) -> list[str]:

@@ -73,7 +73,10 @@ def _overview(place: str, claims: Sequence[Claim]) -> str:
 
 
 def _subject(module: ModuleType, claims: Sequence[Claim]) -> str:
-    return page(f"Claims: {_title(module)}", *(part for claim in claims for part in _claim(claim)))
+    short = module.__name__.rpartition(".")[2].replace("_", " ").capitalize()
+    if not module.__name__.startswith("pessimism"):
+        short = f"Dynamics: {short.lower()}"
+    return page(_title(module), *(part for claim in claims for part in _claim(claim)), short=short)
 
 
 def _claim(claim: Claim) -> list[str]:

@@ -29,6 +29,10 @@ class Examples(griffe.Extension):
     """Applies :func:`fenced` to every docstring."""
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
-        """Called for every object that has been read."""
+        """Called for every object that has been read, but not for packages."""
         if obj.docstring is not None:
             obj.docstring.value = fenced(obj.docstring.value)
+
+    def on_package(self, *, pkg: griffe.Module, **_: Any) -> None:
+        """Called for every package that has been read."""
+        self.on_object(obj=pkg)

@@ -37,7 +37,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def _extend_navigation(config: MkDocsConfig, files: Files) -> None:
     """Append the generated pages, and the pages of folders that grow, to their sections."""
-    pages = sorted(file.src_uri for file in files.documentation_pages())
+    pages = [file.src_uri for file in files.documentation_pages()]
     for section in config.nav or []:
         ((title, listed),) = section.items()
         if title in SECTIONS:

@@ -52,6 +52,7 @@ def code(text: str, language: str = "python") -> str:
     return f"{fence}{language}\n{text.rstrip()}\n{fence}"
 
 
-def page(title: str, *parts: str) -> str:
-    """A page: its title and its parts, apart by empty lines."""
-    return "\n\n".join([f"# {title}", *(part for part in parts if part)]) + "\n"
+def page(title: str, *parts: str, short: str = "") -> str:
+    """A page: its title and its parts, apart by empty lines; ``short`` is its name in the navigation."""
+    head = f"---\ntitle: {short}\n---\n\n" if short else ""
+    return head + "\n\n".join([f"# {title}", *(part for part in parts if part)]) + "\n"
