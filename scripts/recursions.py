@@ -16,7 +16,7 @@ import numpy as np
 
 import pessimism as ps
 
-from .readme import ROOT, with_part
+from .documents import ROOT, with_part
 
 PAGE = ROOT / "docs" / "theory" / "guarantees.md"
 BANDITS, SYNCS, SEED = 8, 20, 0
