@@ -21,6 +21,8 @@ VERL_OAPL = f"{ACTOR}.policy_loss.objective={{name: oapl, beta1: 1, beta2: 0.001
 VERL_ADAPTER = (f"{ACTOR}.policy_loss.loss_mode=pessimism", f"{ACTOR}.loss_agg_mode=seq-mean-token-sum", VERL_OAPL)
 CUSTOM = ("trainer.loss.type=custom", "trainer.loss.import_path=pessimism.trainers.prime_rl.adapter.loss")
 
+KL_TWICE = [f"{ACTOR}.use_kl_loss=True", "algorithm.use_kl_in_reward=True"]
+
 # rule, file, overrides that it speaks about, key that it names, overrides that it does not speak about
 CASES = [
     (
@@ -108,11 +110,17 @@ CASES = [
     (
         "clip-range-level",
         "trl_grpo.yaml",
-        ["importance_sampling_level=sequence"],
+        ["importance_sampling_level=sequence", "num_iterations=2"],
         "epsilon_high",
-        ["importance_sampling_level=sequence", "epsilon=3e-4", "epsilon_high=4e-4"],
+        ["importance_sampling_level=sequence", "num_iterations=2", "epsilon=3e-4", "epsilon_high=4e-4"],
     ),
-    ("clip-range-level", "trl_grpo.yaml", ["epsilon=3e-4", "epsilon_high=4e-4"], "epsilon_high", []),
+    (
+        "clip-range-level",
+        "trl_grpo.yaml",
+        ["epsilon=3e-4", "epsilon_high=4e-4", "num_iterations=2"],
+        "epsilon_high",
+        [],
+    ),
     (
         "clip-range-level",
         "trl_rloo.yaml",
@@ -212,9 +220,9 @@ CASES = [
     (
         "std-with-beta",
         "trinity_grpo.yaml",
-        ["algorithm.kl_loss_fn=k2"],
+        ["algorithm.kl_loss_fn=k2", "algorithm.kl_loss_fn_args.kl_coef=1"],
         "algorithm.advantage_fn",
-        ["algorithm.kl_loss_fn=k2", "algorithm.advantage_fn=rec"],
+        ["algorithm.kl_loss_fn=k2"],
     ),
     ("kl-too-small", "trl_grpo.yaml", ["beta=0.001"], "beta", ["beta=1.0"]),
     (
@@ -244,6 +252,59 @@ CASES = [
         ["algorithm.kl_ctrl.kl_coef=0.01"],
         "algorithm.kl_ctrl.kl_coef",
         ["algorithm.kl_ctrl.kl_coef=0.01", "algorithm.use_kl_in_reward=True"],
+    ),
+    (
+        "kl-unused",
+        "verl_grpo.sh",
+        [f"{ACTOR}.kl_loss_coef=0.5"],
+        f"{ACTOR}.kl_loss_coef",
+        [f"{ACTOR}.kl_loss_coef=0.0"],
+    ),
+    ("kl-unused", "verl_grpo.sh", [f"{ACTOR}.kl_loss_coef=2"], f"{ACTOR}.kl_loss_coef", [f"{ACTOR}.kl_loss_coef=1e-3"]),
+    (
+        "kl-unused",
+        "verl_grpo.sh",
+        ["algorithm.kl_ctrl.kl_coef=0.5"],
+        "algorithm.kl_ctrl.kl_coef",
+        [*KL_TWICE, "algorithm.kl_ctrl.kl_coef=0.5", f"{ACTOR}.kl_loss_coef=0.2"],
+    ),
+    ("kl-twice", "verl_grpo.sh", KL_TWICE, "algorithm.use_kl_in_reward", KL_TWICE[:1]),
+    (
+        "mini-batch-larger",
+        "verl_grpo.sh",
+        [f"{ACTOR}.ppo_mini_batch_size=4096"],
+        f"{ACTOR}.ppo_mini_batch_size",
+        [f"{ACTOR}.ppo_mini_batch_size=4096", f"{ACTOR}.use_dynamic_bsz=true"],
+    ),
+    (
+        "gradient-clip-ignored",
+        "verl_grpo.sh",
+        [f"{ACTOR}.grad_clip=0.5"],
+        f"{ACTOR}.grad_clip",
+        [f"{ACTOR}.grad_clip=1.0"],
+    ),
+    (
+        "unbounded-ratio",
+        "prime_rl.toml",
+        [],
+        "trainer.loss.type",
+        ["orchestrator.max_off_policy_steps=0"],
+    ),
+    ("nothing-trained", "verl_grpo.sh", ["trainer.val_only=true"], "trainer.val_only", ["trainer.val_only=false"]),
+    (
+        "nothing-trained",
+        "verl_grpo.sh",
+        ["distillation={enabled: true, distillation_loss: {use_task_rewards: false}}"],
+        "distillation.enabled",
+        ["distillation.enabled=true"],
+    ),
+    ("nothing-trained", "trinity_grpo.yaml", ["mode=bench"], "mode", ["mode=train"]),
+    (
+        "dr-grpo-std",
+        "verl_grpo.sh",
+        [f"{ACTOR}.loss_agg_mode=seq-mean-token-sum-norm"],
+        "algorithm.norm_adv_by_std_in_grpo",
+        [f"{ACTOR}.loss_agg_mode=seq-mean-token-sum-norm", "algorithm.norm_adv_by_std_in_grpo=false"],
     ),
     ("truncated-sampling", "trl_grpo.yaml", ["top_p=0.95"], "top_p", ["top_p=1.0"]),
     (
@@ -318,6 +379,7 @@ CASES = [
         "synchronizer.sync_interval",
         [],
     ),
+    ("ratio-is-one", "trl_grpo.yaml", ["use_vllm=true"], "num_iterations", ["num_iterations=2"]),
     ("ratio-is-one", "trl_grpo.yaml", ["use_vllm=false"], "num_iterations", ["use_vllm=false", "num_iterations=2"]),
     (
         "no-lag-bound",
@@ -476,6 +538,56 @@ def test_the_examples_of_the_adapters_are_what_they_say(name, entry):
     assert not report.reaches("warning"), [finding.message for finding in report.findings]
 
 
+@pytest.mark.parametrize(
+    ("name", "overrides"),
+    [
+        ("verl_grpo.sh", ["trainer.val_only=true", f"{ROLLOUT}.top_p=0.9", f"{ROLLOUT}.n=1"]),
+        ("trinity_grpo.yaml", ["mode=explore", "model.top_p=0.9", "synchronizer.sync_interval=4"]),
+    ],
+)
+def test_rules_about_rewards_are_silent_where_nothing_is_trained_on_one(name, overrides):
+    report = lint(DATA / name, overrides)
+    assert [finding.rule.id for finding in report.findings] == ["nothing-trained"]
+    assert report.groups == ()
+
+
+@pytest.mark.parametrize("coefficient", [0.02, 0.001])
+def test_a_penalty_that_never_binds_gets_one_finding(coefficient):
+    """In the loss and in the reward, where it is divided by the group's spread as the reward is: e^(1/coefficient)."""
+    for overrides in (
+        [f"{ACTOR}.use_kl_loss=True", f"{ACTOR}.kl_loss_coef={coefficient}"],
+        ["algorithm.use_kl_in_reward=True", f"algorithm.kl_ctrl.kl_coef={coefficient}"],
+    ):
+        told = [one for one in lint(DATA / "verl_grpo.sh", overrides).findings if one.rule.id in ABOUT_A_PENALTY]
+        assert [one.rule.id for one in told] == ["kl-too-small"]
+    assert f"e^{1 / coefficient:.3g} times" in told[0].message
+
+
+ABOUT_A_PENALTY = ("kl-too-small", "std-with-beta")
+
+
+def test_a_lower_bound_of_one_or_more_is_none():
+    """PPO's own formula with an open lower bound, by direct evaluation."""
+    report = lint(DATA / "verl_grpo.sh", [f"{ACTOR}.clip_ratio_low=1.0", f"{ACTOR}.clip_ratio_high=10"])
+    made = report.settings.objective.algorithm
+    assert made is not None
+    log_ratio = np.log([1e-6, 0.5, 2.0, 10.9, 11.1])
+    ratio = np.exp(log_ratio)
+    assert made.coefficient(log_ratio, np.ones(5)) == pytest.approx(np.where(ratio < 11, ratio, 0))
+    assert made.coefficient(log_ratio, -np.ones(5)) == pytest.approx(-np.where(ratio < 3, ratio, 0))
+
+
+def test_the_fully_asynchronous_recipe_has_no_batch_size(tmp_path):
+    path = tmp_path / "run.sh"
+    path.write_text(
+        "python -m verl.experimental.fully_async_policy.fully_async_main data.train_batch_size=0 "
+        f"algorithm.adv_estimator=grpo {ROLLOUT}.n=8 async_training.staleness_threshold=0.5\n"
+    )
+    found = lint(path).settings
+    assert (found.lag.asynchronous, found.lag.steps, found.lag.bound) == (True, 4, 1)
+    assert found.correction.kind == "not needed"
+
+
 def test_findings_name_the_line_of_the_key():
     (finding,) = found("prime_rl.toml", [], "stale-data")
     lines = (DATA / "prime_rl.toml").read_text().splitlines()
@@ -484,7 +596,7 @@ def test_findings_name_the_line_of_the_key():
 
 
 def test_the_most_severe_come_first():
-    report = lint(DATA / "trl_grpo.yaml", ["loss_type=cispo", "beta=0.01", "top_p=0.9", "num_iterations=2"])
+    report = lint(DATA / "trl_grpo.yaml", ["loss_type=cispo", "beta=1", "top_p=0.9", "num_iterations=2"])
     order = [finding.rule.severity for finding in report.findings]
     assert order == sorted(order, key=["error", "warning", "note"].index)
     assert set(order) == {"error", "warning", "note"}
@@ -521,7 +633,7 @@ def test_a_penalty_is_called_too_small_where_its_gibbs_target_forgets_failures(s
 
 
 def test_the_worth_of_a_temperature_is_the_spread_of_the_group():
-    (finding,) = found("trl_grpo.yaml", ["beta=0.1"], "std-with-beta")
+    (finding,) = found("trl_grpo.yaml", ["beta=1"], "std-with-beta")
     rare, even = np.repeat([0.0, 1.0], [7, 1]).std(ddof=1), np.repeat([0.0, 1.0], [2, 2]).std(ddof=1)
     said = [float(number) for number in re.findall(r"(0\.\d+)", finding.message)]
     assert said[0] == pytest.approx(rare, abs=5e-3)
@@ -555,7 +667,7 @@ def test_the_shifted_baseline_of_a_forward_kl_is_asymres():
 
 def test_what_bounds_the_age_of_samples_is_named_in_trinity():
     strategy = ["algorithm.sample_strategy=staleness_control", "algorithm.sample_strategy_args.max_staleness=3"]
-    (finding,) = found("trinity_grpo.yaml", ["mode=explore", *strategy], "stale-data")
+    (finding,) = found("trinity_grpo.yaml", ["mode=train", *strategy], "stale-data")
     assert finding.key == "algorithm.sample_strategy_args.max_staleness"
-    (finding,) = found("trinity_grpo.yaml", ["mode=explore"], "no-lag-bound")
+    (finding,) = found("trinity_grpo.yaml", ["mode=train"], "no-lag-bound")
     assert finding.key == "mode"

@@ -111,6 +111,11 @@ def _cannot_tell(settings: Settings, groups: Groups) -> Iterator[Found]:
         yield Found("loss", f"cannot tell what the objective is: {settings.objective.unknown}")
 
 
+def _untrained(settings: Settings, groups: Groups) -> Iterator[Found]:
+    if settings.untrained:
+        yield Found("untrained", f"{settings.untrained}: nothing is trained on a reward")
+
+
 def _unresolved(settings: Settings, groups: Groups) -> Iterator[Found]:
     for value in {value.key: value for value in settings.unresolved}.values():  # one may have been read twice
         assumed = "nothing" if value.assumed in (None, {}, []) else value.assumed
@@ -229,6 +234,15 @@ DATA_RULES = (
         "The objective decides what everything else means.",
         "the trainer's version that the rules were written for",
         "Check the spelling; for an objective of your own, give it to `pessimism compare` as module:name.",
+    ),
+    Rule(
+        "nothing-trained",
+        "note",
+        _untrained,
+        "Rules about rewards and their targets then have nothing to say, and are silent.",
+        "the trainer's version that the rules were written for",
+        "Nothing, if that is what was wanted.",
+        about_reading=True,
     ),
     Rule(
         "unresolved",

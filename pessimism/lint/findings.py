@@ -32,7 +32,7 @@ def findings(
         )
         for rule in rules
         for one in rule.check(settings, groups)
-        if rule.about_reading or not settings.uncertain(one.name)
+        if rule.about_reading or not (settings.untrained or settings.uncertain(one.name))
     ]
     return tuple(sorted(found, key=lambda finding: -SEVERITIES.index(finding.rule.severity)))
 

@@ -88,7 +88,7 @@ def lint_all(path: str | os.PathLike[str], overrides: Sequence[str] = (), traine
 
 def _report(document: Document, trainer: str) -> Report:
     settings = _doubted(READERS[trainer](document))
-    made = settings.objective.algorithm
+    made = None if settings.untrained else settings.objective.algorithm
     groups = () if made is None else reference_groups(made, settings.group_size)
     own = TRAINERS[settings.trainer]
     return Report(settings, groups, findings((*GENERAL, *own.rules), settings, groups, own.wordings))

@@ -80,9 +80,8 @@ def _dr_grpo_std(settings: Settings, groups: Groups) -> Iterator[Found]:
 
 def _std_with_beta(settings: Settings, groups: Groups) -> Iterator[Found]:
     made = settings.objective.algorithm
-    has_beta = settings.penalty is not None or (
-        made is not None and (made.beta is not None or "tau" in made.parameters)
-    )
+    scaled = settings.penalty is not None and settings.penalty.place == "loss" and not _never_binds(settings, groups)
+    has_beta = scaled or (made is not None and (made.beta is not None or "tau" in made.parameters))
     if settings.scaling != "group std" or not has_beta:
         return
     rare = min(groups, key=lambda group: group.passing / group.group_size, default=None)
@@ -97,12 +96,21 @@ def _std_with_beta(settings: Settings, groups: Groups) -> Iterator[Found]:
     yield Found("scaling", f"the temperature is set against advantages that are divided by the group's std{example}")
 
 
-def _kl_too_small(settings: Settings, groups: Groups) -> Iterator[Found]:
+def _never_binds(settings: Settings, groups: Groups) -> float:
+    """The log of the ratio at which a penalty holds the advantage, where failures are gone before; else 0.
+
+    A penalty in the reward is scaled with it, so that only the difference of rewards, 1, counts.
+    """
     if settings.penalty is None or not groups:
-        return
-    gap = spread(groups) / settings.penalty.coefficient
+        return 0.0
+    gap = (1.0 if settings.penalty.place == "reward" else spread(groups)) / settings.penalty.coefficient
     size = settings.group_size if settings.group_size is not None and settings.group_size > 1 else groups[0].group_size
-    if gap > math.log((size - 1) / UNBOUND):
+    return gap if gap > math.log((size - 1) / UNBOUND) else 0.0
+
+
+def _kl_too_small(settings: Settings, groups: Groups) -> Iterator[Found]:
+    gap = _never_binds(settings, groups)
+    if gap and settings.penalty is not None:
         yield Found(
             "penalty",
             f"at {settings.penalty.coefficient:g} the penalty holds the advantage only once a passing completion is "

@@ -265,6 +265,7 @@ class Settings:
         clip, penalty: None where the objective has none.
         keys: name of a field -> the dotted key that sets it there, for messages.
         unresolved: values that lead out of the file.
+        untrained: why nothing is trained on a reward, where nothing is.
     """
 
     document: Document
@@ -285,6 +286,7 @@ class Settings:
     drops: tuple[Drop, ...] = ()
     keys: Mapping[str, str] = field(default_factory=dict)
     unresolved: tuple[Unresolved, ...] = ()
+    untrained: str = ""
 
     def key(self, name: str) -> str:
         """The trainer's own key of a field; the field's name where it has none."""
@@ -304,6 +306,10 @@ class Settings:
         """Whether the file sets the field."""
         found, value = self.document.find(self.key(name))
         return found and value is not None
+
+    def value(self, name: str) -> Any:
+        """What the file sets a field to, as it stands there; None where it does not."""
+        return self.document.find(self.key(name))[1]
 
     @property
     def parameters(self) -> Mapping[str, Any]:

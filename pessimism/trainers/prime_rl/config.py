@@ -36,7 +36,9 @@ def read_prime_rl(document: Document) -> Settings:
     source = f"{orchestrator}train.source.0"
     algorithm = _first(reader, f"{source}.algo.type", f"{orchestrator}algo.type")
     kind = reader.name(algorithm, "grpo")
-    group = _first(reader, f"{source}.group_size", f"{orchestrator}group_size")
+    group = _first(
+        reader, f"{source}.group_size", f"{orchestrator}rollouts_per_example", f"{orchestrator}group_size"
+    )  # the second is its older name
     sampling, keys = _sampling(reader, f"{source}.sampling", f"{orchestrator}train.sampling")
     bound = reader.integer(f"{orchestrator}max_off_policy_steps", 8, 0)
     loss = reader.name(f"{trainer}loss.type", "default")
@@ -140,6 +142,8 @@ def _remarks(reader: Reader, kind: str, orchestrator: str, penalized: bool) -> t
 
 def _sampling(reader: Reader, own: str, shared: str) -> tuple[Sampling, dict[str, str]]:
     """The trainer takes log-probabilities at ``sampling.temperature``; ``extra_body`` reaches the sampler only."""
+    if not reader.given(shared) and reader.given(shared.replace("train.sampling", "sampling")):
+        shared = shared.replace("train.sampling", "sampling")  # its older place
     trained_at = reader.number(_first(reader, f"{own}.temperature", f"{shared}.temperature"), 1.0)
     defaults = {"temperature": trained_at, "top_p": 1.0, "top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
     keys = {name: _first(reader, f"{own}.extra_body.{name}", f"{shared}.extra_body.{name}") for name in defaults}

@@ -99,6 +99,7 @@ def read_trinity(document: Document) -> Settings:
             "aggregation": "algorithm.loss_agg_mode",
             "aggregation_ignored": f"{LOSS_ARGUMENTS}.loss_agg_mode",
             "group_size": "algorithm.repeat_times",
+            "untrained": "mode",
             "low": f"{LOSS_ARGUMENTS}.{'epsilon' if loss == 'rec' else 'clip_range'}_low",
             "high": f"{LOSS_ARGUMENTS}.{'epsilon' if loss == 'rec' else 'clip_range'}_high",
             "cap": f"{LOSS_ARGUMENTS}.clip_ratio_c",
@@ -113,6 +114,7 @@ def read_trinity(document: Document) -> Settings:
             },
         },
         unresolved=tuple(reader.unresolved),
+        untrained=f"mode is {mode}" if (mode := reader.name("mode", "both")) in ("explore", "bench", "serve") else "",
     )
 
 

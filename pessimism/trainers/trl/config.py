@@ -377,9 +377,8 @@ def _lag(reader: Reader) -> Lag:
     if slices is None and reader.given("generation_batch_size"):
         return Lag(steps=None)  # it depends on the number of processes
     passes = (accumulation if slices is None else slices) * iterations
-    aligned = accumulation % passes == 0
-    corrected = reader.flag("use_vllm", False) and reader.flag("vllm_importance_sampling_correction", True)
-    return Lag(max(1.0, passes / accumulation), ratio_is_one=aligned and not corrected)
+    # With a correction for vLLM the old log-probabilities are those of the trainer, of the same weights.
+    return Lag(max(1.0, passes / accumulation), ratio_is_one=accumulation % passes == 0)
 
 
 def _correction(reader: Reader) -> Correction:

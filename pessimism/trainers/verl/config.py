@@ -76,6 +76,7 @@ def read_verl(document: Document) -> Settings:
     estimator = reader.name("algorithm.adv_estimator", "gae")
     advantage = _advantage(reader, estimator)
     bypass = reader.flag(f"{CORRECTION}.bypass_mode", False)
+    uses_samplers = bypass or _is_fully_async(reader)  # its actor.use_rollout_log_probs is on
     loss = reader.name(f"{ACTOR}.policy_loss.loss_mode", "vanilla")
     if bypass and loss != "pessimism":
         loss = reader.name(f"{CORRECTION}.loss_type", "ppo_clip")
@@ -97,7 +98,7 @@ def read_verl(document: Document) -> Settings:
         penalty=_penalty(reader),
         sampling=_sampling(reader),
         lag=_lag(reader),
-        correction=Correction() if bypass else _correction(reader),
+        correction=Correction() if uses_samplers else _correction(reader),
         keys={
             "loss": f"{CORRECTION}.loss_type" if bypass and loss != "pessimism" else f"{ACTOR}.policy_loss.loss_mode",
             "baseline": "algorithm.adv_estimator",
@@ -112,6 +113,9 @@ def read_verl(document: Document) -> Settings:
             if reader.flag("algorithm.use_kl_in_reward", False)
             else f"{ACTOR}.kl_loss_coef",
             "kl_estimator": f"{ACTOR}.kl_loss_type",
+            "untrained": "trainer.val_only" if reader.given("trainer.val_only") else "distillation.enabled",
+            "batch": "data.train_batch_size",
+            "dynamic_batch": f"{ACTOR}.use_dynamic_bsz",
             "kl_loss_coefficient": f"{ACTOR}.kl_loss_coef",
             "kl_loss_on": f"{ACTOR}.use_kl_loss",
             "kl_reward_coefficient": "algorithm.kl_ctrl.kl_coef",
@@ -127,6 +131,7 @@ def read_verl(document: Document) -> Settings:
             **{name: f"{ROLLOUT}.{name}" for name in ("temperature", "top_p", "top_k", "repetition_penalty")},
         },
         unresolved=tuple(reader.unresolved),
+        untrained=_untrained(reader),
     )
 
 
@@ -197,7 +202,9 @@ def _objective(reader: Reader, loss: str, estimator: str, advantage: Advantage, 
 def _loss(reader: Reader, loss: str, advantage: Advantage, clip: Clip) -> Objective:
     baseline = advantage.baseline
     remarks = advantage.remarks
-    bounds = {"low": clip.low, "high": clip.high}
+    if clip.low >= 1:  # no ratio is below 0; the catalogue wants a bound below 1, and one rounding step is as good
+        remarks = (*remarks, "the ratio has no lower bound") if loss in ("vanilla", "ppo_clip", "gspo") else remarks
+    bounds = {"low": min(clip.low, math.nextafter(1.0, 0.0)), "high": clip.high}
     if loss in ("vanilla", "ppo_clip"):
         return objective(loss, "ppo_dual_clip", baseline, "token", remarks, cap=clip.cap, **bounds)
     if loss == "gspo":
@@ -270,7 +277,8 @@ def _clip(reader: Reader) -> Clip:
 def _penalty(reader: Reader) -> Penalty | None:
     if reader.flag("algorithm.use_kl_in_reward", False):
         coefficient = reader.number("algorithm.kl_ctrl.kl_coef", 1e-3)
-        return Penalty(coefficient, ESTIMATORS_OF_KL.get(reader.name("algorithm.kl_penalty", "kl"), ""), "reward")
+        if coefficient:
+            return Penalty(coefficient, ESTIMATORS_OF_KL.get(reader.name("algorithm.kl_penalty", "kl"), ""), "reward")
     if not reader.flag(f"{ACTOR}.use_kl_loss", False):
         return None
     kind = reader.name(f"{ACTOR}.kl_loss_type", "low_var_kl")
@@ -292,14 +300,16 @@ def _sampling(reader: Reader) -> Sampling:
 
 def _lag(reader: Reader) -> Lag:
     epochs = reader.integer(f"{ACTOR}.ppo_epochs", 1, 1)
-    batch = reader.integer("data.train_batch_size", 1024, 1)
-    mini = reader.integer(f"{ACTOR}.ppo_mini_batch_size", 256, 1)
-    if reader.section("async_training"):  # the fully asynchronous recipe
+    if _is_fully_async(reader):  # its data.train_batch_size must be 0
         share = reader.number("async_training.staleness_threshold", 0.1)
         steps = reader.integer("async_training.trigger_parameter_sync_step", 4, 1)
         batches = reader.integer("async_training.require_batches", 1, 1)
         return Lag(steps * batches * epochs, True, math.ceil(share))
+    batch = reader.integer("data.train_batch_size", 1024, 1)
+    mini = reader.integer(f"{ACTOR}.ppo_mini_batch_size", 256, 1)
     steps = max(1.0, batch / mini) * epochs
+    if any(value.key in (f"{ACTOR}.ppo_mini_batch_size", "data.train_batch_size") for value in reader.unresolved):
+        return Lag(steps=None)
     mode = reader.name("trainer.v1.trainer_mode", "sync") if reader.flag("trainer.use_v1", True) else "sync"
     if mode == "sync":
         return Lag(steps)
@@ -309,8 +319,21 @@ def _lag(reader: Reader) -> Lag:
     return Lag(steps, True, math.inf if unbounded else reader.integer(key, 8, 0), drops)
 
 
+def _is_fully_async(reader: Reader) -> bool:
+    return bool(reader.section("async_training")) or "fully_async" in reader.document.entry
+
+
+def _untrained(reader: Reader) -> str:
+    if reader.flag("trainer.val_only", False):
+        return "trainer.val_only is true"
+    distilled = reader.flag("distillation.enabled", False)
+    if distilled and not reader.flag("distillation.distillation_loss.use_task_rewards", True):
+        return "the policy is distilled from a teacher, without task rewards"
+    return ""
+
+
 def _bound_key(reader: Reader) -> str:
-    if reader.section("async_training"):
+    if _is_fully_async(reader):
         return "async_training.staleness_threshold"
     return "trainer.v1.sampler.max_off_policy_threshold"
 

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from ..rule import Found, Groups, Rule, Wording
 from ..settings import Settings
 
+KL_DEFAULT = 1e-3
+"""verl's default of both coefficients; written out, it changes nothing."""
+
 
 def _clip_ratio_ignored(settings: Settings, groups: Groups) -> Iterator[Found]:
     if settings.given("clip_ratio") and not (settings.given("low") and settings.given("high")):
@@ -16,13 +19,38 @@ def _clip_ratio_ignored(settings: Settings, groups: Groups) -> Iterator[Found]:
 
 def _kl_unused(settings: Settings, groups: Groups) -> Iterator[Found]:
     for name, switch in (("kl_loss_coefficient", "kl_loss_on"), ("kl_reward_coefficient", "kl_reward_on")):
-        place = "loss" if name.startswith("kl_loss") else "reward"
-        if settings.given(name) and (settings.penalty is None or settings.penalty.place != place):
+        idle = _number(settings.value(name)) in (0.0, KL_DEFAULT)
+        if settings.given(name) and not idle and not _on(settings, switch):
             yield Found(name, f"{settings.key(name)} is set, but {settings.key(switch)} is off")
 
 
+def _number(value: object) -> float | None:
+    """A number, also where YAML takes one for a text (1e-3)."""
+    try:
+        return float(str(value))
+    except ValueError:
+        return None
+
+
+def _kl_twice(settings: Settings, groups: Groups) -> Iterator[Found]:
+    if _on(settings, "kl_loss_on") and _on(settings, "kl_reward_on"):
+        told = f"{settings.key('kl_loss_on')} and {settings.key('kl_reward_on')} are both on, and both are applied"
+        yield Found("kl_reward_on", told)
+
+
+def _mini_batch_larger(settings: Settings, groups: Groups) -> Iterator[Found]:
+    batch, mini = settings.value("batch"), settings.value("steps")
+    if isinstance(batch, int) and isinstance(mini, int) and 0 < batch < mini and not _on(settings, "dynamic_batch"):
+        yield Found("steps", f"a mini-batch of {mini} is larger than the batch of {batch}")
+
+
+def _on(settings: Settings, switch: str) -> bool:
+    return str(settings.value(switch)).lower() in ("true", "yes", "on")
+
+
 def _gradient_clip_ignored(settings: Settings, groups: Groups) -> Iterator[Found]:
-    if settings.given("gradient_clip") and not settings.given("optimizer_clip"):
+    same = _number(settings.value("gradient_clip")) == 1.0
+    if settings.given("gradient_clip") and not same and not settings.given("optimizer_clip"):
         told = f"nothing reads it; gradients are clipped by {settings.key('optimizer_clip')}, 1.0 by default"
         yield Found("gradient_clip", told)
 
@@ -43,6 +71,23 @@ RULES = (
         "The coefficient has no effect without its switch.",
         "verl 0.9.1, actor.yaml and ppo_trainer.yaml",
         "Turn the switch on, or remove the coefficient.",
+    ),
+    Rule(
+        "kl-twice",
+        "note",
+        _kl_twice,
+        "Two penalties hold the policy to the reference, one in the reward before advantages are scaled, one in the "
+        "loss.",
+        "verl 0.9.1, main_ppo and utils/config.py print a notice and go on",
+        "Keep one, unless both are wanted.",
+    ),
+    Rule(
+        "mini-batch-larger",
+        "warning",
+        _mini_batch_larger,
+        "verl stops at the start, unless use_dynamic_bsz is on.",
+        "verl 0.9.1, ActorConfig.validate",
+        "Make the mini-batch at most as large as data.train_batch_size.",
     ),
     Rule(
         "gradient-clip-ignored",
