@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import pessimism as ps
-from pessimism import coefficients
 from pessimism.algorithm import Coefficient
+from pessimism.objectives.ratio import importance_weighted, truncated
 from pessimism.solve.divergences import entropy
 
 from . import style
@@ -43,8 +43,8 @@ CAPTION = (
 def compute(settings: Settings) -> pl.DataFrame:
     """Rows: weight ("whole" or "capped"), time, arm, behavior, reward, probability, entropy (of the policy, nats)."""
     weights = {
-        "whole": coefficients.importance_weighted,
-        "capped": partial(coefficients.truncated, low=0.0, high=settings.cap),
+        "whole": importance_weighted,
+        "capped": partial(truncated, low=0.0, high=settings.cap),
     }
     return pl.concat([_path(settings, name, coefficient) for name, coefficient in weights.items()])
 

@@ -13,12 +13,14 @@ from array_api_compat import array_namespace, device, is_array_api_obj
 from . import baselines
 from .baselines import Baseline, Moments, Statistics
 from .levels import Level, known_level
+from .solution import Solution
 from .solve.numbers import as_float64, check_real
 from .solve.simplex import Array, first_index
 
 if TYPE_CHECKING:
     from .bandit import Bandit
-    from .closed_forms import Solution
+
+    pass
 
 Coefficient = Callable[..., Array]
 ClosedForm = Callable[["Bandit", Moments], "Solution"]

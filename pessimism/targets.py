@@ -13,8 +13,7 @@ from numpy.typing import ArrayLike
 from .algorithm import Algorithm, ClosedForm, Coefficient
 from .bandit import Bandit
 from .baselines import UNITS, Moments
-from .closed_forms import Solution
-from .greedy_forms import greedy
+from .solution import Solution, greedy
 from .solve.fixed_point import FixedPoint, solve_fixed_point
 from .solve.flow import Flow, softmax_flow
 from .solve.lambert_minima import regression_minima

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 import pessimism as ps
-from pessimism import baselines, closed_forms, targets
+from pessimism import baselines, targets
 from pessimism.claims import CLAIMS, Case, Claim, known_claims, verify
 from pessimism.claims import families as instance_families
 from pessimism.claims.case import NOT_APPLICABLE
 from pessimism.claims.falsify import falsify
 from pessimism.claims.symbolic import is_positive, is_zero
+from pessimism.objectives.regression import lambert_target
 
 SLOW = ("objective.policy", "objective.fixed_point", "objective.flow", "negative.minima")
 QUICK: dict[str, Any] = {"instances": 60, "examples": 8}
@@ -116,7 +117,7 @@ def test_the_nominal_target_in_place_of_the_lambert_one_is_noticed(monkeypatch):
 
 
 def test_a_lambert_target_that_turns_rewards_round_is_noticed():
-    right = closed_forms.lambert
+    right = lambert_target
 
     def turned(bandit, moments, **options):
         level = moments.mean[..., None]

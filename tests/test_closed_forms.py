@@ -12,9 +12,13 @@ from hypothesis import strategies as st
 from scipy import optimize
 
 import pessimism as ps
-from pessimism import closed_forms, coefficients, greedy_forms
 from pessimism.baselines import Moments
-from pessimism.closed_forms import Solution
+from pessimism.objectives.policy_gradient import constant_coefficient, policy_gradient_target
+from pessimism.objectives.preference import identity_preference_target
+from pessimism.objectives.ratio import log_smoothed_target, tapered_target, truncated, truncated_target
+from pessimism.objectives.trust_region import trust_region_target
+from pessimism.objectives.weighted import exponential_target
+from pessimism.solution import Solution, gibbs, mixed_link, regimes
 
 seeds = st.integers(0, 10_000)
 
@@ -51,7 +55,7 @@ def test_constant_coefficients_are_projections(seed: int, shift: float, ties: bo
     """[mu A - tau]+/E A is the point of the simplex nearest to mu A / E A (AsymRE, Theorem 4.2)."""
     bandit, base = instance(seed, ties=ties)
     advantage = base.advantage - base.mean + shift
-    found = closed_forms.policy_gradient(bandit, moments(bandit, advantage))
+    found = policy_gradient_target(bandit, moments(bandit, advantage))
     assert found.solved
     assert found.unique
     assert not found.face
@@ -67,7 +71,7 @@ def test_constant_coefficients_are_projections(seed: int, shift: float, ties: bo
 def test_constant_coefficients_by_slsqp() -> None:
     bandit, base = instance(3)
     advantage = base.advantage - base.mean + 0.4
-    policy = policy_of(bandit, closed_forms.policy_gradient(bandit, moments(bandit, advantage)))
+    policy = policy_of(bandit, policy_gradient_target(bandit, moments(bandit, advantage)))
     pull = bandit.behavior * advantage / 0.4
     nearest = optimize.minimize(
         lambda p: ((p - pull) ** 2).sum(),
@@ -82,19 +86,19 @@ def test_constant_coefficients_by_slsqp() -> None:
 
 def test_constant_coefficients_at_and_below_zero_mean() -> None:
     bandit = ps.Bandit([0.25, 0.25, 0.5], [0.0, 0.0, 0.0])
-    collapse = closed_forms.constant_coefficient(bandit, np.array([2.0, 0.0, -1.0]), np.array(0.0), with_regime=True)
+    collapse = constant_coefficient(bandit, np.array([2.0, 0.0, -1.0]), np.array(0.0), with_regime=True)
     np.testing.assert_array_equal(policy_of(bandit, collapse), [1, 0, 0])
     assert (bool(collapse.unique), bool(collapse.face), str(collapse.regime)) == (True, False, "boundary")
-    tie = closed_forms.constant_coefficient(bandit, np.array([1.0, 1.0, -1.0]), np.array(0.0), with_regime=False)
+    tie = constant_coefficient(bandit, np.array([1.0, 1.0, -1.0]), np.array(0.0), with_regime=False)
     np.testing.assert_array_equal(policy_of(bandit, tie), [0.5, 0.5, 0])
     assert (bool(tie.unique), bool(tie.face), tie.regime) == (True, False, None)
     flow = ps.gradient_flow(ps.Bandit([0.25, 0.25, 0.5], [1.0, 1.0, -1.0]), ps.algorithm("reinforce"))
     np.testing.assert_allclose(flow.policy, [0.5, 0.5, 0], atol=1e-6)
-    below = closed_forms.constant_coefficient(bandit, np.array([1.0, 0.0, -1.0]), np.array(-0.25), with_regime=True)
+    below = constant_coefficient(bandit, np.array([1.0, 0.0, -1.0]), np.array(-0.25), with_regime=True)
     assert not below.solved
     assert np.isnan(below.log_ratio).all()
     assert np.isnan(below.normalizer)
-    still = closed_forms.constant_coefficient(bandit, np.zeros(3), np.array(0.0), with_regime=True)
+    still = constant_coefficient(bandit, np.zeros(3), np.array(0.0), with_regime=True)
     np.testing.assert_array_equal(policy_of(bandit, still), [0.25, 0.25, 0.5])
     assert (bool(still.unique), bool(still.face)) == (False, True)
 
@@ -103,7 +107,7 @@ def test_constant_coefficients_at_and_below_zero_mean() -> None:
 def test_truncated_ratios(seed: int, cap: float, ties: bool) -> None:
     """lambda is where the demand for mass sum_{A > lambda} mu cap A/lambda falls through one."""
     bandit, base = instance(seed, ties=ties)
-    found = greedy_forms.truncated(bandit, base, cap=cap)
+    found = truncated_target(bandit, base, cap=cap)
     advantage = base.advantage[:-1]
     behavior = bandit.behavior[:-1]
     if not (advantage > 0).any():
@@ -135,7 +139,7 @@ def test_truncated_ratios(seed: int, cap: float, ties: bool) -> None:
     assert found.tied is not None
     assert found.tied.tolist() == [*(marginal & several).tolist(), False]
     assert bool(found.unique) == (not several or not above.any())
-    value = coefficients.truncated(np.log(np.maximum(ratio, 1e-300)), advantage, low=0.0, high=cap)
+    value = truncated(np.log(np.maximum(ratio, 1e-300)), advantage, low=0.0, high=cap)
     assert (behavior * value).sum() == pytest.approx(level, rel=1e-7)
 
 
@@ -145,7 +149,7 @@ def test_logarithmic_smoothing(seed: int, t: float) -> None:
     bandit, base = instance(seed)
     reward = np.abs(base.advantage)
     reward[1] = 0.0
-    found = closed_forms.log_smoothed(bandit, moments(bandit, reward), t=t)
+    found = log_smoothed_target(bandit, moments(bandit, reward), t=t)
     behavior, pays = bandit.behavior[:-1], np.maximum(reward[:-1], 1e-300)
 
     def mass(price: float) -> float:
@@ -163,7 +167,7 @@ def test_logarithmic_smoothing(seed: int, t: float) -> None:
 @given(seed=seeds)
 def test_tapered_weights_and_the_rows_it_leaves(seed: int) -> None:
     bandit, base = instance(seed)
-    found = closed_forms.tapered(bandit, base)
+    found = tapered_target(bandit, base)
     gain = bandit.behavior * np.maximum(np.where(bandit.behavior > 0, base.advantage, 0), 0)
     if gain.sum() > 0:
         np.testing.assert_allclose(policy_of(bandit, found), gain / gain.sum(), rtol=1e-12)
@@ -179,7 +183,7 @@ def test_tapered_weights_and_the_rows_it_leaves(seed: int) -> None:
 @given(seed=seeds, beta=st.sampled_from([1e-3, 0.3, 10.0]), cap=st.sampled_from([0.5, 2.0, math.inf]))
 def test_exponential_weights(seed: int, beta: float, cap: float) -> None:
     bandit, base = instance(seed)
-    found = closed_forms.exponential(bandit, base, beta=beta, cap=cap)
+    found = exponential_target(bandit, base, beta=beta, cap=cap)
     with np.errstate(over="ignore"):
         log_weight = np.minimum(base.advantage / beta, math.log(cap))
     top = log_weight[:-1].max()
@@ -194,7 +198,7 @@ def test_mixed_links(seed: int, beta: float, alpha: float) -> None:
     """beta log rho + alpha rho = A - v on every arm that is played."""
     bandit, base = instance(seed)
     for carries_ratio in (False, True):
-        found = closed_forms.mixed_link(bandit, base, beta=beta, alpha=alpha, carries_ratio=carries_ratio)
+        found = mixed_link(bandit, base, beta=beta, alpha=alpha, carries_ratio=carries_ratio)
         x = found.log_ratio[:-1]
         shift = base.advantage[:-1] - beta * x - alpha * np.exp(x)
         np.testing.assert_allclose(shift, shift[0], rtol=1e-9, atol=1e-9 * (alpha + beta + 1))
@@ -205,7 +209,7 @@ def test_mixed_links(seed: int, beta: float, alpha: float) -> None:
 @given(seed=seeds, beta=st.sampled_from([1e-3, 0.3, 10.0]))
 def test_gibbs_and_its_normalizers(seed: int, beta: float) -> None:
     bandit, base = instance(seed)
-    found = closed_forms.gibbs(bandit, base, beta=beta)
+    found = gibbs(bandit, base, beta=beta)
     a = base.advantage[:-1] / beta
     weight = bandit.behavior[:-1] * np.exp(a - a.max())
     np.testing.assert_allclose(policy_of(bandit, found)[:-1], weight / weight.sum(), rtol=1e-9, atol=1e-300)
@@ -215,7 +219,7 @@ def test_gibbs_and_its_normalizers(seed: int, beta: float) -> None:
 
 def test_win_rates_are_those_against_the_behavior_policy() -> None:
     bandit, base = instance(5)
-    found = closed_forms.win_rate_gibbs(bandit, base, tau=0.3)
+    found = identity_preference_target(bandit, base, tau=0.3)
     gaps = base.advantage[:, None] - base.advantage[None, :]
     wins = (bandit.behavior / (1 + np.exp(-gaps))).sum(axis=-1)
     weight = bandit.behavior * np.exp(wins / 0.3)
@@ -236,12 +240,12 @@ def test_pessimistic_greedy_prefers_what_is_known() -> None:
 def test_regimes_follow_the_sign_beyond_rounding() -> None:
     scale = np.array([1.0, 1.0, 1.0, 1.0])
     value = np.array([1e-12, -1e-12, 1e-16, 0.0])
-    assert closed_forms.regimes(value, scale, 4).tolist() == ["positive", "negative", "boundary", "boundary"]
-    assert closed_forms.regimes(value, 1e6 * scale, 4).tolist() == ["boundary"] * 4
+    assert regimes(value, scale, 4).tolist() == ["positive", "negative", "boundary", "boundary"]
+    assert regimes(value, 1e6 * scale, 4).tolist() == ["boundary"] * 4
     tolerance = 16 * 2.0**-52
-    assert closed_forms.regimes(np.array(2.9 * tolerance), np.array(1.0), 4) == "boundary"
-    assert closed_forms.regimes(np.array(3.1 * tolerance), np.array(1.0), 4) == "positive"
-    assert closed_forms.regimes(np.array(-3.1 * tolerance), np.array(1.0), 4) == "negative"
+    assert regimes(np.array(2.9 * tolerance), np.array(1.0), 4) == "boundary"
+    assert regimes(np.array(3.1 * tolerance), np.array(1.0), 4) == "positive"
+    assert regimes(np.array(-3.1 * tolerance), np.array(1.0), 4) == "negative"
 
 
 def test_temperatures_too_small_for_the_rewards_are_refused() -> None:
@@ -312,7 +316,7 @@ def test_coupled_closed_forms_against_the_flow(name: str) -> None:
 def test_trust_region_normalizer_is_the_level() -> None:
     """c = rho A + nu = tau rho: the normalizer is the level tau, above every advantage."""
     bandit, base = instance(2)
-    found = closed_forms.trust_region(bandit, base, delta=0.1)
+    found = trust_region_target(bandit, base, delta=0.1)
     ratio = np.exp(found.log_ratio[:-1])
     assert bandit.behavior[:-1] @ ratio == pytest.approx(1)
     assert -bandit.behavior[:-1] @ found.log_ratio[:-1] == pytest.approx(0.1, rel=1e-9)

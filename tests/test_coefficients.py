@@ -15,8 +15,14 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 import pessimism as ps
-from pessimism import coefficients
+from pessimism.objectives.clip import clipped, one_side, ring, two_side
 from pessimism.objectives.entry import Parameter
+from pessimism.objectives.masked import total_variation_masked
+from pessimism.objectives.policy_gradient import balanced
+from pessimism.objectives.ratio import truncated
+from pessimism.objectives.trust_region import trust_region, trust_region_distance
+from pessimism.objectives.value import confidence_width, lower_confidence
+from pessimism.objectives.variants import masked_truncated
 from published_losses import NEED_PROBABILITIES, PUBLISHED_LOSSES, Group
 
 NAMES = list(ps.catalogue())
@@ -235,66 +241,62 @@ def at(*ratios: float) -> np.ndarray:
 
 
 def test_one_side_clip_edges() -> None:
-    found = coefficients.clipped(at(2, 2.01, 0.25, 0.01), np.ones(4), low=0.5, high=1.0)
+    found = clipped(at(2, 2.01, 0.25, 0.01), np.ones(4), low=0.5, high=1.0)
     np.testing.assert_allclose(found, [2, 0, 0.25, 0.01])
-    found = coefficients.clipped(at(0.5, 0.49, 4, 400), -np.ones(4), low=0.5, high=1.0)
+    found = clipped(at(0.5, 0.49, 4, 400), -np.ones(4), low=0.5, high=1.0)
     np.testing.assert_allclose(found, [-0.5, 0, -4, -400])
-    found = coefficients.clipped(at(0.5, 0.49, 4, 4.01), -np.ones(4), low=0.5, high=1.0, cap=4.0)
+    found = clipped(at(0.5, 0.49, 4, 4.01), -np.ones(4), low=0.5, high=1.0, cap=4.0)
     np.testing.assert_allclose(found, [-0.5, 0, -4, 0])
-    found = coefficients.one_side(at(2, 2.01, 0.25), np.full(3, 3.0), low=0.5, high=1.0)
+    found = one_side(at(2, 2.01, 0.25), np.full(3, 3.0), low=0.5, high=1.0)
     np.testing.assert_allclose(found, [3, 0, 3])
-    found = coefficients.one_side(at(0.5, 0.49, 64), np.full(3, -3.0), low=0.5, high=1.0)
+    found = one_side(at(0.5, 0.49, 64), np.full(3, -3.0), low=0.5, high=1.0)
     np.testing.assert_allclose(found, [-3, 0, -3])
 
 
 def test_two_side_and_ring_edges() -> None:
     ratios = at(0.5, 0.49, 2, 2.01)
-    np.testing.assert_allclose(coefficients.two_side(ratios, np.full(4, 3.0), low=0.5, high=1.0), [1.5, 0, 6, 0])
-    np.testing.assert_allclose(coefficients.two_side(ratios, np.full(4, -3.0), low=0.5, high=1.0), [-1.5, 0, -6, 0])
+    np.testing.assert_allclose(two_side(ratios, np.full(4, 3.0), low=0.5, high=1.0), [1.5, 0, 6, 0])
+    np.testing.assert_allclose(two_side(ratios, np.full(4, -3.0), low=0.5, high=1.0), [-1.5, 0, -6, 0])
     bounds = {"low": 0.5, "high": 1.0, "low_outer": 0.75, "high_outer": 3.0}
     ratios = at(0.25, 0.26, 0.5, 2, 2.01, 3.99, 4, 5)
-    np.testing.assert_allclose(coefficients.ring(ratios, np.full(8, 3.0), **bounds), [3, 0, 3, 3, 0, 0, 0, 0])
-    np.testing.assert_allclose(coefficients.ring(ratios, np.full(8, -3.0), **bounds), [0, 0, -3, -3, 0, 0, -3, -3])
+    np.testing.assert_allclose(ring(ratios, np.full(8, 3.0), **bounds), [3, 0, 3, 3, 0, 0, 0, 0])
+    np.testing.assert_allclose(ring(ratios, np.full(8, -3.0), **bounds), [0, 0, -3, -3, 0, 0, -3, -3])
 
 
 def test_truncation_is_continuous_at_its_bounds() -> None:
-    found = coefficients.truncated(at(0.25, 0.5, 1, 2, 4), np.full(5, -3.0), low=0.5, high=2.0)
+    found = truncated(at(0.25, 0.5, 1, 2, 4), np.full(5, -3.0), low=0.5, high=2.0)
     np.testing.assert_allclose(found, [-1.5, -1.5, -3, -6, -6])
-    found = coefficients.masked_truncated(
-        at(0.25, 2, 2.01), np.full(3, 3.0), low=0.5, high=4.0, mask_low=0.5, mask_high=1.0
-    )
+    found = masked_truncated(at(0.25, 2, 2.01), np.full(3, 3.0), low=0.5, high=4.0, mask_low=0.5, mask_high=1.0)
     np.testing.assert_allclose(found, [1.5, 6, 0])
-    found = coefficients.masked_truncated(
-        at(0.49, 0.5, 8), np.full(3, -3.0), low=0.25, high=4.0, mask_low=0.5, mask_high=1.0
-    )
+    found = masked_truncated(at(0.49, 0.5, 8), np.full(3, -3.0), low=0.25, high=4.0, mask_low=0.5, mask_high=1.0)
     np.testing.assert_allclose(found, [0, -1.5, -12])
 
 
 def test_total_variation_mask_edges() -> None:
     behavior = np.array([0.25, 0.25, 0.25, 0.25])
     settings = {"low": 0.125, "high": 0.25, "tau": 0.0, "behavior": behavior}
-    found = coefficients.total_variation_masked(at(2, 2.01, 1, 0.25), np.ones(4), **settings)
+    found = total_variation_masked(at(2, 2.01, 1, 0.25), np.ones(4), **settings)
     np.testing.assert_allclose(found, [2, 0, 1, 0.25])
-    found = coefficients.total_variation_masked(at(0.5, 0.49, 1, 9), -np.ones(4), **settings)
+    found = total_variation_masked(at(0.5, 0.49, 1, 9), -np.ones(4), **settings)
     np.testing.assert_allclose(found, [-0.5, 0, -1, -9])
 
 
 def test_red_drop_keeps_everything_unless_negatives_are_in_surplus() -> None:
     advantage = np.array([1.0, 1.0, 0.0, -2.0])
-    np.testing.assert_array_equal(coefficients.balanced(np.zeros(4), advantage), advantage)
+    np.testing.assert_array_equal(balanced(np.zeros(4), advantage), advantage)
     surplus = np.array([1.0, -2.0, -2.0, -2.0])
-    np.testing.assert_allclose(coefficients.balanced(np.zeros(4), surplus), [1, -2 / 3, -2 / 3, -2 / 3])
+    np.testing.assert_allclose(balanced(np.zeros(4), surplus), [1, -2 / 3, -2 / 3, -2 / 3])
     np.testing.assert_allclose(  # an advantage of exactly zero is on the positives' side
-        coefficients.balanced(np.zeros(4), np.array([0.0, 1.0, -1.0, -1.0])), [0, 1, -1, -1]
+        balanced(np.zeros(4), np.array([0.0, 1.0, -1.0, -1.0])), [0, 1, -1, -1]
     )
-    np.testing.assert_allclose(coefficients.balanced(np.zeros(3), np.full(3, -1.0)), np.zeros(3))
+    np.testing.assert_allclose(balanced(np.zeros(3), np.full(3, -1.0)), np.zeros(3))
 
 
 def test_lower_confidence_width() -> None:
     behavior = np.array([0.25, 0.04, 0.0, 0.71])
-    width = coefficients.confidence_width(behavior, bonus=3.0, samples=100.0)
+    width = confidence_width(behavior, bonus=3.0, samples=100.0)
     np.testing.assert_allclose(width, [3 / 5, 3 / 2, 0, 3 / math.sqrt(71)])
-    found = coefficients.lower_confidence(at(1, 2, 1, 1), np.ones(4), bonus=3.0, samples=100.0, behavior=behavior)
+    found = lower_confidence(at(1, 2, 1, 1), np.ones(4), bonus=3.0, samples=100.0, behavior=behavior)
     np.testing.assert_allclose(found, [0.4, -1, 1, 1 - 3 / math.sqrt(71)])
 
 
@@ -311,7 +313,7 @@ def test_trust_region_is_used_up(seed: int, arms: int, log_delta: float, scale: 
     rng = np.random.default_rng(seed)
     behavior, advantage = rng.dirichlet(np.ones(arms)), scale * rng.normal(size=arms)
     delta = math.exp(log_delta)
-    distance = coefficients.trust_region_distance(advantage, delta=delta, behavior=behavior)
+    distance = trust_region_distance(advantage, delta=delta, behavior=behavior)
     level = distance + advantage
     assert (level - advantage.max() > -1e-9 * np.abs(advantage).max()).all()
     np.testing.assert_allclose(level, np.broadcast_to(level[0], arms), rtol=1e-9)
@@ -322,7 +324,7 @@ def test_trust_region_is_used_up(seed: int, arms: int, log_delta: float, scale: 
 
 def test_trust_region_against_slsqp() -> None:
     behavior, advantage, delta = np.array([0.5, 0.3, 0.2]), np.array([-0.2, 0.1, 0.35]), 0.05
-    ratio = 1 / coefficients.trust_region_distance(advantage, delta=delta, behavior=behavior)
+    ratio = 1 / trust_region_distance(advantage, delta=delta, behavior=behavior)
     policy = behavior * ratio / (behavior @ ratio)
     best = minimize(
         lambda p: -p @ advantage,
@@ -340,7 +342,7 @@ def test_trust_region_against_slsqp() -> None:
 
 def test_trust_region_with_equal_advantages_or_one_arm_stays() -> None:
     for advantage in (np.full(3, 2.0), np.zeros(3)):
-        value = coefficients.trust_region(np.zeros(3), advantage, delta=0.1)
+        value = trust_region(np.zeros(3), advantage, delta=0.1)
         assert np.isfinite(value).all()
         np.testing.assert_allclose(value, np.broadcast_to(value[0], 3), rtol=1e-12)
-    assert np.isfinite(coefficients.trust_region(np.zeros(1), np.ones(1), delta=0.1)).all()
+    assert np.isfinite(trust_region(np.zeros(1), np.ones(1), delta=0.1)).all()

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 
 import pessimism as ps
-from pessimism import coefficients
 from pessimism.claims.ties import ties_greedy_fill, ties_rate, ties_winner_takes_all
+from pessimism.objectives.ratio import truncated
 from pessimism.solve.flow import softmax_flow
 from pessimism.solve.ties import greedy_fill
 from test_catalogue import NAMED_TARGETS, algorithm
@@ -35,7 +35,7 @@ def corner(advantage: np.ndarray, *, cap: float) -> np.ndarray:
 
 def with_corner(made: ps.Algorithm) -> ps.Algorithm:
     """The same algorithm, its flow told where a truncated ratio bends."""
-    if isinstance(made.coefficient, partial) and made.coefficient.func is coefficients.truncated:
+    if isinstance(made.coefficient, partial) and made.coefficient.func is truncated:
         return replace(made, kinks=partial(corner, cap=made.coefficient.keywords["high"]))
     return made
 

@@ -6,10 +6,12 @@ from functools import partial
 
 import numpy as np
 
-from .. import coefficients, targets
+from .. import targets
 from ..algorithm import Algorithm
 from ..bandit import Bandit
 from ..objectives.catalogue import algorithm
+from ..objectives.policy_gradient import policy_gradient
+from ..objectives.ratio import importance_weighted
 from .case import NOT_APPLICABLE, Case
 from .claim import claim, claims_in
 from .counterexamples import refuted, small_rationals
@@ -50,7 +52,7 @@ def importance_weighting_greedy(case: Case) -> Array:
     behavior = 0.9 * case.bandit.behavior + 0.1 * seen / seen.sum(axis=-1, keepdims=True)
     bandit = Bandit(behavior, _unit(case).reward)
     centered = np.where(seen, bandit.reward - np.where(seen, bandit.reward, -np.inf).max(axis=-1, keepdims=True), 0.0)
-    chosen = Algorithm(coefficients.importance_weighted, on_policy=coefficients.policy_gradient, anchor="behavior")
+    chosen = Algorithm(importance_weighted, on_policy=policy_gradient, anchor="behavior")
     flow = targets.gradient_flow(bandit, chosen)
     # E_pi[gap] falls like 1/t once the best arm leads.
     return np.maximum(mass(-centered, flow.policy), 0.0).astype(np.float64)

@@ -11,10 +11,11 @@ from functools import partial
 
 import numpy as np
 
-from .. import coefficients
 from ..algorithm import Algorithm
 from ..bandit import Bandit
-from ..greedy_forms import greedy, truncated
+from ..objectives.policy_gradient import policy_gradient
+from ..objectives.ratio import importance_weighted, truncated, truncated_target
+from ..solution import greedy
 from ..solve.divergences import entropy
 from ..solve.flow import softmax_flow
 from ..solve.simplex import expectation
@@ -25,18 +26,16 @@ from .families import RANDOM, TIES, ZERO_PROBABILITY, Family, Generator
 from .support import HERE, ROUNDED, Array, advantages, combined, excluded, induced, over_arms, share
 from .symbolic import is_nonnegative, is_zero, positive_symbols, real_symbols
 
-WEIGHTED = Algorithm(
-    coefficients.importance_weighted, on_policy=coefficients.policy_gradient, anchor="behavior", induced=greedy
-)
+WEIGHTED = Algorithm(importance_weighted, on_policy=policy_gradient, anchor="behavior", induced=greedy)
 CAPS = (1.3, 2.0)
 FAR, NEAR = 1e10, 1e6  # times at which flows are looked at; beyond NEAR capped arms are within rounding of their corner
 
 
 def capped(cap: float) -> Algorithm:
     """c = min(rho, cap) A with a mean baseline."""
-    coefficient = partial(coefficients.truncated, low=0.0, high=cap)
+    coefficient = partial(truncated, low=0.0, high=cap)
     return Algorithm(
-        coefficient, anchor="behavior", induced=partial(truncated, cap=cap), kinks=partial(_corner, cap=cap)
+        coefficient, anchor="behavior", induced=partial(truncated_target, cap=cap), kinks=partial(_corner, cap=cap)
     )
 
 

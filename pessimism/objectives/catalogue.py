@@ -8,16 +8,32 @@ from types import MappingProxyType
 
 from ..algorithm import Algorithm
 from ..shell.hints import near
-from . import policy_gradient, preference, ratio, regression, residual, variants, weighted
+from . import (
+    clip,
+    masked,
+    policy_gradient,
+    preference,
+    ratio,
+    regression,
+    residual,
+    trust_region,
+    value,
+    variants,
+    weighted,
+)
 from .entry import Entry
 
 ENTRIES = (
     *policy_gradient.ENTRIES,
+    *clip.ENTRIES,
+    *masked.ENTRIES,
     *ratio.ENTRIES,
+    *trust_region.ENTRIES,
     *regression.ENTRIES,
     *residual.ENTRIES,
     *weighted.ENTRIES,
     *preference.ENTRIES,
+    *value.ENTRIES,
     *variants.ENTRIES,
 )
 

@@ -82,6 +82,10 @@ def real(default: float, description: str) -> Parameter:
     return Parameter(default, description)
 
 
+EPSILON = positive(1e-4, "added to the standard deviation")
+"""Of standardized advantages (r - mean)/(std + epsilon)."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """One objective of the catalogue.

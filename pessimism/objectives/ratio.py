@@ -1,22 +1,35 @@
-"""Objectives that carry an importance ratio: clipped, truncated, gated or masked."""
+"""Objectives that carry an importance ratio: whole, truncated, tapered, gated or smoothed."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 from array_api_compat import array_namespace
 
-from .. import baselines, closed_forms, coefficients, greedy_forms
+from .. import baselines
 from ..algorithm import Algorithm, Coefficient
-from ..baselines import Baseline
-from ..levels import Tokens, completion_mean
-from ..solve.simplex import Array
-from .entry import Entry, Parameter, fraction, positive
+from ..bandit import Bandit
+from ..baselines import Baseline, Moments
+from ..solution import Solution, greedy, solution, still_or
+from ..solve.simplex import Array, any_arm, expectation, first_index, log
+from ..solve.ties import greedy_fill, losing_rate
+from .arrays import at_most
+from .entry import EPSILON, Entry, positive
+from .policy_gradient import policy_gradient
 
-CLIPPED = "rho A while rho <= 1 + high (A > 0) or rho >= 1 - low (A < 0), else 0"
-FLOW = "limit of the flow from mu, held at the clip (path-dependent)"
+# --- the whole ratio --------------------------------------------------------------------------------------------------
+
+
+def importance_weighted(log_ratio: Array, advantage: Array) -> Array:
+    r"""$c = \rho A$: the importance-weighted policy gradient, without clipping."""
+    return array_namespace(log_ratio).exp(log_ratio) * advantage
+
+
+def with_ratio(log_ratio: Array, advantage: Array, *, coefficient: Callable[..., Array]) -> Array:
+    r"""$\rho\,c(\ell, A)$: a coefficient that leaves the importance weight out, with the weight put back."""
+    return array_namespace(log_ratio).exp(log_ratio) * coefficient(log_ratio, advantage)
 
 
 def ratio_weighted(
@@ -27,30 +40,11 @@ def ratio_weighted(
         coefficient,
         baseline,
         stated=stated,
-        on_policy=coefficients.policy_gradient,
+        on_policy=policy_gradient,
         anchor="behavior",
-        nominal=greedy_forms.greedy,
+        nominal=greedy,
         **fields,  # type: ignore[arg-type]
     )
-
-
-def one_side_kinks(advantage: np.ndarray, *, low: float, high: float, cap: float = np.inf) -> np.ndarray:
-    """Log-ratios (..., K, 2) at which a one-sided clip switches off: by the sign of the advantage."""
-    upper = np.where(advantage >= 0, np.log1p(high), np.log(cap))
-    lower = np.where(advantage >= 0, np.nan, np.log1p(-low) if low < 1 else np.nan)
-    return np.stack([upper, lower], axis=-1)
-
-
-def two_side_kinks(advantage: np.ndarray, *, bounds: tuple[float, ...]) -> np.ndarray:
-    """Log-ratios (..., K, n) of fixed ratio bounds, the same for every arm."""
-    return np.broadcast_to(np.log(bounds), (*advantage.shape, len(bounds)))
-
-
-def total_variation_kinks(advantage: np.ndarray, *, low: float, high: float, behavior: np.ndarray) -> np.ndarray:
-    """Log-ratios (..., K, 1) at which pi - mu reaches high (A > 0) or -low (A < 0)."""
-    seen = np.where(behavior > 0, behavior, 1.0)
-    ratio = 1 + np.where(advantage > 0, high, -low) / seen
-    return np.where(ratio > 0, np.log(np.where(ratio > 0, ratio, 1.0)), np.nan)[..., None]
 
 
 def with_stated_clip(coefficient: Coefficient, baseline: Baseline, **fields: object) -> Algorithm:
@@ -58,315 +52,264 @@ def with_stated_clip(coefficient: Coefficient, baseline: Baseline, **fields: obj
     return ratio_weighted(coefficient, baseline, stated=coefficient, **fields)
 
 
-def clipped(baseline: Baseline, low: float, high: float, cap: float = np.inf) -> Algorithm:
-    """PPO's clip."""
-    return with_stated_clip(
-        partial(coefficients.clipped, low=low, high=high, cap=cap),
-        baseline,
-        kinks=partial(one_side_kinks, low=low, high=high, cap=cap),
-    )
+# --- truncated --------------------------------------------------------------------------------------------------------
 
 
-def two_side(baseline: Baseline, low: float, high: float) -> Algorithm:
-    """rho A inside a fixed range of ratios."""
-    return with_stated_clip(
-        partial(coefficients.two_side, low=low, high=high),
-        baseline,
-        kinks=partial(two_side_kinks, bounds=(1 - low, 1 + high)),
-    )
-
-
-def geometric_mean_clipped(
-    log_ratio: Array, advantage: Array, *, low: float, high: float, tokens: Tokens | None = None
-) -> Array:
-    r"""$c_t = A\,e^{\bar\ell}$ where $\ell_t$ is not clipped, else 0; $\bar\ell$ the mean of the clipped ones (GMPO).
-
-    $\min(\ell_t, high)$ for $A \ge 0$ and $\max(\ell_t, -low)$ for $A < 0$: a bound on log-ratios, in nats.
-    """
+def truncated(log_ratio: Array, advantage: Array, *, low: float, high: float) -> Array:
+    r"""$c = \mathrm{clip}(\rho, low, high)\,A$: CISPO, truncated importance sampling (absolute bounds)."""
     xp = array_namespace(log_ratio)
-    bounded = xp.where(advantage >= 0, xp.clip(log_ratio, None, high), xp.clip(log_ratio, -low, None))
-    kept = xp.astype(bounded == log_ratio, log_ratio.dtype)
-    return kept * xp.exp(completion_mean(bounded, tokens)) * advantage
+    return xp.clip(xp.exp(log_ratio), low, high) * advantage
 
 
-def _gmpo(low: float, high: float, epsilon: float) -> Algorithm:
-    return ratio_weighted(
-        partial(geometric_mean_clipped, low=low, high=high),
+def truncated_target(bandit: Bandit, moments: Moments, *, cap: float) -> Solution:
+    r"""CISPO, $c = \min(\rho, \bar c)A$: $\rho = \bar cA/\lambda$ where $A > \lambda$, marginal $A = \lambda$, else 0.
+
+    The demand for mass $\sum_{A > \lambda}\mu\bar cA/\lambda$ falls in $\lambda$ and jumps at each advantage;
+    $\lambda$ is where it crosses one. Of tied marginal arms any split that keeps $\rho \le \bar c$ is stationary. The
+    flow from $\mu$ fills them in the order of $\mu$, each up to $\rho = \bar c$; those of equal $\mu$ share
+    (docs/theory/ties.md: proved where no arm lies above them, else only checked, and ``unique`` is False). Rows without
+    a positive advantage are left unsolved.
+    """
+    advantage = np.where(bandit.behavior > 0, moments.advantage, -np.inf)
+    order = np.argsort(-advantage, axis=-1, kind="stable")
+    level = np.take_along_axis(advantage, order, axis=-1)
+    pull = np.where(bandit.behavior > 0, bandit.behavior * np.maximum(moments.advantage, 0.0), 0.0)
+    through = cap * np.cumsum(np.take_along_axis(pull, order, axis=-1), axis=-1)  # with the arm itself
+    positive = level > 0
+    # First arm whose own level is low enough for it and those above to claim all the mass.
+    reached = positive & (through >= level)
+    some = any_arm(positive)
+    index = np.where(any_arm(reached), reached.argmax(axis=-1), positive.sum(axis=-1) - 1).clip(0)[..., None]
+    here = np.take_along_axis(level, index, axis=-1)
+    strictly_above = np.where(advantage > here, pull, 0.0).sum(axis=-1, keepdims=True) * cap
+    marginal = any_arm(reached)[..., None] & (strictly_above <= here)
+    last = np.take_along_axis(through, index, axis=-1)
+    normalizer = np.where(marginal, here, np.where(any_arm(reached)[..., None], strictly_above, last))
+    safe = np.where(some[..., None], normalizer, 1.0)
+    ratio = np.where(advantage > safe, cap * np.maximum(advantage, 0.0) / safe, 0.0)
+    tied = marginal & (advantage == here)
+    left = np.maximum(1 - expectation(bandit.behavior, ratio), 0.0)[..., None]
+    division = greedy_fill(tied, bandit.behavior, left[..., 0], cap)
+    losers = ((bandit.behavior > 0) & (advantage < here)).sum(axis=-1)
+    kept = tied & ((losers == 0) & (strictly_above[..., 0] == 0))[..., None]  # all tie below the cap: nothing moves
+    ratio = np.where(tied, division.policy / np.where(tied, bandit.behavior, 1.0), ratio)
+    ratio = np.where(kept, 1.0, ratio)
+    several = (tied.sum(axis=-1) > 1) & (left[..., 0] > 0)
+    still = several & kept.any(axis=-1)
+    found = solution(
+        log(ratio),
+        normalizer[..., 0],
+        unique=~several | (~still & (strictly_above[..., 0] == 0)),
+        face=still,
+        solved=some,
+        tied=tied & several[..., None],
+        rate=np.where(several & ~still, losing_rate(division, losers), 0.0),
+    )
+    return still_or(bandit, moments, found)
+
+
+CISPO = Entry(
+    name="cispo",
+    title="Clipped importance-sampling policy optimization",
+    coefficient="min(rho, cap) A",
+    target="rho = cap A/lambda where A > lambda, one marginal level filled in the order of mu, 0 below",
+    family="ratio",
+    level="token",
+    source="MiniMax-M1, arXiv 2506.13585",
+    make=lambda cap, epsilon: ratio_weighted(
+        partial(truncated, low=0.0, high=cap),
         baselines.standardized(epsilon),
-        kinks=partial(one_side_kinks, low=-math.expm1(-low), high=math.expm1(high)),
-    )
+        induced=partial(truncated_target, cap=cap),
+    ),
+    parameters={
+        "cap": positive(5.0, "largest ratio (the source gives none; 5 is a common setting)"),
+        "epsilon": EPSILON,
+    },
+    notes="trl.cispo: an absolute cap; verl.cispo: an active lower bound; trinity.cispo_masked: a mask on top.",
+)
+
+# --- tapered ----------------------------------------------------------------------------------------------------------
 
 
-def _rec_ring(low: float, high: float, low_outer: float, high_outer: float) -> Algorithm:
-    if low_outer < low or high_outer < high:
-        raise ValueError(
-            f"rec_ring: low_outer, high_outer are {low_outer:g}, {high_outer:g}; "
-            f"they must not lie inside low, high = {low:g}, {high:g}"
-        )
-    kept = partial(coefficients.ring, low=low, high=high, low_outer=low_outer, high_outer=high_outer)
-    return ratio_weighted(
-        kept,
+def tapered(log_ratio: Array, advantage: Array) -> Array:
+    r"""$c = A$ for $A \ge 0$ and $\min(\rho, 1)\,A$ for $A < 0$ (TOPR)."""
+    xp = array_namespace(log_ratio)
+    return xp.where(advantage >= 0, advantage, xp.exp(at_most(xp, log_ratio, 0.0)) * advantage)
+
+
+def tapered_target(bandit: Bandit, moments: Moments) -> Solution:
+    r"""TOPR: $\pi \propto \mu A_+$ (arXiv 2503.14286). Rows without a positive advantage are left unsolved."""
+    gain = np.where(bandit.behavior > 0, np.maximum(moments.advantage, 0.0), 0.0)
+    mean = expectation(bandit.behavior, gain)
+    some = mean > 0
+    log_ratio = log(gain) - log(np.where(some, mean, 1.0))[..., None]
+    return still_or(bandit, moments, solution(log_ratio, mean, solved=some))
+
+
+TOPR = Entry(
+    name="topr",
+    title="Tapered off-policy REINFORCE",
+    coefficient="A for A >= 0, min(rho, 1) A for A < 0",
+    target="mu A+ / E A+",
+    family="policy gradient",
+    level="sequence",
+    source="TOPR, arXiv 2503.14286",
+    make=lambda: Algorithm(
+        tapered,
         baselines.mean(),
-        stated=partial(coefficients.with_ratio, coefficient=kept),
-        kinks=partial(two_side_kinks, bounds=(1 - low_outer, 1 - low, 1 + high, 1 + high_outer)),
-    )
-
-
-def _kimi_k2(low: float, high: float, tau: float) -> Algorithm:
-    coefficient = partial(coefficients.total_variation_masked, low=low, high=high, tau=tau)
-    return Algorithm(
-        coefficient,
-        baselines.mean(),
-        stated=coefficient,
-        takes_behavior=True,
-        on_policy=partial(coefficients.regression, beta=2 * tau),
+        on_policy=policy_gradient,
         anchor="behavior",
-        kinks=partial(total_variation_kinks, low=low, high=high),
-        nominal=partial(closed_forms.gibbs, beta=2 * tau),
-    )
+        induced=tapered_target,
+        nominal=greedy,
+    ),
+    notes="Trinity-RFT takes the ratio per token, the paper per sequence.",
+)
+
+# --- gated ------------------------------------------------------------------------------------------------------------
 
 
-def _range(low: float = 0.2, high: float = 0.2) -> dict[str, Parameter]:
-    return {
-        "low": fraction(low, "clip range below 1"),
-        "high": positive(high, "clip range above 1"),
-    }
+def soft_gate(log_ratio: Array, advantage: Array, *, tau_positive: float, tau_negative: float) -> Array:
+    r"""$c = 4\rho\,\sigma(z)(1 - \sigma(z))\,A$, $z = \tau(\rho - 1)$, $\tau$ by the sign of A: SAPO's soft gate."""
+    xp = array_namespace(log_ratio)
+    tau = xp.where(advantage > 0, tau_positive + 0 * advantage, tau_negative + 0 * advantage)
+    steep = xp.abs(tau * xp.expm1(log_ratio))
+    # rho and s(1 - s) in one exponential: their product is bounded where the ratio itself overflows.
+    return 4 * advantage * xp.exp(log_ratio - steep) / (1 + xp.exp(-steep)) ** 2
 
 
-_EPSILON = positive(1e-4, "added to the standard deviation")
+SAPO = Entry(
+    name="sapo",
+    title="Soft adaptive policy optimization",
+    coefficient="4 rho s (1 - s) A, s = sigmoid(tau (rho - 1)), tau by the sign of A",
+    target="4 s (1 - s) A = lambda on the support",
+    family="ratio",
+    level="token",
+    source="SAPO, arXiv 2511.20347",
+    make=lambda tau_positive, tau_negative, epsilon: with_stated_clip(
+        partial(soft_gate, tau_positive=tau_positive, tau_negative=tau_negative),
+        baselines.standardized(epsilon),
+    ),
+    parameters={
+        "tau_positive": positive(1.0, "sharpness of the gate for A > 0"),
+        "tau_negative": positive(1.05, "sharpness of the gate for A <= 0"),
+        "epsilon": EPSILON,
+    },
+    notes="TRL, verl and AReaL differentiate the gate; Trinity-RFT does not (trinity.sapo).",
+)
+
+
+def gamma_weighted(
+    log_ratio: Array,
+    advantage: Array,
+    *,
+    k_positive: float,
+    lambda_positive: float,
+    k_negative: float,
+    lambda_negative: float,
+) -> Array:
+    r"""$c = \varphi(\rho)\,A$ with $\varphi(w) = w^k e^{\lambda(1 - w)}$, $(k, \lambda)$ by the sign of A (VESPO)."""
+    xp = array_namespace(log_ratio)
+    k = xp.where(advantage >= 0, k_positive + 0 * advantage, k_negative + 0 * advantage)
+    rate = xp.where(advantage >= 0, lambda_positive + 0 * advantage, lambda_negative + 0 * advantage)
+    return xp.exp(k * log_ratio + rate * (1 - xp.exp(log_ratio))) * advantage
+
+
+VESPO = Entry(
+    name="vespo",
+    title="Variational sequence-level soft policy optimization",
+    coefficient="rho^k exp(lambda (1 - rho)) A, (k, lambda) by the sign of A",
+    target="rho^(k-1) exp(lambda (1 - rho)) A constant on the support",
+    family="ratio",
+    level="sequence",
+    source="VESPO, arXiv 2602.10693",
+    make=lambda k_positive, lambda_positive, k_negative, lambda_negative, epsilon: ratio_weighted(
+        partial(
+            gamma_weighted,
+            k_positive=k_positive,
+            lambda_positive=lambda_positive,
+            k_negative=k_negative,
+            lambda_negative=lambda_negative,
+        ),
+        baselines.standardized(epsilon),
+    ),
+    parameters={
+        "k_positive": positive(2.0, "power of the ratio for A >= 0"),
+        "lambda_positive": positive(3.0, "decay rate for A >= 0"),
+        "k_negative": positive(3.0, "power of the ratio for A < 0"),
+        "lambda_negative": positive(2.0, "decay rate for A < 0"),
+        "epsilon": EPSILON,
+    },
+)
+
+# --- smoothed ---------------------------------------------------------------------------------------------------------
+
+
+def log_smoothed(log_ratio: Array, advantage: Array, *, t: float) -> Array:
+    r"""$c = \rho r/(1 + t\rho r)$: logarithmic smoothing of nonnegative rewards (arXiv 2405.14335)."""
+    xp = array_namespace(log_ratio)
+    earning = xp.where(advantage != 0, advantage, xp.ones_like(advantage))
+    return advantage / (xp.exp(-log_ratio) + t * earning)
+
+
+def log_smoothed_target(bandit: Bandit, moments: Moments, *, t: float) -> Solution:
+    r"""Logarithmic smoothing: $\rho = [1/\lambda - 1/r]_+/t$, $E_\mu\rho = 1$ (arXiv 2405.14335), rewards >= 0.
+
+    Raises:
+        ValueError: a negative reward on an arm that the behavior policy plays.
+    """
+    reward = np.where(bandit.behavior > 0, moments.advantage, 0.0)
+    if (reward < 0).any():
+        index = first_index(reward < 0)
+        raise ValueError(
+            f"reward[{', '.join(map(str, index))}] is {reward[index]:g}; logarithmic smoothing needs rewards >= 0"
+        )
+    earning = reward > 0
+    with np.errstate(over="ignore"):
+        price = np.where(earning, 1 / np.where(earning, reward, 1.0), np.inf)
+    order = np.argsort(price, axis=-1)
+    ranked = np.take_along_axis(price, order, axis=-1)
+    bought = np.isfinite(ranked)
+    mass = np.cumsum(np.take_along_axis(np.where(earning, bandit.behavior, 0.0), order, axis=-1), axis=-1)
+    # What it takes to lift all cheaper arms to this arm's price: a sum of nonnegative terms, nothing cancels.
+    rise = np.diff(np.where(bought, ranked, 0.0), axis=-1, prepend=0.0)
+    rise[..., 0] = 0.0
+    below = np.concatenate([np.zeros_like(mass[..., :1]), mass[..., :-1]], axis=-1)
+    drop = np.cumsum(np.where(bought, below * rise, 0.0), axis=-1)
+    some = any_arm(bought)
+    last = ((bought & (drop < t)).sum(axis=-1) - 1).clip(0)[..., None]
+    highest, spent, share = (np.take_along_axis(array, last, axis=-1) for array in (ranked, drop, mass))
+    highest = np.where(some[..., None], highest, 1.0)
+    surplus = (t - spent) / np.where(share > 0, share, 1.0)
+    kept = earning & (price <= highest)
+    ratio = np.where(kept, highest - np.where(kept, price, 0.0) + surplus, 0.0) / t
+    return still_or(bandit, moments, solution(log(ratio), 1 / (highest + surplus)[..., 0], solved=some))
+
+
+LS = Entry(
+    name="ls",
+    title="Logarithmic smoothing",
+    coefficient="rho r / (1 + t rho r)",
+    target="rho = [1/lambda - 1/r]+ / t",
+    family="policy gradient",
+    level="sequence",
+    source="arXiv 2405.14335",
+    make=lambda t: Algorithm(
+        stated := partial(log_smoothed, t=t),
+        baselines.none(),
+        on_policy=policy_gradient,
+        anchor="behavior",
+        stated=stated,
+        induced=partial(log_smoothed_target, t=t),
+        nominal=greedy,
+    ),
+    parameters={"t": positive(0.1, "smoothing (the source's lambda), per unit of reward")},
+    notes="Rewards must be >= 0. That the smoothing is pessimism by design is its authors' reading.",
+)
 
 ENTRIES = (
-    Entry(
-        "ppo",
-        "Proximal policy optimization, clipped surrogate",
-        CLIPPED,
-        FLOW,
-        "ratio",
-        "token",
-        "PPO, arXiv 1707.06347",
-        lambda low, high: clipped(baselines.mean(), low, high),
-        _range(),
-        "The source's learned value is the mean reward here.",
-    ),
-    Entry(
-        "ppo_dual_clip",
-        "PPO with dual clipping",
-        CLIPPED + "; for A < 0 also 0 beyond rho = cap",
-        FLOW,
-        "ratio",
-        "token",
-        "arXiv 1912.09729; verl's default",
-        lambda low, high, cap: clipped(baselines.mean(), low, high, cap),
-        _range() | {"cap": Parameter(3.0, "ratio beyond which negative samples are ignored", low=1.0)},
-    ),
-    Entry(
-        "grpo",
-        "Group relative policy optimization",
-        CLIPPED,
-        FLOW,
-        "ratio",
-        "token",
-        "DeepSeekMath, arXiv 2402.03300",
-        lambda low, high, epsilon: clipped(baselines.standardized(epsilon), low, high),
-        _range() | {"epsilon": _EPSILON},
-        "A = (r - mean)/(std + epsilon). TRL's default loss type is dapo. Without ratio and clip: grpo.no_ratio.",
-    ),
-    Entry(
-        "dr_grpo",
-        "GRPO done right",
-        CLIPPED,
-        FLOW,
-        "ratio",
-        "token",
-        "Dr. GRPO, arXiv 2503.20783",
-        lambda low, high: clipped(baselines.mean(), low, high),
-        _range(),
-        "No division by the standard deviation; summed over tokens, divided by a constant length.",
-    ),
-    Entry(
-        "dapo",
-        "DAPO",
-        CLIPPED,
-        FLOW,
-        "ratio",
-        "token",
-        "DAPO, arXiv 2503.14476",
-        lambda low, high, epsilon: clipped(baselines.standardized(epsilon), low, high),
-        _range(0.2, 0.28) | {"epsilon": _EPSILON},
-        "Clip-higher; token mean over the batch; groups without reward spread are dropped (their A is 0 anyway).",
-    ),
-    Entry(
-        "gspo",
-        "Group sequence policy optimization",
-        CLIPPED + ", rho = exp(mean over tokens)",
-        FLOW,
-        "ratio",
-        "sequence mean",
-        "GSPO, arXiv 2507.18071",
-        lambda low, high, epsilon: clipped(baselines.standardized(epsilon), low, high),
-        _range(3e-4, 4e-4) | {"epsilon": _EPSILON},
-        "On a bandit an arm is one token long, so the target shows the clip range at face value.",
-    ),
-    Entry(
-        "luspo",
-        "Length-unbiased sequence policy optimization",
-        CLIPPED + ", rho = exp(mean over tokens), times the length",
-        FLOW,
-        "ratio",
-        "sequence mean times length",
-        "LUSPO, arXiv 2602.05261",
-        lambda low, high, epsilon: clipped(baselines.standardized(epsilon), low, high),
-        _range(2e-3, 2.5e-3) | {"epsilon": _EPSILON},
-        "GSPO without its division by the length: a token counts the same in a long completion as in a short one.",
-    ),
-    Entry(
-        "gmpo",
-        "Geometric-mean policy optimization",
-        "exp(mean over tokens of clipped l) A on tokens that are not clipped: l <= high (A > 0), >= -low (A < 0)",
-        FLOW,
-        "ratio",
-        "token vector",
-        "GMPO, arXiv 2507.20673",
-        _gmpo,
-        {
-            "low": positive(0.4, "bound of a token's log-ratio below, for A < 0, nats"),
-            "high": positive(0.4, "bound of a token's log-ratio above, for A > 0, nats"),
-            "epsilon": _EPSILON,
-        },
-        "A clipped token keeps its share of the mean and loses its gradient. On a bandit an arm is one token long.",
-    ),
-    Entry(
-        "cispo",
-        "Clipped importance-sampling policy optimization",
-        "min(rho, cap) A",
-        "rho = cap A/lambda where A > lambda, one marginal level filled in the order of mu, 0 below",
-        "ratio",
-        "token",
-        "MiniMax-M1, arXiv 2506.13585",
-        lambda cap, epsilon: ratio_weighted(
-            partial(coefficients.truncated, low=0.0, high=cap),
-            baselines.standardized(epsilon),
-            induced=partial(greedy_forms.truncated, cap=cap),
-        ),
-        {
-            "cap": positive(5.0, "largest ratio (the source gives none; 5 is a common setting)"),
-            "epsilon": _EPSILON,
-        },
-        "trl.cispo: an absolute cap; verl.cispo: an active lower bound; trinity.cispo_masked: a mask on top.",
-    ),
-    Entry(
-        "sapo",
-        "Soft adaptive policy optimization",
-        "4 rho s (1 - s) A, s = sigmoid(tau (rho - 1)), tau by the sign of A",
-        "4 s (1 - s) A = lambda on the support",
-        "ratio",
-        "token",
-        "SAPO, arXiv 2511.20347",
-        lambda tau_positive, tau_negative, epsilon: with_stated_clip(
-            partial(coefficients.soft_gate, tau_positive=tau_positive, tau_negative=tau_negative),
-            baselines.standardized(epsilon),
-        ),
-        {
-            "tau_positive": positive(1.0, "sharpness of the gate for A > 0"),
-            "tau_negative": positive(1.05, "sharpness of the gate for A <= 0"),
-            "epsilon": _EPSILON,
-        },
-        "TRL, verl and AReaL differentiate the gate; Trinity-RFT does not (trinity.sapo).",
-    ),
-    Entry(
-        "vespo",
-        "Variational sequence-level soft policy optimization",
-        "rho^k exp(lambda (1 - rho)) A, (k, lambda) by the sign of A",
-        "rho^(k-1) exp(lambda (1 - rho)) A constant on the support",
-        "ratio",
-        "sequence",
-        "VESPO, arXiv 2602.10693",
-        lambda k_positive, lambda_positive, k_negative, lambda_negative, epsilon: ratio_weighted(
-            partial(
-                coefficients.gamma_weighted,
-                k_positive=k_positive,
-                lambda_positive=lambda_positive,
-                k_negative=k_negative,
-                lambda_negative=lambda_negative,
-            ),
-            baselines.standardized(epsilon),
-        ),
-        {
-            "k_positive": positive(2.0, "power of the ratio for A >= 0"),
-            "lambda_positive": positive(3.0, "decay rate for A >= 0"),
-            "k_negative": positive(3.0, "power of the ratio for A < 0"),
-            "lambda_negative": positive(2.0, "decay rate for A < 0"),
-            "epsilon": _EPSILON,
-        },
-    ),
-    Entry(
-        "kimi_k2",
-        "Masked importance weighting with a squared log-ratio (prime-rl)",
-        "rho A [keep] - 2 tau l, keep: pi - mu <= high (A > 0), >= -low (A < 0)",
-        FLOW,
-        "ratio",
-        "token",
-        "Kimi K2, arXiv 2507.20534; form: prime-rl's default loss",
-        _kimi_k2,
-        {
-            "low": positive(0.2, "largest loss of probability for A < 0"),
-            "high": positive(0.2, "largest gain of probability for A > 0"),
-            "tau": positive(1e-3, "weight of the squared log-ratio"),
-        },
-        "The mask compares probabilities, not ratios, so the coefficient needs behavior=.",
-    ),
-    Entry(
-        "rec_oneside_nois",
-        "REC, one-side clip, no importance sampling",
-        "A inside the one-side clip, else 0",
-        FLOW,
-        "ratio",
-        "token",
-        "REC, arXiv 2509.24203",
-        lambda low, high: ratio_weighted(
-            partial(coefficients.one_side, low=low, high=high),
-            baselines.mean(),
-            stated=partial(coefficients.clipped, low=low, high=high),
-            kinks=partial(one_side_kinks, low=low, high=high),
-        ),
-        _range(),
-    ),
-    Entry(
-        "rec_oneside_is",
-        "REC, one-side clip, importance sampling",
-        CLIPPED,
-        FLOW,
-        "ratio",
-        "token",
-        "REC, arXiv 2509.24203",
-        lambda low, high: clipped(baselines.mean(), low, high),
-        _range(),
-        "Equals dr_grpo's gradient.",
-    ),
-    Entry(
-        "rec_twoside",
-        "REC, two-side clip, importance sampling",
-        "rho A for 1 - low <= rho <= 1 + high, else 0",
-        FLOW,
-        "ratio",
-        "token",
-        "REC, arXiv 2509.24203",
-        lambda low, high: two_side(baselines.mean(), low, high),
-        _range(),
-    ),
-    Entry(
-        "rec_ring",
-        "REC, ring clip, no importance sampling",
-        "A inside the range, and outside the outer range where that pulls back; else 0",
-        FLOW,
-        "ratio",
-        "token",
-        "REC, arXiv 2509.24203",
-        _rec_ring,
-        _range()
-        | {
-            "low_outer": fraction(0.6, "outer range below 1, beyond which positive samples count again"),
-            "high_outer": positive(2.0, "outer range above 1, beyond which negative samples count again"),
-        },
-    ),
+    CISPO,
+    TOPR,
+    SAPO,
+    VESPO,
+    LS,
 )

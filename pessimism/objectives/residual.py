@@ -20,16 +20,16 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace
 
-from .. import baselines, closed_forms
+from .. import baselines
 from ..algorithm import Algorithm, ClosedForm, Coefficient
 from ..bandit import Bandit
 from ..baselines import Moments
-from ..closed_forms import Solution
-from ..coefficients import _average
+from ..solution import Solution, gibbs
 from ..solve.lambert import solve_fixed_kappa
 from ..solve.simplex import Array, expectation
+from .arrays import average
 from .entry import Entry, Parameter, nonnegative, positive, real
-from .regression import GIBBS, regression
+from .regression import GIBBS, lambert_target, regression_objective
 
 SOURCE = "derived here"
 
@@ -58,8 +58,8 @@ def residual_coefficient(
         dose: s.
         behavior: (..., K) weights of the group; None: equal ones.
 
-    >>> from pessimism import coefficients
-    >>> base = partial(coefficients.regression, beta=1.0)
+    >>> from pessimism.objectives.regression import regression
+    >>> base = partial(regression, beta=1.0)
     >>> settings = {"restoring": 1.0, "power": 1.0, "cap": math.inf, "dose": 1.0, "group_size": math.inf}
     >>> log_ratio = np.log([0.5, 1.5])
     >>> at_target = np.log([0.5, 1.5]) + 0.3 * np.array([0.5, 1.5])  # beta l + lambda rho at lambda = 0.3
@@ -107,10 +107,10 @@ def group_normalizer(
         (..., 1), or (..., K) where the sample itself is left out.
     """
     own = value - start + restoring * surplus
-    average = _average(own, behavior)
+    rest = average(own, behavior)
     if group_size != math.inf:
-        average = average + (average - own) / (group_size - 1)
-    return _average(start, behavior) + average
+        rest = rest + (rest - own) / (group_size - 1)
+    return average(start, behavior) + rest
 
 
 def dosed_lambert(bandit: Bandit, moments: Moments, *, beta: float, dose: float, proven: bool) -> Solution:
@@ -127,9 +127,9 @@ def dosed_lambert(bandit: Bandit, moments: Moments, *, beta: float, dose: float,
     ``proven``: whether the flow is known to end here.
     """
     if dose == 0:
-        found = closed_forms.gibbs(bandit, moments, beta=beta, centered=True)
+        found = gibbs(bandit, moments, beta=beta, centered=True)
         return replace(found, unique=found.unique & proven)
-    plain = closed_forms.lambert(bandit, moments, beta=beta)
+    plain = lambert_target(bandit, moments, beta=beta)
     log_ratio, solved = plain.log_ratio, plain.solved
     if dose != 1:
         positive_rows = solved & (plain.normalizer > 0)
@@ -274,67 +274,76 @@ _COSTS = "Needs whole groups. "
 
 
 def _lambert(beta: float, delta: float, **values: float) -> Algorithm:
-    return residual(regression(baselines.shifted_mean(-delta * beta), beta), **values)
+    return residual(regression_objective(baselines.shifted_mean(-delta * beta), beta), **values)
 
 
 def _nominal(beta: float, **values: float) -> Algorithm:
-    return residual(regression(baselines.mean(), beta), dose=0.0, **values)
+    return residual(regression_objective(baselines.mean(), beta), dose=0.0, **values)
 
+
+RESIDUAL_REGRESSION = Entry(
+    name="residual_regression",
+    title="Residual regression",
+    coefficient="A - beta l - lambda - s lambda (rho - 1), lambda = E[A] + beta E[rho - 1 - l], V = E r - delta beta",
+    target=_TARGET,
+    family="regression",
+    level="sequence",
+    source=SOURCE,
+    make=_lambert,
+    parameters={"beta": _BETA, "delta": _DELTA, "dose": _DOSE, "group_size": _GROUP_SIZE},
+    notes=_COSTS + "The step of shifted_mean in expectation, at dose 1, with noise that vanishes at the target.",
+)
+
+RESIDUAL_REGRESSION_WEIGHTED = Entry(
+    name="residual_regression.weighted",
+    title="Residual regression under a weight",
+    coefficient="min(rho, cap)^power (A - beta l - lambda - s lambda (rho - 1)), "
+    "lambda and V as in residual_regression",
+    target=_TARGET + ", whatever the weight",
+    family="regression",
+    level="sequence",
+    source=SOURCE,
+    make=_lambert,
+    parameters={
+        "beta": _BETA,
+        "delta": _DELTA,
+        "dose": _DOSE,
+        "power": _POWER,
+        "cap": _CAP,
+        "group_size": _GROUP_SIZE,
+    },
+    notes=_COSTS + "An infinite cap is the full importance weight. With delta < 0 the target may be unstable.",
+)
+
+RESIDUAL_NOMINAL = Entry(
+    name="residual_nominal",
+    title="Residual regression on the nominal target",
+    coefficient="e - E e - beta (E rho - 1), e = A - beta l",
+    target=GIBBS,
+    family="regression",
+    level="sequence",
+    source=SOURCE,
+    make=_nominal,
+    parameters={"beta": _BETA, "group_size": _GROUP_SIZE},
+    notes=_COSTS + "residual_regression at dose 0: centered_regression that also keeps a group's mean ratio at one.",
+)
+
+RESIDUAL_NOMINAL_WEIGHTED = Entry(
+    name="residual_nominal.weighted",
+    title="Residual regression on the nominal target under a weight",
+    coefficient="min(rho, cap)^power (e - E e - beta (E rho - 1)), e = A - beta l",
+    target=GIBBS,
+    family="regression",
+    level="sequence",
+    source=SOURCE,
+    make=_nominal,
+    parameters={"beta": _BETA, "power": _POWER, "cap": _CAP, "group_size": _GROUP_SIZE},
+    notes=_COSTS + "An infinite cap is the full importance weight.",
+)
 
 ENTRIES = (
-    Entry(
-        "residual_regression",
-        "Residual regression",
-        "A - beta l - lambda - s lambda (rho - 1), lambda = E[A] + beta E[rho - 1 - l], V = E r - delta beta",
-        _TARGET,
-        "regression",
-        "sequence",
-        SOURCE,
-        _lambert,
-        {"beta": _BETA, "delta": _DELTA, "dose": _DOSE, "group_size": _GROUP_SIZE},
-        _COSTS + "The step of shifted_mean in expectation, at dose 1, with noise that vanishes at the target.",
-    ),
-    Entry(
-        "residual_regression.weighted",
-        "Residual regression under a weight",
-        "min(rho, cap)^power (A - beta l - lambda - s lambda (rho - 1)), lambda and V as in residual_regression",
-        _TARGET + ", whatever the weight",
-        "regression",
-        "sequence",
-        SOURCE,
-        _lambert,
-        {
-            "beta": _BETA,
-            "delta": _DELTA,
-            "dose": _DOSE,
-            "power": _POWER,
-            "cap": _CAP,
-            "group_size": _GROUP_SIZE,
-        },
-        _COSTS + "An infinite cap is the full importance weight. With delta < 0 the target may be unstable.",
-    ),
-    Entry(
-        "residual_nominal",
-        "Residual regression on the nominal target",
-        "e - E e - beta (E rho - 1), e = A - beta l",
-        GIBBS,
-        "regression",
-        "sequence",
-        SOURCE,
-        _nominal,
-        {"beta": _BETA, "group_size": _GROUP_SIZE},
-        _COSTS + "residual_regression at dose 0: centered_regression that also keeps a group's mean ratio at one.",
-    ),
-    Entry(
-        "residual_nominal.weighted",
-        "Residual regression on the nominal target under a weight",
-        "min(rho, cap)^power (e - E e - beta (E rho - 1)), e = A - beta l",
-        GIBBS,
-        "regression",
-        "sequence",
-        SOURCE,
-        _nominal,
-        {"beta": _BETA, "power": _POWER, "cap": _CAP, "group_size": _GROUP_SIZE},
-        _COSTS + "An infinite cap is the full importance weight.",
-    ),
+    RESIDUAL_REGRESSION,
+    RESIDUAL_REGRESSION_WEIGHTED,
+    RESIDUAL_NOMINAL,
+    RESIDUAL_NOMINAL_WEIGHTED,
 )

@@ -6,236 +6,304 @@ import math
 from dataclasses import replace
 from functools import partial
 
-from .. import baselines, coefficients, greedy_forms
+from array_api_compat import array_namespace
+
+from .. import baselines
 from ..algorithm import Algorithm
-from .entry import Entry, Parameter, fraction, nonnegative, positive
-from .policy_gradient import COLLAPSE, policy_gradient
-from .ratio import FLOW, one_side_kinks, ratio_weighted, two_side_kinks, with_stated_clip
-from .regression import LAMBERT, regression
-from .weighted import EXPONENTIAL_VARIANT
+from ..solve.simplex import Array
+from .clip import FLOW, clipped, inside_one_side, one_side_kinks, two_side, two_side_kinks
+from .entry import EPSILON, Entry, Parameter, fraction, nonnegative, positive
+from .policy_gradient import COLLAPSE, policy_gradient_objective
+from .ratio import ratio_weighted, soft_gate, truncated, truncated_target, with_stated_clip
+from .regression import LAMBERT, regression_objective
+from .weighted import exponential_objective
 
 PER_TOKEN = "Per token every prefix has a regime of its own: ps.prefix_regimes (claim prefixes.regime)."
-_EPSILON = positive(1e-4, "added to the standard deviation")
+
+# --- ratio-free and regressions ---------------------------------------------------------------------------------------
+
+GRPO_NO_RATIO = Entry(
+    name="grpo.no_ratio",
+    title="GRPO without ratio and clip",
+    coefficient="A = (r - mean)/(std + epsilon)",
+    target=COLLAPSE,
+    family="policy gradient",
+    level="sequence",
+    source="arXiv 2509.24203, 2402.03300",
+    make=lambda epsilon: policy_gradient_objective(baselines.standardized(epsilon)),
+    parameters={"epsilon": EPSILON},
+    notes="What GRPO is when the log-probabilities in its ratio are recomputed on every batch.",
+)
+
+OAPL_MISSING_LOG_G = Entry(
+    name="oapl.missing_log_g",
+    title="OAPL whose baseline lacks -beta1 log G",
+    coefficient="A - beta2 l, V = beta1 log sum exp(r/beta1)",
+    target=LAMBERT + ", negative regime on sampled groups",
+    family="regression",
+    level="sequence",
+    source="seen in public code",
+    make=lambda beta1, beta2, group_size: regression_objective(
+        baselines.log_sum_exp(beta1, group_size), beta2, 2 * beta2
+    ),
+    parameters={
+        "beta1": positive(1.0, "temperature of the baseline"),
+        "beta2": positive(1e-3, "regression temperature"),
+        "group_size": Parameter(8.0, "G where the policy is exact; sampled groups use their own", low=1.0, closed=True),
+    },
+    notes="Puts every sampled group of two or more in the negative regime (claim negative.missing_log_g); with exact "
+    "expectations not every policy (claim negative.missing_log_g_population, refuted).",
+)
+
+OAPL_SINGLE_BETA = Entry(
+    name="oapl.single_beta",
+    title="OAPL with one temperature",
+    coefficient="A - beta l, V = beta log E exp(r/beta)",
+    target="pi ~ mu exp(r/beta): boundary",
+    family="regression",
+    level="sequence",
+    source="a public draft (frozen reference)",
+    make=lambda beta: regression_objective(baselines.log_mean_exp(beta), beta, 2 * beta),
+    parameters={"beta": positive(0.1, "both temperatures")},
+    notes="No implicit pessimism with exact expectations (claim regimes.boundary); with a frozen reference, give the "
+    "bandit its reference.",
+)
+
+OPMD_REC = Entry(
+    name="opmd.rec",
+    title="Kimi's OPMD as in the REC study",
+    coefficient="A - 2 tau l, V = E r",
+    target=LAMBERT,
+    family="regression",
+    level="token",
+    source="Trinity-RFT's rec loss with its k2 regularizer; arXiv 2509.24203",
+    make=lambda tau: regression_objective(baselines.mean(), 2 * tau),
+    parameters={"tau": positive(0.1, "weight of the squared log-ratio (the source's 1/2 absorbed)")},
+    notes=PER_TOKEN,
+)
 
 
 def _trinity_opmd(tau: float, kl: float) -> Algorithm:
     # A/(1 + tau) - kl l = (A - kl (1 + tau) l)/(1 + tau): a regression whose gradient is scaled.
-    made = regression(baselines.mean(), kl * (1 + tau)) if kl else policy_gradient(baselines.mean())
+    made = regression_objective(baselines.mean(), kl * (1 + tau)) if kl else policy_gradient_objective(baselines.mean())
     return replace(made, scale=1 / (1 + tau))
 
 
+TRINITY_OPMD = Entry(
+    name="trinity.opmd",
+    title="OPMD as Trinity-RFT runs it",
+    coefficient="A - kl (1 + tau) l, gradient divided by 1 + tau",
+    target=LAMBERT + ", beta = kl (1 + tau)",
+    family="regression",
+    level="token",
+    source="Trinity-RFT, opmd policy loss with its k2 penalty to the reference",
+    make=_trinity_opmd,
+    parameters={
+        "tau": nonnegative(1.0, "divides the gradient by 1 + tau"),
+        "kl": nonnegative(1e-3, "weight of the k2 penalty to the reference; 0 for none"),
+    },
+    notes="The temperature scales the step, not the target: without the penalty it is REINFORCE, which collapses. "
+    + PER_TOKEN,
+)
+
+QRPO_IDENTITY = Entry(
+    name="qrpo.identity",
+    title="QRPO with log Z = log beta + 1/beta",
+    coefficient="F(r) - beta log beta - 1 - beta l",
+    target=LAMBERT + " on quantile rewards; further into the negative regime as beta grows",
+    family="regression",
+    level="sequence",
+    source="QRPO's public 'identity' option",
+    make=lambda beta: regression_objective(baselines.quantile(beta * math.log(beta) + 1), beta, 2 * beta),
+    parameters={"beta": positive(0.1, "regression temperature")},
+    notes="Right at beta = 0.1, wrong at beta = 1: it drops log(1 - exp(-1/beta)).",
+)
+
+VERL_DRO = Entry(
+    name="verl.dro",
+    title="DRO per token",
+    coefficient="A - beta l, squares of per-token log-ratios",
+    target=LAMBERT + " per token",
+    family="regression",
+    level="token",
+    source="verl",
+    make=lambda beta: regression_objective(baselines.mean(), beta),
+    parameters={"beta": positive(0.1, "regularization strength")},
+    notes="On one-token arms it equals dro; on sequences the sum of squares is not the square of the sum. " + PER_TOKEN,
+)
+
+ROIRL_EXPONENTIAL = Entry(
+    name="roirl.exponential",
+    title="RoiRL, exponential weight",
+    coefficient="exp(r/beta)",
+    target="mu exp(r/beta) / Z (Gibbs)",
+    family="weighted",
+    level="sequence",
+    source="RoiRL, arXiv 2510.02892",
+    make=lambda beta: exponential_objective(beta, math.inf),
+    parameters={"beta": positive(1.0, "temperature, in units of reward")},
+    notes="The mean reward is subtracted in the exponent, which scales the gradient and leaves the target.",
+)
+
+# --- truncated ratios -------------------------------------------------------------------------------------------------
+
+TRL_CISPO = Entry(
+    name="trl.cispo",
+    title="CISPO in TRL, cap left at its default",
+    coefficient="min(rho, epsilon_high) A",
+    target="rho = epsilon_high A/lambda where A > lambda; the support shrinks with the cap",
+    family="ratio",
+    level="token",
+    source="TRL, loss_type 'cispo'",
+    make=lambda epsilon_high, epsilon: ratio_weighted(
+        partial(truncated, low=0.0, high=epsilon_high),
+        baselines.standardized(epsilon),
+        induced=partial(truncated_target, cap=epsilon_high),
+    ),
+    parameters={
+        "epsilon_high": positive(0.2, "an absolute cap, although its default is a range"),
+        "epsilon": EPSILON,
+    },
+    notes="A cap of .2 is active from the first step: positive samples count as if ratio-free.",
+)
+
+VERL_CISPO = Entry(
+    name="verl.cispo",
+    title="CISPO in verl",
+    coefficient="clip(rho, 1 - low, 1 + high) A",
+    target="limit of the flow from mu",
+    family="ratio",
+    level="token",
+    source="verl, loss_mode 'cispo'",
+    make=lambda low, high, epsilon: ratio_weighted(
+        partial(truncated, low=1 - low, high=1 + high), baselines.standardized(epsilon)
+    ),
+    parameters={"low": fraction(0.2, "range below 1"), "high": positive(0.2, "range above 1"), "epsilon": EPSILON},
+    notes="The lower bound is active: negative samples keep pushing however rare they have become.",
+)
+
+TRINITY_CISPO = Entry(
+    name="trinity.cispo",
+    title="CISPO in Trinity-RFT",
+    coefficient="min(rho, 1 + high) A",
+    target="rho = (1 + high) A/lambda where A > lambda, one marginal level filled in the order of mu, 0 below",
+    family="ratio",
+    level="token",
+    source="Trinity-RFT, cispo policy loss",
+    make=lambda high, epsilon: ratio_weighted(
+        partial(truncated, low=0.0, high=1 + high),
+        baselines.standardized(epsilon),
+        induced=partial(truncated_target, cap=1 + high),
+    ),
+    parameters={"high": positive(0.28, "range above 1"), "epsilon": EPSILON},
+    notes="Its option enable_mask_clip, off by default, adds PPO's mask: trinity.cispo_masked.",
+)
+
+
+def masked_truncated(
+    log_ratio: Array, advantage: Array, *, low: float, high: float, mask_low: float, mask_high: float
+) -> Array:
+    r"""CISPO's truncated ratio under PPO's one-sided mask (Trinity-RFT)."""
+    keep = inside_one_side(log_ratio, advantage, mask_low, mask_high, math.inf)
+    value = truncated(log_ratio, advantage, low=low, high=high)
+    return array_namespace(log_ratio).where(keep, value, 0 * advantage)
+
+
+TRINITY_CISPO_MASKED = Entry(
+    name="trinity.cispo_masked",
+    title="CISPO in Trinity-RFT, with its mask",
+    coefficient="clip(rho, 0, 1 + high) A [not (A > 0 and rho > 1 + high)]",
+    target=FLOW,
+    family="ratio",
+    level="token",
+    source="Trinity-RFT, cispo policy loss with enable_mask_clip",
+    make=lambda high, epsilon: ratio_weighted(
+        partial(masked_truncated, low=0.0, high=1 + high, mask_low=1.0, mask_high=high),
+        baselines.standardized(epsilon),
+        stated=partial(clipped, low=1.0, high=high),
+        kinks=partial(one_side_kinks, low=1.0, high=high),
+    ),
+    parameters={"high": positive(0.28, "range above 1, of the ratio and of the mask"), "epsilon": EPSILON},
+    notes="The mask takes back what CISPO is for: clipped samples lose their gradient again.",
+)
+
+
+def stopped_soft_gate(log_ratio: Array, advantage: Array, *, tau_positive: float, tau_negative: float) -> Array:
+    r"""$c = (4/\tau)\,\sigma(\tau(\rho - 1))\,A$: SAPO with a stop-gradient on its gate (Trinity-RFT)."""
+    xp = array_namespace(log_ratio)
+    tau = xp.where(advantage > 0, tau_positive + 0 * advantage, tau_negative + 0 * advantage)
+    return 4 / tau * advantage / (1 + xp.exp(-tau * (xp.exp(log_ratio) - 1)))
+
+
+TRINITY_SAPO = Entry(
+    name="trinity.sapo",
+    title="SAPO in Trinity-RFT",
+    coefficient="(4/tau) sigmoid(tau (rho - 1)) A",
+    target="limit of the flow from mu",
+    family="ratio",
+    level="token",
+    source="Trinity-RFT, sapo policy loss",
+    make=lambda tau_positive, tau_negative, epsilon: ratio_weighted(
+        partial(stopped_soft_gate, tau_positive=tau_positive, tau_negative=tau_negative),
+        baselines.standardized(epsilon),
+        stated=partial(soft_gate, tau_positive=tau_positive, tau_negative=tau_negative),
+    ),
+    parameters={
+        "tau_positive": positive(1.0, "sharpness for A > 0"),
+        "tau_negative": positive(1.05, "sharpness for A <= 0"),
+        "epsilon": EPSILON,
+    },
+    notes="A stop-gradient on the gate: at rho = 1/2/4 its weight is 2.0/2.9/3.8 where SAPO's is 1.0/1.6/0.7.",
+)
+
+VERL_TIS = Entry(
+    name="verl.tis",
+    title="Truncated importance sampling",
+    coefficient="min(rho, cap) A",
+    target="rho = cap A/lambda where A > lambda, one marginal level filled in the order of mu, 0 below",
+    family="ratio",
+    level="token",
+    source="verl, rollout correction",
+    make=lambda cap: ratio_weighted(
+        partial(truncated, low=0.0, high=cap),
+        baselines.mean(),
+        induced=partial(truncated_target, cap=cap),
+    ),
+    parameters={"cap": positive(2.0, "largest ratio")},
+)
+
+# --- masked -----------------------------------------------------------------------------------------------------------
+
+VERL_ICEPOP = Entry(
+    name="verl.icepop",
+    title="IcePop: ratios outside a band are masked",
+    coefficient="rho A for low <= rho <= high, else 0",
+    target=FLOW,
+    family="ratio",
+    level="token",
+    source="IcePop; verl",
+    make=lambda low, high: with_stated_clip(
+        partial(two_side, low=1 - low, high=high - 1),
+        baselines.mean(),
+        kinks=partial(two_side_kinks, bounds=(low, high)),
+    ),
+    parameters={"low": fraction(0.5, "smallest ratio kept"), "high": Parameter(5.0, "largest ratio kept", low=1.0)},
+)
+
 ENTRIES = (
-    Entry(
-        "grpo.no_ratio",
-        "GRPO without ratio and clip",
-        "A = (r - mean)/(std + epsilon)",
-        COLLAPSE,
-        "policy gradient",
-        "sequence",
-        "arXiv 2509.24203, 2402.03300",
-        lambda epsilon: policy_gradient(baselines.standardized(epsilon)),
-        {"epsilon": _EPSILON},
-        "What GRPO is when the log-probabilities in its ratio are recomputed on every batch.",
-    ),
-    Entry(
-        "oapl.missing_log_g",
-        "OAPL whose baseline lacks -beta1 log G",
-        "A - beta2 l, V = beta1 log sum exp(r/beta1)",
-        LAMBERT + ", negative regime on sampled groups",
-        "regression",
-        "sequence",
-        "seen in public code",
-        lambda beta1, beta2, group_size: regression(baselines.log_sum_exp(beta1, group_size), beta2, 2 * beta2),
-        {
-            "beta1": positive(1.0, "temperature of the baseline"),
-            "beta2": positive(1e-3, "regression temperature"),
-            "group_size": Parameter(
-                8.0, "G where the policy is exact; sampled groups use their own", low=1.0, closed=True
-            ),
-        },
-        "Puts every sampled group of two or more in the negative regime (claim negative.missing_log_g); with exact "
-        "expectations not every policy (claim negative.missing_log_g_population, refuted).",
-    ),
-    Entry(
-        "oapl.single_beta",
-        "OAPL with one temperature",
-        "A - beta l, V = beta log E exp(r/beta)",
-        "pi ~ mu exp(r/beta): boundary",
-        "regression",
-        "sequence",
-        "a public draft (frozen reference)",
-        lambda beta: regression(baselines.log_mean_exp(beta), beta, 2 * beta),
-        {"beta": positive(0.1, "both temperatures")},
-        "No implicit pessimism with exact expectations (claim regimes.boundary); with a frozen reference, give the "
-        "bandit its reference.",
-    ),
-    Entry(
-        "opmd.rec",
-        "Kimi's OPMD as in the REC study",
-        "A - 2 tau l, V = E r",
-        LAMBERT,
-        "regression",
-        "token",
-        "Trinity-RFT's rec loss with its k2 regularizer; arXiv 2509.24203",
-        lambda tau: regression(baselines.mean(), 2 * tau),
-        {"tau": positive(0.1, "weight of the squared log-ratio (the source's 1/2 absorbed)")},
-        PER_TOKEN,
-    ),
-    Entry(
-        "trinity.opmd",
-        "OPMD as Trinity-RFT runs it",
-        "A - kl (1 + tau) l, gradient divided by 1 + tau",
-        LAMBERT + ", beta = kl (1 + tau)",
-        "regression",
-        "token",
-        "Trinity-RFT, opmd policy loss with its k2 penalty to the reference",
-        _trinity_opmd,
-        {
-            "tau": nonnegative(1.0, "divides the gradient by 1 + tau"),
-            "kl": nonnegative(1e-3, "weight of the k2 penalty to the reference; 0 for none"),
-        },
-        "The temperature scales the step, not the target: without the penalty it is REINFORCE, which collapses. "
-        + PER_TOKEN,
-    ),
-    Entry(
-        "qrpo.identity",
-        "QRPO with log Z = log beta + 1/beta",
-        "F(r) - beta log beta - 1 - beta l",
-        LAMBERT + " on quantile rewards; further into the negative regime as beta grows",
-        "regression",
-        "sequence",
-        "QRPO's public 'identity' option",
-        lambda beta: regression(baselines.quantile(beta * math.log(beta) + 1), beta, 2 * beta),
-        {"beta": positive(0.1, "regression temperature")},
-        "Right at beta = 0.1, wrong at beta = 1: it drops log(1 - exp(-1/beta)).",
-    ),
-    Entry(
-        "verl.dro",
-        "DRO per token",
-        "A - beta l, squares of per-token log-ratios",
-        LAMBERT + " per token",
-        "regression",
-        "token",
-        "verl",
-        lambda beta: regression(baselines.mean(), beta),
-        {"beta": positive(0.1, "regularization strength")},
-        "On one-token arms it equals dro; on sequences the sum of squares is not the square of the sum. " + PER_TOKEN,
-    ),
-    EXPONENTIAL_VARIANT,
-    Entry(
-        "trl.cispo",
-        "CISPO in TRL, cap left at its default",
-        "min(rho, epsilon_high) A",
-        "rho = epsilon_high A/lambda where A > lambda; the support shrinks with the cap",
-        "ratio",
-        "token",
-        "TRL, loss_type 'cispo'",
-        lambda epsilon_high, epsilon: ratio_weighted(
-            partial(coefficients.truncated, low=0.0, high=epsilon_high),
-            baselines.standardized(epsilon),
-            induced=partial(greedy_forms.truncated, cap=epsilon_high),
-        ),
-        {
-            "epsilon_high": positive(0.2, "an absolute cap, although its default is a range"),
-            "epsilon": _EPSILON,
-        },
-        "A cap of .2 is active from the first step: positive samples count as if ratio-free.",
-    ),
-    Entry(
-        "verl.cispo",
-        "CISPO in verl",
-        "clip(rho, 1 - low, 1 + high) A",
-        "limit of the flow from mu",
-        "ratio",
-        "token",
-        "verl, loss_mode 'cispo'",
-        lambda low, high, epsilon: ratio_weighted(
-            partial(coefficients.truncated, low=1 - low, high=1 + high), baselines.standardized(epsilon)
-        ),
-        {"low": fraction(0.2, "range below 1"), "high": positive(0.2, "range above 1"), "epsilon": _EPSILON},
-        "The lower bound is active: negative samples keep pushing however rare they have become.",
-    ),
-    Entry(
-        "trinity.cispo",
-        "CISPO in Trinity-RFT",
-        "min(rho, 1 + high) A",
-        "rho = (1 + high) A/lambda where A > lambda, one marginal level filled in the order of mu, 0 below",
-        "ratio",
-        "token",
-        "Trinity-RFT, cispo policy loss",
-        lambda high, epsilon: ratio_weighted(
-            partial(coefficients.truncated, low=0.0, high=1 + high),
-            baselines.standardized(epsilon),
-            induced=partial(greedy_forms.truncated, cap=1 + high),
-        ),
-        {"high": positive(0.28, "range above 1"), "epsilon": _EPSILON},
-        "Its option enable_mask_clip, off by default, adds PPO's mask: trinity.cispo_masked.",
-    ),
-    Entry(
-        "trinity.cispo_masked",
-        "CISPO in Trinity-RFT, with its mask",
-        "clip(rho, 0, 1 + high) A [not (A > 0 and rho > 1 + high)]",
-        FLOW,
-        "ratio",
-        "token",
-        "Trinity-RFT, cispo policy loss with enable_mask_clip",
-        lambda high, epsilon: ratio_weighted(
-            partial(coefficients.masked_truncated, low=0.0, high=1 + high, mask_low=1.0, mask_high=high),
-            baselines.standardized(epsilon),
-            stated=partial(coefficients.clipped, low=1.0, high=high),
-            kinks=partial(one_side_kinks, low=1.0, high=high),
-        ),
-        {"high": positive(0.28, "range above 1, of the ratio and of the mask"), "epsilon": _EPSILON},
-        "The mask takes back what CISPO is for: clipped samples lose their gradient again.",
-    ),
-    Entry(
-        "trinity.sapo",
-        "SAPO in Trinity-RFT",
-        "(4/tau) sigmoid(tau (rho - 1)) A",
-        "limit of the flow from mu",
-        "ratio",
-        "token",
-        "Trinity-RFT, sapo policy loss",
-        lambda tau_positive, tau_negative, epsilon: ratio_weighted(
-            partial(coefficients.stopped_soft_gate, tau_positive=tau_positive, tau_negative=tau_negative),
-            baselines.standardized(epsilon),
-            stated=partial(coefficients.soft_gate, tau_positive=tau_positive, tau_negative=tau_negative),
-        ),
-        {
-            "tau_positive": positive(1.0, "sharpness for A > 0"),
-            "tau_negative": positive(1.05, "sharpness for A <= 0"),
-            "epsilon": _EPSILON,
-        },
-        "A stop-gradient on the gate: at rho = 1/2/4 its weight is 2.0/2.9/3.8 where SAPO's is 1.0/1.6/0.7.",
-    ),
-    Entry(
-        "verl.tis",
-        "Truncated importance sampling",
-        "min(rho, cap) A",
-        "rho = cap A/lambda where A > lambda, one marginal level filled in the order of mu, 0 below",
-        "ratio",
-        "token",
-        "verl, rollout correction",
-        lambda cap: ratio_weighted(
-            partial(coefficients.truncated, low=0.0, high=cap),
-            baselines.mean(),
-            induced=partial(greedy_forms.truncated, cap=cap),
-        ),
-        {"cap": positive(2.0, "largest ratio")},
-    ),
-    Entry(
-        "verl.icepop",
-        "IcePop: ratios outside a band are masked",
-        "rho A for low <= rho <= high, else 0",
-        FLOW,
-        "ratio",
-        "token",
-        "IcePop; verl",
-        lambda low, high: with_stated_clip(
-            partial(coefficients.two_side, low=1 - low, high=high - 1),
-            baselines.mean(),
-            kinks=partial(two_side_kinks, bounds=(low, high)),
-        ),
-        {"low": fraction(0.5, "smallest ratio kept"), "high": Parameter(5.0, "largest ratio kept", low=1.0)},
-    ),
+    GRPO_NO_RATIO,
+    OAPL_MISSING_LOG_G,
+    OAPL_SINGLE_BETA,
+    OPMD_REC,
+    TRINITY_OPMD,
+    QRPO_IDENTITY,
+    VERL_DRO,
+    ROIRL_EXPONENTIAL,
+    TRL_CISPO,
+    VERL_CISPO,
+    TRINITY_CISPO,
+    TRINITY_CISPO_MASKED,
+    TRINITY_SAPO,
+    VERL_TIS,
+    VERL_ICEPOP,
 )
