@@ -25,11 +25,11 @@ from transformers import PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
 
 import pessimism as ps
 from benchmarks.bench_targets import show
-from llm.batch import Batch, cut, make_batch, make_pass
-from llm.loss import accumulate
-from llm.models import build_tokenizer
-from llm.policy import token_values
 from llm.samples import Completion, Group, Prompt
+from llm.update.batch import Batch, cut, make_batch, make_pass
+from llm.update.loss import accumulate
+from llm.update.models import build_tokenizer
+from llm.update.policy import token_values
 
 OBJECTIVES = ("shifted_mean", "grpo", "gspo", "tpo", "kimi_k2")
 TOKENS_PER_PASS = 4096

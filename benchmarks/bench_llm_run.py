@@ -19,11 +19,11 @@ import torch
 from benchmarks.bench_targets import show
 from llm import tasks
 from llm.config import Config
-from llm.models import build_model, build_tokenizer
-from llm.output import quiet_libraries
+from llm.run.train import opened, train
+from llm.run.watch import Watcher
+from llm.show.output import quiet_libraries
 from llm.tasks import Task
-from llm.train import opened, train
-from llm.watch import Watcher
+from llm.update.models import build_model, build_tokenizer
 
 PROBLEMS, PROMPTS, SIZE = 4, 8, 8
 TOKENS = 67  # of an answer to four problems

@@ -13,14 +13,16 @@ import typer
 from rich.console import RenderableType
 from rich.table import Table
 
+import pessimism as ps
 from pessimism.shell.files import write_whole
 from pessimism.shell.hints import near
+from pessimism.shell.objects import is_object_name, load_object
 from pessimism.shell.terminal import FAILED, INTERRUPTED, console_on, new_app, new_table, progress_bar, run_app, show
 
-from . import runs
 from .config import Config, checked, load, to_toml
-from .engines.base import EngineError
-from .output import quiet_libraries, size
+from .run import runs
+from .sample.engines.base import EngineError
+from .show.output import quiet_libraries, size
 
 CONFIGS = Path(__file__).parent / "configs"
 RUNS, RESULTS = Path("runs"), Path("results/llm")
@@ -59,8 +61,9 @@ def train(
 ) -> None:
     """Run a configuration; a report is written at the end.
 
-    SIGTERM and Ctrl-C end the step, write a checkpoint and exit with status 130; --resume goes on from there. Exit
-    status 1 if the run failed, 2 for bad input.
+    SIGTERM and Ctrl-C are heard at once while the run samples, syncs or evaluates, else when its update is done; a
+    checkpoint is written and the exit status is 130; --resume goes on from there. Exit status 1 if the run failed, 2
+    for bad input.
     """
     chosen = _chosen(config, overrides)
     folder = out or (Path(config) if runs.is_run(Path(config)) else RUNS / chosen.name)
@@ -73,10 +76,11 @@ def train(
         show(*_plan_screen(chosen))
         return
     quiet_libraries()
+    _check_hardware(chosen)
     _make_model(chosen)
     done = _run(chosen, folder, fresh=not there)
     if done:
-        from .report import write_report
+        from .show.report import write_report
 
         print(f"report: {write_report(folder)}")
     if done < chosen.steps:
@@ -102,8 +106,9 @@ def evaluate(
         raise ValueError("--step is a checkpoint's; give the folder of a run")
     chosen = _chosen(config, overrides)
     quiet_libraries()
-    from .examine import examine
-    from .report import RESULT
+    _check_hardware(chosen)
+    from .check.examine import examine
+    from .show.report import RESULT
 
     with _told_failures(chosen):
         found = examine(chosen, folder, step)
@@ -134,6 +139,7 @@ def warmup(config: ConfigArgument, overrides: Overrides = None) -> None:
     if Path(chosen.model.path).exists():
         raise ValueError(f"model.path: {chosen.model.path} exists already")
     quiet_libraries()
+    _check_hardware(chosen)
     _make_model(chosen)
 
 
@@ -148,8 +154,8 @@ def sweep(
     """Run what is missing of a study. Interrupted at any moment, the same command goes on."""
     from pessimism.studies.workers import BackendLostError
 
-    from .studies import STUDIES
-    from .sweep import cells, run
+    from .study.studies import STUDIES
+    from .study.sweep import cells, run
 
     if name is None:
         table = new_table("study", ">runs", ">seeds", "shows")
@@ -162,6 +168,7 @@ def sweep(
     study = STUDIES[name]
     first = cells(study, 1, overrides or ())[0].config
     quiet_libraries()
+    _check_hardware(first)
     _make_model(first.model_copy(update={"warmup": dict(study.warmup)}))
     with progress_bar() as progress:
         try:
@@ -174,7 +181,11 @@ def sweep(
 @app.command(short_help="Train a transformer where the target is known.")
 def bridge(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="Objectives; left out, all that are in the test.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME]...",
+            help="Objectives; module:name or file.py:name for yours. Left out: all in the test.",
+        ),
     ] = None,
 ) -> None:
     """Train a small transformer where all completions can be listed, and say to which target it comes.
@@ -182,10 +193,12 @@ def bridge(
     On exact and on sampled data. Exit status 1 if one does not end within the tolerance of its induced target, or ends
     at the nominal one where the two differ.
     """
-    from .bridge import OBJECTIVES, reach_all
+    from .check.bridge import OBJECTIVES, reach_all
 
     for name in names or ():
-        if name not in OBJECTIVES:
+        if is_object_name(name):
+            load_object(name, ps.Algorithm)
+        elif name not in OBJECTIVES:
             raise ValueError(f"unknown objective {name!r}; {near(name, OBJECTIVES)}")
     with progress_bar() as progress:
         results = list(reach_all(names or list(OBJECTIVES), progress))
@@ -207,8 +220,9 @@ def selftest(config: ConfigArgument, overrides: Overrides = None) -> None:
     """
     chosen = _chosen(config, overrides)
     quiet_libraries()
+    _check_hardware(chosen)
     _make_model(chosen)
-    from .selftest import selftest as run_checks
+    from .check.selftest import selftest as run_checks
 
     with _told_failures(chosen):
         checks = run_checks(chosen)
@@ -225,7 +239,7 @@ def selftest(config: ConfigArgument, overrides: Overrides = None) -> None:
 def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, finished or not.")]) -> None:
     """Write report.html into the folder of a run: one page, readable without network."""
     quiet_libraries()
-    from .report import write_report
+    from .show.report import write_report
 
     print(write_report(run))
 
@@ -269,10 +283,10 @@ def _chosen(where: str, overrides: list[str] | None) -> Config:
 
 def _run(config: Config, folder: Path, fresh: bool) -> int:
     """Train, with everything that watches; the steps that are done."""
-    from .screen import screen
-    from .train import opened
-    from .train import train as run_steps
-    from .watch import Watcher, trackers
+    from .run.train import opened
+    from .run.train import train as run_steps
+    from .run.watch import Watcher, trackers
+    from .show.screen import screen
 
     with opened(folder) as step:
         runs.note_start(folder, config, step, fresh)
@@ -303,7 +317,7 @@ def _told_failures(config: Config) -> Iterator[None]:
     import torch
 
     from .tasks.judge import ScorerError
-    from .train import RunError
+    from .update.learner import RunError
 
     try:
         yield
@@ -314,11 +328,20 @@ def _told_failures(config: Config) -> Iterator[None]:
         raise FailedError(f"out of GPU memory; {advice}: {str(error).partition('. ')[0]}") from error
 
 
+def _check_hardware(config: Config) -> None:
+    import torch
+
+    if config.hardware.gpu and not torch.cuda.is_available():
+        raise ValueError(
+            f"{config.name} is for a GPU, and there is none here; hardware.gpu=false tries it nevertheless"
+        )
+
+
 def _make_model(config: Config) -> None:
     """Make the model of a configuration that says how, if it is not there yet."""
     if config.warmup is None or Path(config.model.path).exists():
         return
-    from .warmup import warm_up
+    from .run.warmup import warm_up
 
     settings = _warm_up_settings(config)
     print(f"making {config.model.path}: at most {settings.steps} steps of imitation", flush=True)
@@ -334,14 +357,22 @@ def _make_model(config: Config) -> None:
 
 
 def _warm_up_settings(config: Config) -> Any:
-    from .warmup import WarmUp
+    from .run.warmup import WarmUp
 
     task = config.task.model_dump(include={"name", "options"})
     return checked(WarmUp, {"task": task, **(config.warmup or {})}, "warmup")
 
 
+def _hardware(config: Config) -> str:
+    import torch
+
+    if not config.hardware.gpu:
+        return "any"
+    return "a GPU" + ("" if torch.cuda.is_available() else ", which is not here")
+
+
 def _plan_screen(config: Config) -> tuple[RenderableType, ...]:
-    from .plan import plan
+    from .run.plan import plan
 
     if config.warmup is not None:
         _warm_up_settings(config)
@@ -351,6 +382,7 @@ def _plan_screen(config: Config) -> tuple[RenderableType, ...]:
     for label, value in (
         ("objective", config.objective.told()),
         ("model", config.model.path + ("" if Path(config.model.path).exists() else ", which is not on this disk")),
+        ("hardware", _hardware(config)),
         ("task", f"{config.task.name}: {found.train:,} problems to train on, {found.held_out:,} held out"),
         ("steps", f"{config.steps:,} in {found.windows:,} windows of {lag.sync_every:,}"),
         (

@@ -16,8 +16,9 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 import pessimism as ps
+from pessimism.shell.objects import is_object_name, load_object
 
-from .engines.base import check_options
+from .sample.engines.base import check_options
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -62,7 +63,10 @@ class Task(Part):
 
 
 class Objective(Part):
-    """A catalogue entry with its parameters; the coefficient, baseline and level are the catalogue's."""
+    """An algorithm with its parameters: an entry of the catalogue, or one of your own.
+
+    Your own is named as ``module:name`` or ``file.py:name``: an Algorithm, or a function that returns one.
+    """
 
     algorithm: str
     parameters: dict[str, Any] = Field(default_factory=dict)
@@ -76,8 +80,10 @@ class Objective(Part):
         """The algorithm.
 
         Raises:
-            ValueError: no such entry, or parameters it does not take.
+            ValueError: no such entry or object, or parameters it does not take.
         """
+        if is_object_name(self.algorithm):
+            return load_object(self.algorithm, ps.Algorithm, **self.parameters)
         return ps.algorithm(self.algorithm, **self.parameters)
 
     def told(self) -> str:
@@ -86,7 +92,13 @@ class Objective(Part):
         >>> Objective(algorithm="shifted_mean", parameters={"beta": 0.2}).told()
         'shifted_mean(beta=0.2, delta=1)'
         """
-        return f"{self.algorithm}({', '.join(f'{name}={value:g}' for name, value in self.make().parameters.items())})"
+        parameters = self.parameters if is_object_name(self.algorithm) else self.make().parameters
+        given = ", ".join(f"{name}={_number(value)}" for name, value in parameters.items())
+        return f"{self.algorithm}({given})" if given or not is_object_name(self.algorithm) else self.algorithm
+
+
+def _number(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, (int, float)) else str(value)
 
 
 class Rollout(Part):
@@ -167,6 +179,12 @@ class Watch(Part):
     trackio: str | None = Field(default=None, description="project name")
 
 
+class Hardware(Part):
+    """What the run is made for."""
+
+    gpu: bool = Field(default=False, description="whether it is refused where there is no GPU")
+
+
 class Config(Part):
     """A whole run."""
 
@@ -175,6 +193,7 @@ class Config(Part):
     steps: Count = Field(description="optimizer steps")
     checkpoint_every: Count = 50
     deterministic: bool = Field(default=False, description="bit-for-bit repeatable, resumed runs included; slower")
+    hardware: Hardware = Hardware()
     model: Model
     task: Task
     objective: Objective
@@ -185,7 +204,7 @@ class Config(Part):
     watch: Watch = Watch()
     warmup: dict[str, Any] | None = Field(
         default=None,
-        description="how to make the model of model.path where it is not there yet: as llm.warmup.WarmUp takes it, "
+        description="how to make the model of model.path where it is not there yet: as llm.run.warmup.WarmUp takes it, "
         "on this task unless it names another",
     )
 
@@ -229,7 +248,7 @@ def to_toml(config: Config) -> str:
     steps = 2
     checkpoint_every = 50
     deterministic = false
-    model.path = "m"
+    hardware.gpu = false
     """
     return "".join(f"{name} = {_toml(value)}\n" for name, value in flat(config.model_dump()) if value is not None)
 

@@ -14,7 +14,7 @@ settings.load_profile("ci")
 def countdown_model(tmp_path_factory):
     """Folder of a model that can just hold countdown: one layer, random weights."""
     from llm import tasks
-    from llm.models import build_model, build_tokenizer
+    from llm.update.models import build_model, build_tokenizer
 
     folder = tmp_path_factory.mktemp("countdown")
     symbols = tasks.load("countdown24", {}).symbols

@@ -21,11 +21,11 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from llm.engines.base import EngineError, Settings, check_probe
-from llm.engines.local import LocalEngine
-from llm.engines.process import ProcessEngine
-from llm.models import build_model, build_tokenizer
+from llm.sample.engines.base import EngineError, Settings, check_probe
+from llm.sample.engines.local import LocalEngine
+from llm.sample.engines.process import ProcessEngine
 from llm.samples import Completion, Request
+from llm.update.models import build_model, build_tokenizer
 
 TEMPERATURE = 1.3
 TOLERANCE = 1e-4

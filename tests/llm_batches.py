@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from transformers import Qwen3Config
 
-from llm.models import seeded
 from llm.samples import Completion, Group, Prompt
+from llm.update.models import seeded
 
 VOCABULARY = 11
 

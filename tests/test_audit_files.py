@@ -328,7 +328,7 @@ def test_a_damaged_experience_or_another_database_is_told(tmp_path):
 
 def test_the_buffer_of_llm_is_read_as_it_is(tmp_path):
     pytest.importorskip("torch")
-    from llm.buffer import Buffer
+    from llm.run.buffer import Buffer
     from llm.samples import Completion, Group, Prompt
 
     random = np.random.default_rng(0)

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import pessimism as ps
-from llm.batch import _cheapest, cut, make_batch, make_pass
 from llm.samples import Completion
+from llm.update.batch import _cheapest, cut, make_batch, make_pass
 from llm_batches import random_groups
 
 DRO = ps.algorithm("dro")

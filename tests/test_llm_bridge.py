@@ -6,10 +6,11 @@ import torch
 
 import pessimism as ps
 from bandits.sequences import SequenceBandit, SequenceTree, run_to_convergence
-from llm import bridge, cli
-from llm.batch import make_batch
-from llm.bridge import CLOSE, OBJECTIVES, Draws, draw_groups, make_world, merged, reach
-from llm.loss import accumulate
+from llm import cli
+from llm.check import bridge
+from llm.check.bridge import CLOSE, OBJECTIVES, Draws, draw_groups, make_world, merged, reach
+from llm.update.batch import make_batch
+from llm.update.loss import accumulate
 from llm_batches import gradient
 
 WORLD = make_world()
@@ -88,6 +89,17 @@ def test_equal_completions_count_as_much_together_as_apart(name):
     torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-5)
 
 
+def test_an_objective_of_ones_own_crosses_the_bridge(tmp_path, capsys):
+    (tmp_path / "mine.py").write_text(
+        "import pessimism as ps\n\n\n"
+        "def cautious():\n"
+        "    return ps.Algorithm(lambda log_ratio, advantage: advantage - 0.4 * log_ratio - 0.2, level='sequence')\n"
+    )
+    assert cli.main(["bridge", f"{tmp_path / 'mine.py'}:cautious"]) == 0
+    told = capsys.readouterr().out
+    assert told.count("holds") == 2
+
+
 def test_the_command_tells_a_run_that_holds_from_one_that_does_not(monkeypatch, capsys):
     assert cli.main(["bridge", "oapl"]) == 0
     told = capsys.readouterr().out
@@ -96,5 +108,7 @@ def test_the_command_tells_a_run_that_holds_from_one_that_does_not(monkeypatch, 
     monkeypatch.setattr(bridge, "reach", lambda algorithm, world, draws, steps: reach(algorithm, world, steps=1))
     assert cli.main(["bridge", "oapl"]) == 1
     assert capsys.readouterr().out.count("FAILS") == 2
+    assert cli.main(["bridge", "nowhere.py:mine"]) == 2
+    assert "there is no file nowhere.py" in capsys.readouterr().err
     assert cli.main(["bridge", "opal"]) == 2
     assert "did you mean oapl" in capsys.readouterr().err

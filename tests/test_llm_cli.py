@@ -11,11 +11,13 @@ import numpy as np
 import polars
 import pytest
 
-from llm import cli, runs, screen
+from llm import cli
+from llm.check.selftest import selftest
 from llm.config import load, to_toml
-from llm.selftest import selftest
-from llm.studies import STUDIES
-from llm.watch import METRICS, Watcher, read
+from llm.run import runs
+from llm.run.watch import METRICS, Watcher, read
+from llm.show import screen
+from llm.study.studies import STUDIES
 from pessimism.studies.lock import held
 
 CONFIG = """
@@ -78,7 +80,7 @@ def test_a_dry_run_says_what_would_happen_and_writes_nothing(config, tmp_path, c
 
 
 def test_a_run_leaves_numbers_configuration_versions_and_a_report(finished):
-    assert [record["step"] for record in read(finished / METRICS)] == [1, 2, 3, 4]
+    assert [record["step"] for record in read(finished / METRICS)] == [0, 1, 2, 3, 4]
     assert runs.read_config(finished).steps == 4
     (started,) = runs.starts(finished)
     assert started["step"] == 0
@@ -170,6 +172,63 @@ def test_a_damaged_checkpoint_can_be_deleted_as_the_message_advises(config, tmp_
     assert (run / METRICS).read_bytes() == whole
 
 
+def test_a_configuration_for_a_gpu_is_refused_without_one_before_anything_is_made(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.chdir(tmp_path)
+    for command in ("train", "warmup", "selftest", "eval"):
+        assert cli.main([command, "small_gpu"]) == 2
+        assert "small_gpu is for a GPU, and there is none here" in complaint(capsys)
+    assert list(tmp_path.iterdir()) == []
+    assert cli.main(["train", "small_gpu", "--dry-run"]) == 0
+    assert "a GPU, which is not here" in capsys.readouterr().out
+
+
+OWN = """
+import pessimism as ps
+
+def robust(beta=0.5):
+    baseline = ps.algorithm("opmd", tau=beta).baseline
+    return ps.Algorithm(lambda log_ratio, advantage: advantage - beta * log_ratio, baseline)
+
+finished = robust()
+"""
+
+
+def test_an_objective_of_ones_own_trains_and_goes_on(config, tmp_path, capsys, monkeypatch):
+    """The same numbers as the entry of the catalogue that it is equal to, named in either way."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own_losses.py").write_text(OWN)
+    named = {
+        "entry": 'objective={algorithm="opmd", parameters={tau=0.5}}',
+        "module": 'objective={algorithm="own_losses:robust", parameters={beta=0.5}}',
+        "file": f'objective={{algorithm="{tmp_path / "own_losses.py"}:finished"}}',
+    }
+    for name, objective in named.items():
+        assert cli.main(["train", config, "--out", name, "steps=2", "evaluation.every=0", objective]) == 0
+    entropies = [[record["policy/entropy"] for record in read(Path(name) / METRICS)] for name in named]
+    assert entropies[0] == entropies[1] == entropies[2]
+    page = (Path("module") / "report.html").read_text("utf-8")
+    assert "own_losses:robust(beta=0.5)" in page
+    assert "an objective that is not of the catalogue" in page
+    assert cli.main(["train", "module", "--resume", "steps=3"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("own_losses:nothing", "module 'own_losses' has no 'nothing'"),
+        ("nowhere.py:robust", "there is no file nowhere.py"),
+        ("own_losses.py:robust.more", "has no 'robust.more'"),
+        ("no_such_module:robust", "no module 'no_such_module'"),
+    ],
+)
+def test_an_objective_that_is_not_there_is_told_in_one_line(config, tmp_path, capsys, monkeypatch, name, told):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own_losses.py").write_text(OWN)
+    assert cli.main(["train", config, f"objective.algorithm={name}", "--dry-run"]) == 2
+    assert told in complaint(capsys)
+
+
 def test_a_signal_ends_the_step_and_says_how_to_go_on(config, tmp_path, capsys, monkeypatch):
     run = tmp_path / "run"
 
@@ -183,7 +242,7 @@ def test_a_signal_ends_the_step_and_says_how_to_go_on(config, tmp_path, capsys, 
     assert (run / "checkpoints" / "step-000001").is_dir()
     monkeypatch.undo()
     assert cli.main(["train", str(run), "--resume"]) == 0
-    assert [record["step"] for record in read(run / METRICS)] == [1, 2, 3, 4]
+    assert [record["step"] for record in read(run / METRICS)] == [0, 1, 2, 3, 4]
 
 
 def test_a_run_that_fails_has_status_one_and_one_line(config, tmp_path, capsys):
@@ -209,7 +268,7 @@ def test_a_full_disk_ends_the_run_and_leaves_its_checkpoint(config, tmp_path, ca
     assert complaint(capsys) == f"error: {run / METRICS}: No space left on device"
     monkeypatch.undo()
     assert cli.main(["train", str(run), "--resume"]) == 0
-    assert [line["step"] for line in read(run / METRICS)] == [1, 2, 3, 4]
+    assert [line["step"] for line in read(run / METRICS)] == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(
@@ -301,7 +360,7 @@ def test_the_selftest_holds_and_tells_when_it_does_not(config, capsys):
 
 
 def test_the_selftest_sees_an_engine_that_keeps_its_weights(config, monkeypatch):
-    from llm.engines.local import LocalEngine
+    from llm.sample.engines.local import LocalEngine
 
     def sync(self, weights, version):
         self._version = version  # says so, and does nothing
@@ -347,7 +406,7 @@ def test_a_study_makes_the_model_that_its_runs_start_from(tmp_path, monkeypatch,
     changes = ["steps=1", "rollout.prompts=2", "evaluation={every=1, prompts=2, samples=2}", "task.options.size=50"]
     assert cli.main(["sweep", "length51", *changes]) == 0
     assert "making runs/warm/countdown24x3" in capsys.readouterr().out
-    (row,) = polars.read_parquet("results/llm/length51.parquet").iter_rows(named=True)
+    (row,) = polars.read_parquet("results/llm/length51.parquet").filter("last").iter_rows(named=True)
     assert (row["variant"], row["step"], row["ended"]) == ("grpo.no_ratio", 1, "")
 
 

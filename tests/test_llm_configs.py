@@ -13,8 +13,8 @@ import pytest
 from llm import tasks
 from llm.cli import CONFIGS
 from llm.config import Config, load, to_toml
-from llm.plan import plan
-from llm.warmup import WarmUp
+from llm.run.plan import plan
+from llm.run.warmup import WarmUp
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = sorted(path.stem for path in CONFIGS.glob("*.toml"))
@@ -107,7 +107,7 @@ def test_oapl_is_the_papers():
 
 
 def test_a_schedule_that_ends_within_a_window_is_counted_right():
-    from llm.schedule import place
+    from llm.run.schedule import place
 
     for steps, every, epochs in ((7, 3, 2), (20, 20, 1), (5, 9, 4), (9, 4, 3)):
         config = Config.model_validate(
@@ -128,5 +128,5 @@ def test_a_schedule_that_ends_within_a_window_is_counted_right():
 
 
 def test_reading_a_configuration_loads_no_torch():
-    program = "import sys, llm.config, llm.runs; sys.exit('torch' in sys.modules)"
+    program = "import sys, llm.config, llm.run.runs; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT).returncode == 0

@@ -20,9 +20,17 @@ import torch
 from scipy import stats
 
 from engine_facts import LONG, PAIRS, REQUESTS, STOP, plain, scorer, settings, tiny_model, tokens_of
-from llm.engines.base import EngineError, Settings, check_options, check_probe, check_requests, probe, sample_seeds
-from llm.engines.local import LocalEngine
-from llm.engines.process import ProcessEngine
+from llm.sample.engines.base import (
+    EngineError,
+    Settings,
+    check_options,
+    check_probe,
+    check_requests,
+    probe,
+    sample_seeds,
+)
+from llm.sample.engines.local import LocalEngine
+from llm.sample.engines.process import ProcessEngine
 from llm.samples import Completion, Request
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -11,8 +11,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.engines.base import Settings
-from llm.engines.wire import (
+from llm.sample.engines.base import Settings
+from llm.sample.engines.wire import (
     Weights,
     answers_from_arrays,
     answers_to_arrays,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.evaluate import ask, bootstrap, by_part, choose, judge, pass_at_k, powers, summarize
+from llm.sample.evaluate import ask, bootstrap, by_part, choose, judge, pass_at_k, powers, summarize
 from llm.samples import Completion, Prompt
 from llm.tasks import Task, load
 

@@ -9,9 +9,9 @@ from scipy.special import log_softmax
 
 import pessimism as ps
 from bandits.sequences import SequenceBandit, SequenceTree, population_update
-from llm.batch import make_batch
-from llm.bridge import END, exact_batch, make_world
-from llm.loss import accumulate
+from llm.check.bridge import END, exact_batch, make_world
+from llm.update.batch import make_batch
+from llm.update.loss import accumulate
 from llm_batches import gradient, random_groups, tiny_model
 from pessimism.levels import LEVELS, PaddedTokens
 

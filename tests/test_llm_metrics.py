@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 import pessimism as ps
-from llm.batch import Batch
-from llm.loss import Step
-from llm.metrics import describe, ratio_numbers
+from llm.update.batch import Batch
+from llm.update.loss import Step
+from llm.update.metrics import describe, ratio_numbers
 
 POSITIVE = [
     ("oapl", {"beta1": 1.0, "beta2": 0.2}),

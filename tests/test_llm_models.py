@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from llm import config
-from llm.models import add_adapters, build_model, build_tokenizer, engine_weights, load_model
 from llm.tasks.countdown import SYMBOLS
+from llm.update.models import add_adapters, build_model, build_tokenizer, engine_weights, load_model
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import Gemma2Config, Gemma2ForCausalLM
 
-from llm.policy import _HeadLogProbs, check_model, token_values
+from llm.update.policy import _HeadLogProbs, check_model, token_values
 from llm_batches import VOCABULARY, gradient, tiny_model
 
 INPUT = torch.randint(VOCABULARY, (3, 9), generator=torch.Generator().manual_seed(1))

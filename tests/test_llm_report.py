@@ -10,13 +10,13 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from llm import runs
-from llm.buffer import Buffer
-from llm.charts import CHARTS, Chart, draw, draw_pairs
 from llm.config import Config
-from llm.report import write_report
+from llm.run import runs
+from llm.run.buffer import Buffer
+from llm.run.watch import Watcher
 from llm.samples import Completion, Group, Prompt
-from llm.watch import Watcher
+from llm.show.charts import CHARTS, Chart, draw, draw_pairs
+from llm.show.report import write_report
 
 HOSTILE = "<script>alert('x')</script><img src=http://example.org/a.png onerror=alert(1)> & \"quoted\""
 STEPS = 12

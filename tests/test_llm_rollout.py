@@ -9,11 +9,10 @@ import pytest
 
 import pessimism as ps
 from llm.config import Model, Rollout
-from llm.engines.base import EngineError
-from llm.engines.local import LocalEngine
-from llm.engines.process import ProcessEngine
-from llm.models import build_model, build_tokenizer
-from llm.rollout import (
+from llm.sample.engines.base import EngineError
+from llm.sample.engines.local import LocalEngine
+from llm.sample.engines.process import ProcessEngine
+from llm.sample.rollout import (
     Rollouts,
     check_group_size,
     engine_settings,
@@ -24,6 +23,7 @@ from llm.rollout import (
     tokenize,
 )
 from llm.samples import Prompt
+from llm.update.models import build_model, build_tokenizer
 
 PROMPTS = [Prompt(f"sum/{i}", f"{i}+{i}", {"answer": str(2 * i)}) for i in range(5)]
 TOKENIZER = build_tokenizer("0123456789+")

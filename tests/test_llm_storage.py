@@ -15,12 +15,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm import checkpoint, schedule
-from llm.buffer import Buffer
-from llm.checkpoint import Checkpoint
 from llm.config import Lag
+from llm.run import checkpoint, schedule
+from llm.run.buffer import Buffer
+from llm.run.checkpoint import Checkpoint
+from llm.run.source import Source
 from llm.samples import Completion, Group, Prompt
-from llm.source import Source
 from pessimism.studies.sealed import seal
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -256,7 +256,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path):
         import resource, sys
         import torch
         from pathlib import Path
-        from llm.checkpoint import Checkpoint, load, save
+        from llm.run.checkpoint import Checkpoint, load, save
         folder = Path({str(tmp_path)!r})
         save(folder, Checkpoint(1, {{"model": {{"weight": torch.ones(10)}}}}, {{}}))
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
@@ -278,7 +278,7 @@ def test_a_kill_at_any_moment_leaves_a_whole_checkpoint(tmp_path):
     script = f"""
         import torch
         from pathlib import Path
-        from llm.checkpoint import Checkpoint, save
+        from llm.run.checkpoint import Checkpoint, save
         for step in range(1, 1_000_000):
             weights = {{"weight": torch.full((200_000,), step)}}
             save(Path({str(tmp_path)!r}), Checkpoint(step, {{"model": weights}}, {{}}))

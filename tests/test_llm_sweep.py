@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from llm import runs, sweep
-from llm.studies import STUDIES
-from llm.sweep import Schedule, Study, Variant, cells, run
+from llm.run import runs
+from llm.study import sweep
+from llm.study.studies import STUDIES
+from llm.study.sweep import Schedule, Study, Variant, cells, run
 from pessimism.studies import provenance
 from pessimism.studies.lock import held
 from pessimism.studies.store import Store
@@ -37,7 +38,7 @@ def study(countdown_model):
 def test_every_cell_is_a_run_and_none_is_computed_twice(study, tmp_path):
     table = run(study, tmp_path)
     assert table["last"].sum() == 4
-    assert table.height == 8  # two evaluations each
+    assert table.height == 12  # three evaluations each, the first before training
     assert sorted(set(zip(table["sync_every"], table["seed"], strict=True))) == [(1, 0), (1, 1), (2, 0), (2, 1)]
     assert (table["ended"] == "").all()
     entropy = table.filter(table["last"])["evaluation/entropy"].to_numpy()
@@ -86,6 +87,16 @@ def test_other_sources_versions_or_models_make_new_cells(study, countdown_model,
     settings.write_text(text)
     assert keys() == before
     assert len({key for some in (before, *found) for key in some}) == 4 * len(before)
+
+
+def test_an_objective_of_ones_own_is_part_of_the_key(study, tmp_path):
+    path = tmp_path / "own_study_loss.py"
+    path.write_text("import pessimism as ps\nmine = ps.Algorithm(lambda log_ratio, advantage: advantage - log_ratio)\n")
+    own = dataclasses.replace(study, variants=(Variant("mine", f"{path}:mine"),))
+    before = sweep.make_study_plan(own, tmp_path).jobs.keys()
+    assert sweep.make_study_plan(own, tmp_path).jobs.keys() == before
+    path.write_text(path.read_text() + "# changed\n")
+    assert not before & sweep.make_study_plan(own, tmp_path).jobs.keys()
 
 
 def test_a_runs_sources_are_those_that_it_reaches():

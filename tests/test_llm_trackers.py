@@ -10,7 +10,7 @@ import struct
 
 import pytest
 
-from llm.watch import Watcher, trackers
+from llm.run.watch import Watcher, trackers
 from llm_configs import described
 
 

@@ -12,8 +12,12 @@ import polars
 import pytest
 
 from llm.config import Config
-from llm.train import RunError, opened, train
-from llm.watch import METRICS, Watcher, read
+from llm.run import checkpoint
+from llm.run.stopping import Stop, Stopped
+from llm.run.train import opened, train
+from llm.run.watch import METRICS, Watcher, read
+from llm.sample.engines.transformers import Transformers
+from llm.update.learner import RunError
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS = 8
@@ -65,8 +69,8 @@ def started(described, folder):
         import sys
         from pathlib import Path
         from llm.config import Config
-        from llm.train import opened, train
-        from llm.watch import Watcher
+        from llm.run.train import opened, train
+        from llm.run.watch import Watcher
 
         class Screen:
             def update(self, step, numbers, timing):
@@ -101,17 +105,60 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(countdown_model, reference,
     if number == signal.SIGTERM:
         assert process.returncode == 0, errors
         done = int(rest[-1])
-        assert after <= done < STEPS
+        assert after - 1 <= done < STEPS  # the first line is of step 0
         assert (tmp_path / "checkpoints" / f"step-{done:06d}").is_dir()
     with opened(tmp_path), Watcher(tmp_path, Silent()) as watcher:
         assert train(config(countdown_model), tmp_path, watcher) == STEPS
     assert (tmp_path / METRICS).read_bytes() == reference
 
 
+def test_a_signal_is_heard_wherever_the_run_samples(countdown_model, reference, tmp_path, monkeypatch):
+    """Every session ends inside its n-th call for samples, each a little later than the one before."""
+    sample, calls = Transformers.sample, []
+    places = set()
+
+    def stopping(self, requests):
+        calls.append(len(requests))
+        if len(calls) == allowed:
+            signal.raise_signal(signal.SIGTERM)
+            raise AssertionError("the signal was not heard")
+        return sample(self, requests)
+
+    monkeypatch.setattr(Transformers, "sample", stopping)
+    before = signal.getsignal(signal.SIGTERM)
+    for session in range(1, 40):
+        calls.clear()
+        allowed = 1 + session // 2
+        done = run(config(countdown_model), tmp_path)
+        assert signal.getsignal(signal.SIGTERM) is before
+        if len(calls) < allowed:
+            break
+        found = checkpoint.load_state(tmp_path / "checkpoints")
+        assert found is not None
+        assert found[0] == done
+        places.add((done, found[1]["owed"] is not None))
+    assert done == STEPS
+    assert (tmp_path / METRICS).read_bytes() == reference
+    assert (0, True) in places  # in the evaluation before training
+    assert any(step > 0 and owed for step, owed in places)  # in a later one
+    assert any(step > 0 and not owed for step, owed in places)  # in a batch or after a sync
+
+
+def test_a_signal_that_comes_before_the_run_waits_is_heard_when_it_does():
+    stop = Stop()
+    stop.note()
+    with pytest.raises(Stopped), stop.heard_at_once():
+        raise AssertionError("it waits")
+    with pytest.raises(Stopped), stop.heard_at_once():
+        pass
+
+
 def test_what_a_run_keeps_says_how_old_its_data_were(countdown_model, reference, tmp_path):
     run(config(countdown_model), tmp_path)
     assert (tmp_path / METRICS).read_bytes() == reference
-    records = read(tmp_path / METRICS)
+    before, *records = read(tmp_path / METRICS)
+    assert before["step"] == 0  # the policy that it starts from is evaluated, and nothing else can be said of it
+    assert all(name == "step" or name.startswith("evaluation/") for name in before)
     assert [record["step"] for record in records] == list(range(1, STEPS + 1))
     assert [record["lag/steps"] for record in records] == [0, 1, 2, 3] * 2
     assert [record["lag/version"] for record in records] == [0] * 4 + [4] * 4
@@ -125,7 +172,7 @@ def test_what_a_run_keeps_says_how_old_its_data_were(countdown_model, reference,
 
 def test_the_seed_changes_the_run(countdown_model, reference, tmp_path):
     run(config(countdown_model, seed=1), tmp_path)
-    ours, theirs = ([json.loads(line)["policy/entropy"] for line in text.splitlines()]
+    ours, theirs = ([json.loads(line)["policy/entropy"] for line in text.splitlines()[1:]]
                     for text in ((tmp_path / METRICS).read_text(), reference.decode()))  # fmt: skip
     assert not np.isclose(ours, theirs, rtol=1e-6).any()
 

@@ -12,9 +12,9 @@ from torch.nn import functional
 from transformers import AutoModelForCausalLM
 
 from llm import config
-from llm.models import build_model, build_tokenizer, load_model
+from llm.run.warmup import IGNORED, Size, WarmUp, batch, imitation_loss, warm_up
 from llm.samples import Prompt
-from llm.warmup import IGNORED, Size, WarmUp, batch, imitation_loss, warm_up
+from llm.update.models import build_model, build_tokenizer, load_model
 
 TASK = config.Task(name="countdown24", options={"digits": 2})
 SIZE = Size(width=32, layers=1, heads=1, context=32)

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from llm.screen import BARS, LEFT, RIGHT, Lines, Panels, screen, sparkline
-from llm.watch import METRICS, PAIRS, TIMING, Watcher, cut_back, read, salvage, trackers
+from llm.run.watch import METRICS, PAIRS, TIMING, Watcher, cut_back, read, salvage, trackers
+from llm.show.screen import BARS, LEFT, RIGHT, Lines, Panels, screen, sparkline
 from llm_configs import described
 
 

@@ -10,8 +10,8 @@ from matplotlib.text import Text
 
 import pessimism as ps
 from bandits.recursion import ideal_recursion
-from llm.studies import STUDIES
-from llm.sweep import cells as study_runs
+from llm.study.studies import STUDIES
+from llm.study.sweep import cells as study_runs
 from paper_figures import (
     asymre_transition,
     bad_prefix,

@@ -13,7 +13,7 @@ from typing import Any
 
 from datasets import Dataset
 
-from llm.models import build_model, build_tokenizer
+from llm.update.models import build_model, build_tokenizer
 
 SETTINGS: dict[str, Any] = {
     "bf16": False,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import importlib.util
 import inspect
 import os
 import re
@@ -19,7 +21,7 @@ from .files import parse_number, read_bandit
 
 T = TypeVar("T")
 
-OBJECT = re.compile(r"(?P<module>[^\W\d]\w*(\.[^\W\d]\w*)*):(?P<name>[^\W\d]\w*(\.[^\W\d]\w*)*)")
+OBJECT = re.compile(r"(?P<module>[^\W\d]\w*(\.[^\W\d]\w*)*|.+\.py):(?P<name>[^\W\d]\w*(\.[^\W\d]\w*)*)")
 
 
 def load_bandit(where: str) -> Bandit:
@@ -65,22 +67,37 @@ def load_algorithm(name: str, settings: Sequence[str] = (), place: str = "") -> 
 
 
 def is_object_name(where: str) -> bool:
-    """Whether a text reads as ``module:name``.
+    """Whether a text reads as ``module:name`` or ``file.py:name``.
 
     >>> is_object_name("bandits.instances:digits"), is_object_name("digits.json"), is_object_name("C:\\\\digits.json")
     (True, False, False)
+    >>> is_object_name("../my losses/mine.py:robust")
+    True
     """
     return OBJECT.fullmatch(where) is not None
 
 
+def source_of(where: str) -> Path | None:
+    """The file that ``module:name`` or ``file.py:name`` is read from; None if there is none."""
+    module = where.rpartition(":")[0]
+    if module.endswith(".py"):
+        return Path(module) if Path(module).is_file() else None
+    _search_here()
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return None
+    return Path(spec.origin) if spec is not None and spec.origin and spec.has_location else None
+
+
 def load_object(where: str, kind: type[T], /, **arguments: object) -> T:
-    """The object of type ``kind`` at ``module:name``, or what the function of that name returns.
+    """The object of type ``kind`` at ``module:name`` or ``file.py:name``, or what the function of that name returns.
 
     The current directory is put at the front of the import path, as ``python -m`` does, and stays there, since users'
     code may import more when it runs. Importing a module runs it: name only modules you trust.
 
     Args:
-        where: "module:name"; the name may have dots.
+        where: "module:name", or "file.py:name" with the path of a file; the name may have dots.
         kind: what it must be.
         **arguments: passed on to the function; an error if the name is not a function's.
 
@@ -96,9 +113,8 @@ def load_object(where: str, kind: type[T], /, **arguments: object) -> T:
     """
     match = OBJECT.fullmatch(where)
     if match is None:
-        raise ValueError(f"{where!r} is not of the form module:name")
-    if os.getcwd() not in sys.path and "" not in sys.path:
-        sys.path.insert(0, os.getcwd())
+        raise ValueError(f"{where!r} is not of the form module:name or file.py:name")
+    _search_here()
     found = _imported(where, match["module"])
     for part in match["name"].split("."):
         if not hasattr(found, part):
@@ -128,9 +144,35 @@ def in_user_code(where: str, run: Callable[[], T]) -> T:
         raise ValueError(f"{where}: it called sys.exit({error.code!r})") from error
 
 
+def _search_here() -> None:
+    if os.getcwd() not in sys.path and "" not in sys.path:
+        sys.path.insert(0, os.getcwd())
+
+
+def _from_file(path: Path) -> Any:
+    """The module in a file, under a name that no other module has; run once."""
+    whole = path.resolve(strict=True)
+    name = f"{whole.stem}_{hashlib.sha256(str(whole).encode()).hexdigest()[:8]}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, whole)
+        assert spec is not None  # the name ends with .py
+        assert spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        try:
+            spec.loader.exec_module(sys.modules[name])
+        except BaseException:
+            del sys.modules[name]
+            raise
+    return sys.modules[name]
+
+
 def _imported(where: str, module: str) -> Any:
     try:
-        return importlib.import_module(module)
+        return _from_file(Path(module)) if module.endswith(".py") else importlib.import_module(module)
+    except FileNotFoundError as error:
+        if module.endswith(".py") and not Path(module).exists():
+            raise ValueError(f"{where}: there is no file {module}") from None
+        raise ValueError(f"{where}: {_told(error)}") from error
     except ModuleNotFoundError as error:
         if error.name is not None and (module == error.name or module.startswith(f"{error.name}.")):
             raise ValueError(

@@ -10,12 +10,11 @@ import subprocess
 from collections.abc import Collection, Iterable, Iterator
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 
 import pessimism
 
-from ..shell.objects import is_object_name
+from ..shell.objects import is_object_name, source_of
 from .sealed import sha256
 
 ROOT = Path(pessimism.__file__).resolve().parents[1]
@@ -65,9 +64,9 @@ def of_files(paths: Iterable[Path]) -> str:
 
 
 def named_sources(names: Iterable[str]) -> list[Path]:
-    """Files of the modules that are named as ``module:name``; what they import is not followed."""
-    modules = sorted({name.partition(":")[0] for name in names if is_object_name(name)})
-    return [Path(spec.origin) for name in modules if (spec := find_spec(name)) is not None and spec.origin]
+    """Files that are named as ``module:name`` or ``file.py:name``; what they import is not followed."""
+    files = (source_of(name) for name in names if is_object_name(name))
+    return sorted({file.resolve() for file in files if file is not None})
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:

@@ -1,0 +1,31 @@
+"""The engine of a run: started for its model and prompts, given the trainer's weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..sample.engines.base import Engine, check_probe
+from ..sample.rollout import engine_settings, start_engine, stop_tokens
+from ..samples import Prompt, Request
+from ..update.learner import Learner, trainer_log_probs
+from ..update.models import engine_weights
+
+
+def start(learner: Learner, prompts: Sequence[Prompt], tokens: Sequence[tuple[int, ...]]) -> Engine:
+    """The engine of a run, for prompts with these tokens. Close it when done.
+
+    Raises:
+        ValueError: a prompt that is too long for the model, or an option that would bias the log-ratios.
+        EngineError: it does not start.
+    """
+    config, model = learner.config, learner.model
+    stop = stop_tokens(model.generation_config, learner.tokenizer)
+    positions = model.config.max_position_embeddings
+    settings = engine_settings(config.model, config.rollout, prompts, tokens, stop, positions)
+    return start_engine(settings, config.rollout)
+
+
+def sync(learner: Learner, engine: Engine, version: int, request: Request) -> float:
+    """Give the engine the trainer's weights, and make sure that it has them; the largest gap found, nats per token."""
+    engine.sync(engine_weights(learner.model), version)
+    return check_probe(engine, request, trainer_log_probs(learner), learner.config.rollout.probe_tolerance)

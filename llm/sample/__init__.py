@@ -1,0 +1,1 @@
+"""Where data come from: prompts, engines that sample completions, held-out evaluation."""

@@ -1,0 +1,281 @@
+"""From groups of completions to tensors: a batch, and the passes that it is cut into.
+
+Completions go through the model in blocks of similar length, padded on the right to the longest one. A pass is one
+block, or several that must be seen before any gradient is known: the coefficients of a coupled objective need whole
+groups, however uneven. Gradients of the passes add up to the batch's, as what a sample counts is fixed before the cut.
+
+Packing completions into one row under a block-diagonal mask pads nothing, but was slower on CPUs, where attention then
+works on the whole row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import pessimism as ps
+from pessimism.levels import PackedTokens
+
+from ..samples import Group
+
+BLOCK_OVERHEAD = 256
+"""What one more block costs, in tokens: its fixed work, seen as padding that would cost as much."""
+
+ROOM = 0.8
+"""Share of a pass that whole groups fill with tokens; the rest is left for padding."""
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """The n samples of one optimizer step.
+
+    Attributes:
+        tokens: n arrays, prompt and completion of every sample.
+        behavior_log_probs: n arrays, log-probability of every completion token under the policy that sampled it, nats.
+        length: (n,) completion tokens.
+        group: (n,) which group a sample belongs to, 0 to groups - 1, ascending.
+        reward, advantage: (n,).
+        weight: (n,) of a sample within its group; sums to one in each.
+    """
+
+    tokens: tuple[np.ndarray, ...]
+    behavior_log_probs: tuple[np.ndarray, ...]
+    length: np.ndarray
+    group: np.ndarray
+    reward: np.ndarray
+    advantage: np.ndarray
+    weight: np.ndarray
+
+    @property
+    def groups(self) -> int:
+        """Number of groups."""
+        return int(self.group[-1]) + 1
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Some samples side by side.
+
+    Attributes:
+        input_ids: (r, L), padded on the right; a row's last token predicts nothing and is left out.
+        predicting: (n,) positions in the flattened (r * L,) input that predict completion tokens, row by row.
+    """
+
+    input_ids: Tensor
+    predicting: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Pass:
+    """R samples whose gradient is taken at once, N completion tokens in all. Tensors are on the model's device.
+
+    Attributes:
+        samples: (R,) their indices in the batch, block by block.
+        blocks: what goes through the model.
+        group: (R,) see :class:`Batch`.
+        labels: (N,) completion tokens, in the order of the blocks' ``predicting``.
+        row: (N,) the sample of each, 0 to R - 1.
+        behavior_log_probs: (N,) float64.
+        length, advantage, weight: (R,) float64, see :class:`Batch`.
+    """
+
+    samples: np.ndarray
+    blocks: tuple[Block, ...]
+    group: np.ndarray
+    labels: Tensor
+    row: Tensor
+    behavior_log_probs: Tensor
+    length: Tensor
+    advantage: Tensor
+    weight: Tensor
+
+    @property
+    def tokens(self) -> PackedTokens:
+        """Which of the N tokens belongs to which sample."""
+        return PackedTokens(self.row, self.length)
+
+
+def make_batch(groups: Sequence[Group], algorithm: ps.Algorithm, weights: Sequence[np.ndarray] | None = None) -> Batch:
+    """The samples of some groups with their advantages.
+
+    Args:
+        groups: at least one.
+        algorithm: its baseline makes the advantages.
+        weights: (G,) for every group: its completions are not draws but *all* there are, with these probabilities, and
+            baselines take exact expectations. None: sampled groups, each sample counts 1/G.
+
+    Raises:
+        ValueError: no groups, an empty completion, numbers that do not match, a reward that is not finite, or a group
+            too small for the baseline; names the prompt.
+    """
+    if not groups:
+        raise ValueError("groups is empty; a batch needs at least one")
+    for group in groups:
+        _check(group)
+    given = [None] * len(groups) if weights is None else weights
+    advantages = [_advantage(group, algorithm, own) for group, own in zip(groups, given, strict=True)]
+    sizes = [len(group.completions) for group in groups]
+    completions = [completion for group in groups for completion in group.completions]
+    prompts = [group.tokens for group in groups for _ in group.completions]
+    shares = [np.full(size, 1 / size) for size in sizes] if weights is None else weights
+    return Batch(
+        tuple(np.concatenate([prompt, c.tokens]) for prompt, c in zip(prompts, completions, strict=True)),
+        tuple(completion.log_probs for completion in completions),
+        np.array([len(completion.tokens) for completion in completions]),
+        np.repeat(np.arange(len(groups)), sizes),
+        np.concatenate([group.rewards for group in groups]).astype(np.float64),
+        np.concatenate(advantages),
+        np.concatenate(shares),
+    )
+
+
+def cut(batch: Batch, tokens_per_pass: int, whole_groups: bool) -> list[list[np.ndarray]]:
+    """Which samples go into which pass, and side by side in which block, so that little is padded.
+
+    Args:
+        tokens_per_pass: most tokens of a pass, padding included.
+        whole_groups: whether a group's samples must share a pass (coupled objectives).
+
+    Returns:
+        The blocks of every pass as indices of samples. Without ``whole_groups`` a pass is one block, and the longest
+        come first, so that too little memory shows at once.
+
+    Raises:
+        ValueError: a sample, or a group that must stay whole, has more tokens than a pass may hold.
+    """
+    length = np.array([len(tokens) - 1 for tokens in batch.tokens])
+    units = np.bincount(batch.group, length).astype(int) if whole_groups else length
+    if units.max() > tokens_per_pass:
+        what = "a group of completions" if whole_groups else "a sample"
+        raise ValueError(f"tokens_per_pass is {tokens_per_pass}, but {what} has {units.max()} tokens")
+    if not whole_groups:
+        return [[block] for block in _blocks(length, np.arange(len(length)), tokens_per_pass)]
+    passes = []
+    for groups in _filled(units, int(ROOM * tokens_per_pass)):
+        samples = np.flatnonzero(np.isin(batch.group, groups))
+        for overhead in (BLOCK_OVERHEAD, BLOCK_OVERHEAD // 8, 0):  # without overhead nothing is padded
+            blocks = _blocks(length, samples, tokens_per_pass, overhead)
+            if sum(len(block) * length[block].max() for block in blocks) <= tokens_per_pass:
+                break
+        passes.append(blocks)
+    return passes
+
+
+def check_room(prompt: int, max_tokens: int, tokens_per_pass: int, group_size: int) -> None:
+    """Refuse settings under which :func:`cut` could fail in the middle of a run.
+
+    Args:
+        prompt: tokens of the longest one.
+        max_tokens: of a completion.
+        tokens_per_pass: most tokens of a pass.
+        group_size: samples that must share a pass; 1 where the objective takes them one by one.
+
+    Raises:
+        ValueError: the longest sample, or group, would not fit.
+    """
+    needed = (prompt + max_tokens - 1) * group_size
+    if needed > tokens_per_pass:
+        what = "a sample" if group_size == 1 else f"a group of {group_size}, which this objective takes as a whole,"
+        raise ValueError(
+            f"optimizer.tokens_per_pass is {tokens_per_pass}, but {what} may have {needed} tokens "
+            f"(prompts up to {prompt}, rollout.max_tokens {max_tokens}); it must be at least that"
+        )
+
+
+def make_pass(batch: Batch, blocks: Sequence[np.ndarray], device: torch.device) -> Pass:
+    """Tensors of some samples of a batch, in the blocks that :func:`cut` made."""
+    samples = np.concatenate(blocks)
+    length = batch.length[samples]
+    behavior = np.concatenate([batch.behavior_log_probs[sample] for sample in samples])
+    labels = np.concatenate([batch.tokens[sample][-size:] for sample, size in zip(samples, length, strict=True)])
+
+    def tensor(values: np.ndarray, kind: torch.dtype = torch.float64) -> Tensor:
+        return torch.as_tensor(values, dtype=kind).to(device)
+
+    return Pass(
+        samples,
+        tuple(_block(batch, block, device) for block in blocks),
+        batch.group[samples],
+        tensor(labels, torch.int64),
+        tensor(np.repeat(np.arange(len(samples)), length), torch.int64),
+        tensor(behavior),
+        tensor(length),
+        tensor(batch.advantage[samples]),
+        tensor(batch.weight[samples]),
+    )
+
+
+def _block(batch: Batch, samples: np.ndarray, device: torch.device) -> Block:
+    tokens = [batch.tokens[sample] for sample in samples]
+    length = batch.length[samples]
+    inputs = np.array([len(sequence) - 1 for sequence in tokens])
+    longest = int(inputs.max())
+    padded = np.zeros((len(samples), longest), dtype=np.int64)
+    padded[np.arange(longest) < inputs[:, None]] = np.concatenate([sequence[:-1] for sequence in tokens])
+    # Completion tokens sit at the end of a sequence; each is predicted from the position before it.
+    ends = np.cumsum(length)
+    within = np.arange(ends[-1]) - np.repeat(ends - length, length)
+    predicting = np.repeat(np.arange(len(samples)) * longest + inputs - length, length) + within
+    return Block(*(torch.as_tensor(values, dtype=torch.int64).to(device) for values in (padded, predicting)))
+
+
+def _filled(units: np.ndarray, room: int) -> list[list[int]]:
+    """Consecutive units in runs of at most so many tokens each; a unit that is larger has its own."""
+    runs: list[list[int]] = [[]]
+    for unit, tokens in enumerate(units.tolist()):
+        if runs[-1] and units[runs[-1]].sum() + tokens > room:
+            runs.append([])
+        runs[-1].append(unit)
+    return runs
+
+
+def _blocks(length: np.ndarray, samples: np.ndarray, limit: int, overhead: int = BLOCK_OVERHEAD) -> list[np.ndarray]:
+    """Samples in blocks of neighbors by length, longest first; the cut that costs least."""
+    ordered = samples[np.argsort(length[samples], kind="stable")]
+    return [ordered[first:last] for first, last in reversed(_cheapest(length[ordered], limit, overhead))]
+
+
+def _cheapest(length: np.ndarray, limit: int, overhead: int) -> list[tuple[int, int]]:
+    """Bounds of runs of ascending lengths, each within the limit when padded, with the least padding and overhead.
+
+    By dynamic programming: the best cut of the first n ends in some run, before which the cut is best too.
+    """
+    cost, before = np.zeros(len(length) + 1), np.zeros(len(length) + 1, dtype=int)
+    rows = np.arange(len(length), 0, -1)
+    for last in range(1, len(cost)):
+        longest = int(length[last - 1])
+        first = max(0, last - limit // longest)
+        choices = cost[first:last] + rows[len(length) - last + first :] * longest
+        best = int(np.argmin(choices))
+        cost[last], before[last] = choices[best] + overhead, first + best
+    bounds = []
+    last = len(length)
+    while last:
+        bounds.append((int(before[last]), last))
+        last = int(before[last])
+    return bounds[::-1]
+
+
+def _advantage(group: Group, algorithm: ps.Algorithm, weights: np.ndarray | None) -> np.ndarray:
+    try:
+        return algorithm.advantage(np.asarray(group.rewards, dtype=np.float64), behavior=weights)
+    except ValueError as error:
+        raise ValueError(f"prompt {group.prompt.id!r}: {error}") from None
+
+
+def _check(group: Group) -> None:
+    name = f"prompt {group.prompt.id!r}"
+    if not group.tokens:
+        raise ValueError(f"{name} has no tokens; the first completion token must be predicted from something")
+    if len(group.rewards) != len(group.completions) or not group.completions:
+        raise ValueError(f"{name} has {len(group.completions)} completions and {len(group.rewards)} rewards")
+    for at, completion in enumerate(group.completions):
+        if len(completion.tokens) == 0 or len(completion.log_probs) != len(completion.tokens):
+            raise ValueError(
+                f"{name}, completion {at} has {len(completion.tokens)} tokens and {len(completion.log_probs)} "
+                "log-probabilities; it needs as many, and at least one"
+            )

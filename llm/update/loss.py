@@ -1,0 +1,103 @@
+"""The update of any objective on a language model. No mathematics of its own: the coefficient is the catalogue's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+import pessimism as ps
+from pessimism.levels import check_level, token_coefficients, token_weight
+
+from .batch import Batch, Pass, cut, make_pass
+from .policy import head_values, hidden_states
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    r"""What one update saw, before the optimizer moved. Samples and their tokens are in the batch's order.
+
+    Attributes:
+        batch: the n samples.
+        log_ratio: (n,) $\ell$, summed over a completion's tokens, nats.
+        coefficient: (n,) c of every sample; at token level the mean over its tokens.
+        token_log_ratio: (N,) of every completion token, nats.
+        token_entropy: (N,) of the policy at every completion token, nats.
+        passes: how many backward passes it took.
+        padded_tokens: input tokens that went through the model, padding included.
+    """
+
+    batch: Batch
+    log_ratio: np.ndarray
+    coefficient: np.ndarray
+    token_log_ratio: np.ndarray
+    token_entropy: np.ndarray
+    passes: int
+    padded_tokens: int
+
+
+def accumulate(
+    model: PreTrainedModel,
+    batch: Batch,
+    algorithm: ps.Algorithm,
+    tokens_per_pass: int,
+    temperature: float = 1.0,
+    precision: torch.dtype = torch.float32,
+) -> Step:
+    r"""Add to the parameters' gradients what descends the objective's loss on a batch.
+
+    The update is $\frac{1}{B}\sum_{groups}\sum_i w_i\sum_t c_{it}\,\nabla\log\pi(y_{it})$; its negative, times the
+    algorithm's scale, is added. The level says what a token's $c_{it}$ is, see :mod:`pessimism.levels`.
+
+    Raises:
+        ValueError: see :func:`~llm.update.batch.cut` and :func:`pessimism.levels.token_coefficients`.
+    """
+    check_level(algorithm)
+    device = next(model.parameters()).device
+    seen: list[tuple[Pass, Tensor, Tensor, Tensor]] = []
+    for blocks in cut(batch, tokens_per_pass, whole_groups=algorithm.coupled):
+        part = make_pass(batch, blocks, device)
+        hidden = [hidden_states(model, block.input_ids, block.predicting, precision) for block in part.blocks]
+        values = head_values(model, torch.cat(hidden), part.labels, temperature)
+        log_ratio = values.log_probs.detach().double() - part.behavior_log_probs
+        coefficient = coefficients(algorithm, log_ratio, part)
+        pull = -algorithm.scale / batch.groups * weighted(algorithm, coefficient, part)
+        values.log_probs.backward(pull.to(values.log_probs.dtype))
+        seen.append((part, log_ratio, coefficient, values.entropies))
+    return _step(batch, seen)
+
+
+def coefficients(algorithm: ps.Algorithm, token_log_ratio: Tensor, part: Pass) -> Tensor:
+    """c of every completion token (N,) of a pass, from their log-ratios (N,); no gradient."""
+    return token_coefficients(
+        algorithm,
+        token_log_ratio,
+        part.advantage,
+        part.tokens,
+        behavior_log_prob=part.behavior_log_probs,
+        weight=part.weight,
+        group=part.group,
+    )
+
+
+def weighted(algorithm: ps.Algorithm, coefficient: Tensor, part: Pass) -> Tensor:
+    """What each token's gradient counts in its group, (N,): its coefficient, times the sample's weight and share."""
+    return part.tokens.spread(part.weight * token_weight(algorithm.level, part.tokens)) * coefficient
+
+
+def _step(batch: Batch, seen: list[tuple[Pass, Tensor, Tensor, Tensor]]) -> Step:
+    per_sample = np.empty((2, len(batch.length)))
+    ends = np.cumsum(batch.length)
+    per_token = np.empty((2, ends[-1]))
+    for part, log_ratio, coefficient, entropy in seen:
+        sums = part.tokens.sum(log_ratio), part.tokens.sum(coefficient) / part.length
+        per_sample[:, part.samples] = torch.stack(sums).cpu().numpy()
+        length = batch.length[part.samples]
+        first = np.repeat(ends[part.samples] - length - (np.cumsum(length) - length), length)
+        place = first + np.arange(len(first))
+        per_token[:, place] = torch.stack([log_ratio, entropy.double()]).cpu().numpy()
+    padded = sum(block.input_ids.numel() for part, *_ in seen for block in part.blocks)
+    return Step(batch, *per_sample, *per_token, passes=len(seen), padded_tokens=padded)
