@@ -290,6 +290,10 @@ CASES = [
         "trainer.loss.type",
         ["orchestrator.max_off_policy_steps=0"],
     ),
+    ("misspelt-key", "verl_grpo.sh", [f"{ACTOR}.policy_loss.losss_mode=gspo"], f"{ACTOR}.policy_loss.losss_mode", []),
+    ("misspelt-key", "trl_grpo.yaml", ["scale_reward=none"], "scale_reward", ["scale_rewards=none"]),
+    ("unknown-key", "verl_grpo.sh", [f"{ROLLOUT}.n_agent=5"], f"{ROLLOUT}.n_agent", [f"{ROLLOUT}.n=5"]),
+    ("unknown-key", "trinity_grpo.yaml", ["my_section={a: 1}"], "my_section", []),
     ("nothing-trained", "verl_grpo.sh", ["trainer.val_only=true"], "trainer.val_only", ["trainer.val_only=false"]),
     (
         "nothing-trained",
@@ -586,6 +590,16 @@ def test_the_fully_asynchronous_recipe_has_no_batch_size(tmp_path):
     found = lint(path).settings
     assert (found.lag.asynchronous, found.lag.steps, found.lag.bound) == (True, 4, 1)
     assert found.correction.kind == "not needed"
+
+
+def test_no_finding_rests_on_a_default_that_an_unknown_key_may_replace(tmp_path):
+    path = tmp_path / "fork.sh"
+    start = "python3 -m verl.trainer.main_ppo algorithm.adv_estimator=grpo"
+    path.write_text(f"{start} {ROLLOUT}.n_agent=5\n")
+    assert {"unknown-key"} <= {one.rule.id for one in lint(path).findings}
+    assert "group-of-one" not in {one.rule.id for one in lint(path).findings}
+    path.write_text(f"{start} {ROLLOUT}.n=8 {ACTOR}.loss_mode=kl_cov\n")
+    assert lint(path).settings.objective.algorithm is None
 
 
 def test_findings_name_the_line_of_the_key():

@@ -116,6 +116,20 @@ def _untrained(settings: Settings, groups: Groups) -> Iterator[Found]:
         yield Found("untrained", f"{settings.untrained}: nothing is trained on a reward")
 
 
+def _misspelt(settings: Settings, groups: Groups) -> Iterator[Found]:
+    for key, meant in settings.unknown.items():
+        if meant:
+            yield Found(key, f"{key} is no key of {settings.version}; did you mean {meant}?")
+
+
+def _unknown(settings: Settings, groups: Groups) -> Iterator[Found]:
+    for key, meant in settings.unknown.items():
+        if not meant:
+            yield Found(
+                key, f"{key} is no key of {settings.version}; no finding rests on a default that it may replace"
+            )
+
+
 def _unresolved(settings: Settings, groups: Groups) -> Iterator[Found]:
     for value in {value.key: value for value in settings.unresolved}.values():  # one may have been read twice
         assumed = "nothing" if value.assumed in (None, {}, []) else value.assumed
@@ -234,6 +248,24 @@ DATA_RULES = (
         "The objective decides what everything else means.",
         "the trainer's version that the rules were written for",
         "Check the spelling; for an objective of your own, give it to `pessimism compare` as module:name.",
+    ),
+    Rule(
+        "misspelt-key",
+        "error",
+        _misspelt,
+        "A key that the trainer does not have sets nothing, or stops it.",
+        "the trainer's version that the rules were written for",
+        "Correct the spelling.",
+        about_reading=True,
+    ),
+    Rule(
+        "unknown-key",
+        "note",
+        _unknown,
+        "It belongs to a fork, to another version, or to your own code, and what it changes is not known here.",
+        "the trainer's version that the rules were written for",
+        "Check the version; what is your own needs nothing.",
+        about_reading=True,
     ),
     Rule(
         "nothing-trained",

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from ..reference_groups import ReferenceGroup, reference_groups
 from ..shell.hints import near
 from ..trainers.document import Document, read_documents
+from ..trainers.keys import known_keys, unknown_keys
 from ..trainers.others import framework_of
 from ..trainers.rule import SEVERITIES, Rule, Severity
 from ..trainers.settings import Settings, unknown
@@ -87,7 +88,9 @@ def lint_all(path: str | os.PathLike[str], overrides: Sequence[str] = (), traine
 
 
 def _report(document: Document, trainer: str) -> Report:
-    settings = _doubted(READERS[trainer](document))
+    settings = READERS[trainer](document)
+    known = known_keys(TRAINERS[settings.trainer].keys)
+    settings = _doubted(replace(settings, unknown=unknown_keys(document.values, known)))
     made = None if settings.untrained else settings.objective.algorithm
     groups = () if made is None else reference_groups(made, settings.group_size)
     own = TRAINERS[settings.trainer]
@@ -98,7 +101,7 @@ def _doubted(settings: Settings) -> Settings:
     """The settings without what rests on a value that only a run could tell."""
     for name in ("loss", "baseline", "scaling"):
         if settings.uncertain(name):
-            why = f"{settings.shown(name)} is not in the file"
+            why = f"{settings.shown(name)} is not in the file, or may be set by a key that is not known"
             settings = replace(settings, objective=unknown(settings.objective.loss, why))
     return replace(settings, group_size=None) if settings.uncertain("group_size") else settings
 

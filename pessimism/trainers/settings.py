@@ -246,6 +246,14 @@ class Drop:
     what: str
 
 
+def _may_replace(unknown_key: str, meant: str, key: str) -> bool:
+    """Whether a key that a trainer does not have may be a fork's, or a misspelt, way to set another: one beside it or
+    above it that shares a word with it."""
+    section, _, name = unknown_key.rpartition(".")
+    words = set(name.split("_")) & set(key.rpartition(".")[2].split("_"))
+    return meant == key or (bool(section) and key.startswith(f"{section}.") and bool(words))
+
+
 @dataclass(frozen=True)
 class Settings:
     """A trainer's configuration, typed.
@@ -265,6 +273,7 @@ class Settings:
         clip, penalty: None where the objective has none.
         keys: name of a field -> the dotted key that sets it there, for messages.
         unresolved: values that lead out of the file.
+        unknown: keys of the file that the trainer does not have -> the one that may be meant, or "".
         untrained: why nothing is trained on a reward, where nothing is.
     """
 
@@ -287,6 +296,7 @@ class Settings:
     keys: Mapping[str, str] = field(default_factory=dict)
     unresolved: tuple[Unresolved, ...] = ()
     untrained: str = ""
+    unknown: Mapping[str, str] = field(default_factory=dict)
 
     def key(self, name: str) -> str:
         """The trainer's own key of a field; the field's name where it has none."""
@@ -298,9 +308,11 @@ class Settings:
         return key if key.startswith(self.document.prefix) else f"{self.document.prefix}{key}"
 
     def uncertain(self, name: str) -> bool:
-        """Whether the value of a field depends on what is not in the file."""
+        """Whether the value of a field depends on what is not in the file, or is a default that a key may replace."""
         key = self.key(name)
-        return any(value.key == key for value in self.unresolved)
+        if any(value.key == key for value in self.unresolved):
+            return True
+        return not self.given(name) and any(_may_replace(other, meant, key) for other, meant in self.unknown.items())
 
     def given(self, name: str) -> bool:
         """Whether the file sets the field."""

@@ -37,6 +37,7 @@ class Trainer:
         recognizes: whether a file is a configuration of it, by its keys.
         readers: what ``--trainer`` takes -> reader; the first is the one that is used where a file is recognized.
         rules: those that are about this trainer only.
+        keys: the folder whose ``keys.txt`` holds every key that it has; "" where they are not at hand.
         wordings: rule -> how a general rule is told to its users.
     """
 
@@ -46,6 +47,7 @@ class Trainer:
     readers: Mapping[str, ConfigReader]
     rules: tuple[Rule, ...] = ()
     wordings: Mapping[str, Wording] = field(default_factory=dict)
+    keys: str = ""
 
     @property
     def name(self) -> str:

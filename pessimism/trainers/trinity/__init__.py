@@ -12,4 +12,4 @@ def _recognizes(document: Document) -> bool:
     return document.has("algorithm.algorithm_type", "synchronizer", "buffer")
 
 
-TRAINER = Trainer("Trinity-RFT", VERSION, _recognizes, {"trinity": read_trinity}, RULES, WORDINGS)
+TRAINER = Trainer("Trinity-RFT", VERSION, _recognizes, {"trinity": read_trinity}, RULES, WORDINGS, "trinity")

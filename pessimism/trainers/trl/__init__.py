@@ -20,4 +20,4 @@ READERS = {
     "trl": read_trl,
     **{kind: partial(read_trl, kind=kind) for kind in ("trl-grpo", *OWN_KEYS)},
 }
-TRAINER = Trainer("TRL", VERSION, _recognizes, READERS, RULES, WORDINGS)
+TRAINER = Trainer("TRL", VERSION, _recognizes, READERS, RULES, WORDINGS, "trl")

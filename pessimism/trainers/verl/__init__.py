@@ -18,4 +18,4 @@ def _recognizes(document: Document) -> bool:
     )
 
 
-TRAINER = Trainer("verl", VERSION, _recognizes, {"verl": read_verl}, RULES, WORDINGS)
+TRAINER = Trainer("verl", VERSION, _recognizes, {"verl": read_verl}, RULES, WORDINGS, "verl")
