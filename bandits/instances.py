@@ -87,7 +87,7 @@ def digits(temperature: float = 1.0, fraction: float = 0.05, seed: int = 0) -> p
 
     reward[n, k] = 1 if k is the label of image n, else 0. The behavior policy is the softmax of a multinomial
     logistic regression (L2 penalty 1, L-BFGS run to a gradient of 1e-8) that has seen only `fraction` of the
-    labelled images, every class among them; its logits are divided by `temperature`, so a larger one explores
+    labeled images, every class among them; its logits are divided by `temperature`, so a larger one explores
     more. Nothing is mixed in: no probability is 0 unless it underflows, but some are tiny. `seed` picks the
     images shown.
     behavior, reward: (1797, 10), dimensionless.

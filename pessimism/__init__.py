@@ -1,4 +1,4 @@
-"""What does an off-policy reinforcement-learning objective really optimise toward?
+"""What does an off-policy reinforcement-learning objective really optimize toward?
 
 >>> import pessimism as ps
 >>> bandit = ps.Bandit(behavior=[0.5, 0.3, 0.2], reward=[0, 0, 1])

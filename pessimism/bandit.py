@@ -32,7 +32,7 @@ class Bandit:
     Raises:
         ValueError: what are no real numbers (text, complex numbers, dates, masked entries), NaN or infinite entries,
             rewards beyond 1e305 in size, negative probabilities, rows that do not sum to one within 1e-9,
-            shapes that do not match, no arm at all. Nothing is renormalised.
+            shapes that do not match, no arm at all. Nothing is renormalized.
 
     >>> bandit = Bandit(behavior=[0.5, 0.3, 0.2], reward=[0, 0, 1])
     >>> bandit.arms, bandit.batch_shape

@@ -331,7 +331,7 @@ def _exact_statistics(
     values = reward.astype(np.longdouble)
     first = _within(average(values), -maximum(-reward), maximum(reward))
     deviation = values - first
-    rest = average(deviation)  # what rounding left: the second pass makes the deviations centred
+    rest = average(deviation)  # what rounding left: the second pass makes the deviations centered
     known = weights if group_size is None else None
     return Statistics(reward, first + rest, deviation - rest, average, maximum, group_size, known, temperature)
 
@@ -363,7 +363,7 @@ def _log_mean_exp_rule(statistics: Statistics, *, beta: float) -> tuple[Array, f
 
 
 def _log_mean_exp(statistics: Statistics, z: Array, narrow: bool) -> Array:
-    """log E e^z (..., 1) for centred z: log1p(E phi(z)) unless z is large, shifted by its maximum there.
+    """log E e^z (..., 1) for centered z: log1p(E phi(z)) unless z is large, shifted by its maximum there.
 
     phi >= 0, so that the first form keeps relative accuracy also where all that tilts the policy is rare. ``narrow``
     takes the exponentials of extended-precision z in double precision.

@@ -304,9 +304,9 @@ def _tilted(weights: np.ndarray, gap: np.ndarray, log_inverse: np.ndarray) -> tu
     exponent = -np.exp(log_inverse)[:, None] * gap
     log_ratio = exponent - log_expectation_exp(weights, exponent)[:, None]
     policy = weights * np.exp(log_ratio)
-    centred = exponent - expectation(policy, exponent)[:, None]
+    centered = exponent - expectation(policy, exponent)[:, None]
     with np.errstate(over="ignore", invalid="ignore"):
-        return kl(log_ratio, weights), expectation(policy, centred**2)
+        return kl(log_ratio, weights), expectation(policy, centered**2)
 
 
 def _distance(one: Target, other: Target) -> Any:

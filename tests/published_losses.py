@@ -155,7 +155,7 @@ def pevi(group: Group, bonus: float, samples: float) -> Tensor:
 
 
 def cql(group: Group, alpha: float, beta: float) -> Tensor:
-    """Entropy-regularised actor on the conservative values Q = A - alpha (pi/mu - 1), which the actor holds fixed."""
+    """Entropy-regularized actor on the conservative values Q = A - alpha (pi/mu - 1), which the actor holds fixed."""
     values = (group.advantage - alpha * (group.ratio - 1)).detach()
     temperature = (beta * group.log_ratio).detach()
     return group.average(-group.ratio * (values - temperature))
@@ -312,7 +312,7 @@ def half_squared_error(temperature: str) -> Loss:
     return loss
 
 
-def penalised(temperature: str) -> Loss:
+def penalized(temperature: str) -> Loss:
     """-(A log pi - tau/2 l^2), as Kimi k1.5's gradient and DRO print it."""
 
     def loss(group: Group, **parameters: float) -> Tensor:
@@ -394,26 +394,26 @@ def tpo(group: Group, eta: float, epsilon: float) -> Tensor:
     return -(wanted * torch.log_softmax(logits, dim=-1)).sum()
 
 
-# --- preferences: (y1, y2) drawn independently, then labelled by Bradley-Terry --------------------------------
+# --- preferences: (y1, y2) drawn independently, then labeled by Bradley-Terry --------------------------------
 
 
-def _labelled(group: Group, loss: Tensor) -> Tensor:
+def _labeled(group: Group, loss: Tensor) -> Tensor:
     """Expectation over pairs and labels of a loss (K, K) of (winner, loser)."""
     preferred = group.preferred()
     return group.over_pairs(preferred * loss + preferred.T * loss.T)
 
 
 def dpo(group: Group, beta: float) -> Tensor:
-    return _labelled(group, -torch.nn.functional.logsigmoid(beta * _differences(group.log_ratio)))
+    return _labeled(group, -torch.nn.functional.logsigmoid(beta * _differences(group.log_ratio)))
 
 
 def ipo(group: Group, tau: float) -> Tensor:
-    return _labelled(group, (_differences(group.log_ratio) - 1 / (2 * tau)) ** 2)
+    return _labeled(group, (_differences(group.log_ratio) - 1 / (2 * tau)) ** 2)
 
 
 def chi_po(group: Group, beta: float) -> Tensor:
     link = group.ratio + torch.log(group.ratio)
-    return _labelled(group, -torch.nn.functional.logsigmoid(beta * _differences(link)))
+    return _labeled(group, -torch.nn.functional.logsigmoid(beta * _differences(link)))
 
 
 # Losses (B,) of completions that are not sums over tokens, nor functions of the summed log-ratio.
@@ -447,14 +447,14 @@ PUBLISHED_LOSSES: dict[str, Loss] = {
     "rec_oneside_is": rec_oneside_is,
     "rec_twoside": rec_twoside,
     "rec_ring": rec_ring,
-    "opmd": penalised("tau"),
-    "kimi_k15": penalised("tau"),
+    "opmd": penalized("tau"),
+    "kimi_k15": penalized("tau"),
     "pmd_mean": half_squared_error("tau"),
     "pmd_partition": half_squared_error("tau"),
     "a_star_po": squared_error("beta2"),
     "oapl": squared_error("beta2"),
     "shifted_mean": half_squared_error("beta"),
-    "dro": penalised("beta"),
+    "dro": penalized("beta"),
     "qrpo": squared_error("beta"),
     "rebel": rebel,
     "is_regression": is_regression,
@@ -476,7 +476,7 @@ PUBLISHED_LOSSES: dict[str, Loss] = {
     "opmd.rec": opmd_rec,
     "trinity.opmd": trinity_opmd,
     "qrpo.identity": squared_error("beta"),
-    "verl.dro": penalised("beta"),
+    "verl.dro": penalized("beta"),
     "roirl.exponential": roirl_exponential,
     "trl.cispo": trl_cispo,
     "verl.cispo": verl_cispo,

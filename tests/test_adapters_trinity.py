@@ -47,7 +47,7 @@ def own(name, data, **arguments):
     return pull(data, run(name, data, loss_agg_mode=TOKEN_SUM, **arguments)[0]) * ROWS
 
 
-def penalised(data, tau, kl):
+def penalized(data, tau, kl):
     """OPMD with its penalty to a reference, which is the behavior policy here."""
     penalty = trinity.KL_FN.get("k2")(kl_coef=kl)
     loss, _ = penalty.calculate_kl_loss(data.log_prob, data.behavior, data.mask, TOKEN_SUM)
@@ -61,7 +61,7 @@ PEERS = {
     "trinity.cispo": ("token", lambda data: own("cispo", data)),
     "trinity.cispo_masked": ("token", lambda data: own("cispo", data, enable_mask_clip=True)),
     "trinity.sapo": ("token", lambda data: own("sapo", data)),
-    "trinity.opmd": ("token", lambda data: penalised(data, 1.0, 1e-3)),
+    "trinity.opmd": ("token", lambda data: penalized(data, 1.0, 1e-3)),
     "rec_oneside_nois": ("token", lambda data: own("rec", data, clip_mode="one-side")),
     "rec_oneside_is": ("token", lambda data: own("rec", data, clip_mode="one-side", weight="importance_sampling")),
     "rec_twoside": ("token", lambda data: own("rec", data, clip_mode="two-side", weight="importance_sampling")),

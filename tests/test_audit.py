@@ -103,7 +103,7 @@ def test_the_same_temperature_twice_is_the_boundary_everywhere(tmp_path):
 
 
 @pytest.mark.parametrize("gain", [0.25, 1.0])
-def test_realised_against_predicted_finds_how_far_a_policy_has_gone(tmp_path, gain):
+def test_realized_against_predicted_finds_how_far_a_policy_has_gone(tmp_path, gain):
     """Current log-probabilities that are `gain` of the way to the target, and drift by a constant in every group."""
     reward = rewards("binary", 300, 8, seed=5)
     algorithm = ps.algorithm("shifted_mean", beta=0.5)
@@ -114,14 +114,14 @@ def test_realised_against_predicted_finds_how_far_a_policy_has_gone(tmp_path, ga
     drift = random.normal(size=(300, 1))
     log = table(reward, log_prob=log_prob, current_log_prob=log_prob + gain * target.log_ratio + drift)
     outcome = audit([parquet(tmp_path / "log.parquet", log)], [algorithm]).algorithms[0]
-    assert outcome.realised is not None
-    fit = outcome.realised["within groups"]
+    assert outcome.realized is not None
+    fit = outcome.realized["within groups"]
     assert fit["slope"] == pytest.approx(gain, abs=1e-9)
     assert fit["r2"] == pytest.approx(1.0, abs=1e-9)
-    assert outcome.realised["all samples"]["r2"] < 0.9
+    assert outcome.realized["all samples"]["r2"] < 0.9
     pooled = np.polyfit(target.log_ratio.ravel(), (gain * target.log_ratio + drift).ravel(), 1)
-    assert outcome.realised["all samples"]["slope"] == pytest.approx(pooled[0], abs=1e-9)
-    assert outcome.realised["all samples"]["intercept"] == pytest.approx(pooled[1], abs=1e-9)
+    assert outcome.realized["all samples"]["slope"] == pytest.approx(pooled[0], abs=1e-9)
+    assert outcome.realized["all samples"]["intercept"] == pytest.approx(pooled[1], abs=1e-9)
 
 
 @pytest.mark.parametrize("depth", [6, 2000])

@@ -69,7 +69,7 @@ def test_rows_of_a_group_may_be_anywhere(tmp_path, seed):
     assert (mine.groups, mine.sizes, mine.silent) == (200, {4: 200}, reference.silent)
     assert mine.algorithms[0].regimes == reference.algorithms[0].regimes
     assert mine.algorithms[0].means == pytest.approx(reference.algorithms[0].means, rel=1e-12)
-    ours, theirs = (part.algorithms[0].realised for part in (mine, reference))
+    ours, theirs = (part.algorithms[0].realized for part in (mine, reference))
     assert ours is not None
     assert theirs is not None
     assert ours["all samples"] == pytest.approx(theirs["all samples"], rel=1e-9)
@@ -245,7 +245,7 @@ def test_prime_rl_episodes_as_they_are(tmp_path):
     assert outcome.ranges["version"] == (4.0, 4.0)
     assert outcome.algorithms[0].by_lag[0]["from"] == 3
     # two messages of two tokens each: KL(mu | current) = 4 * 0.1
-    assert outcome.quantiles["realised_kl"]["50%"] == pytest.approx(0.4)
+    assert outcome.quantiles["realized_kl"]["50%"] == pytest.approx(0.4)
     assert outcome.quantiles["length"]["50%"] == 4.0
 
 

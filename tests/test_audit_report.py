@@ -66,7 +66,7 @@ def test_the_terminal_says_what_the_log_holds_and_what_becomes_of_it(tmp_path, c
     plain = " ".join(output.split())
     assert "Pessimistic: 100.0% of the groups with signal are in the positive regime." in plain
     assert "Fragile: 100.0% of the groups with signal are in the negative regime" in plain
-    for title in ("version", "lag", "realised on predicted log-ratio", "drives the update most"):
+    for title in ("version", "lag", "realized on predicted log-ratio", "drives the update most"):
         assert re.search(rf"^{title} ", output, re.MULTILINE)
     assert "\x1b" not in output
     assert max(map(len, output.splitlines())) <= 110
@@ -151,8 +151,8 @@ def test_json_holds_what_the_python_result_holds(tmp_path, capsys):
     assert found["sizes"] == {"4": 60}
     assert found["algorithms"][0]["regimes"] == mine.algorithms[0].regimes
     assert found["algorithms"][0]["quantiles"]["kl"]["50%"] == mine.algorithms[0].quantiles["kl"]["50%"]
-    assert found["algorithms"][0]["realised"]["within groups"]["slope"] == pytest.approx(
-        mine.algorithms[0].realised["within groups"]["slope"]  # type: ignore[index]
+    assert found["algorithms"][0]["realized"]["within groups"]["slope"] == pytest.approx(
+        mine.algorithms[0].realized["within groups"]["slope"]  # type: ignore[index]
     )
     assert found["algorithms"][0]["top"][0]["group"].startswith("</td>")
     target = tmp_path / "out.json"

@@ -60,9 +60,9 @@ BAD_BANDITS = {
     "nan policy": (([0.5, NAN, 0.5], [0, 0, 0]), "behavior[1] is nan; every entry must be a finite number"),
     "infinite policy": (([INF, 0.5], [0, 0]), "behavior[0] is inf; every entry must be a finite number"),
     "negative": (([[0.5, 0.5], [1.5, -0.5]], [0, 0]), "behavior[1, 1] is -0.5; probabilities must be >= 0"),
-    "unnormalised": (([0.5, 0.6], [0, 0]), "behavior sums to 1.1; each row must sum to 1 within 1e-09"),
-    "barely unnormalised": (([0.5, 0.5 + 1.1e-9], [0, 0]), "each row must sum to 1 within 1e-09"),
-    "unnormalised row": (
+    "unnormalized": (([0.5, 0.6], [0, 0]), "behavior sums to 1.1; each row must sum to 1 within 1e-09"),
+    "barely unnormalized": (([0.5, 0.5 + 1.1e-9], [0, 0]), "each row must sum to 1 within 1e-09"),
+    "unnormalized row": (
         ([[0.5, 0.5], [0.5, 0.5], [0.4, 0.5]], [0, 0]),
         "behavior[2] sums to 0.9; each row must sum to 1 within 1e-09 (divide by the sum if that is meant)",
     ),

@@ -121,7 +121,7 @@ def precise(values: np.ndarray) -> list:
     return [mp.mpf(float(v)) for v in values]
 
 
-def normalised(behavior: np.ndarray) -> list:
+def normalized(behavior: np.ndarray) -> list:
     weights = precise(behavior)
     return [w / mp.fsum(weights) for w in weights]
 
@@ -149,7 +149,7 @@ def test_exact_advantages_against_mpmath(name: str) -> None:
     rule = CASES[name]
     for behavior, reward in instances():
         moments = rule.baseline.exact(reward, behavior)
-        expected = rule.exact(precise(reward), weights := normalised(behavior))
+        expected = rule.exact(precise(reward), weights := normalized(behavior))
         mean = average(expected, weights)
         # Extended precision carries 64 bits: what a difference of numbers near `size` loses of them.
         # Quantiles are sums of probabilities in float64.
@@ -165,7 +165,7 @@ def test_exact_advantages_against_mpmath(name: str) -> None:
 def test_soft_value_keeps_the_tiny_difference_from_the_mean(beta: float) -> None:
     """V_beta - E r ~ Var/(2 beta): fifteen digits below the rewards, and still relatively accurate."""
     for behavior, reward in instances()[:5]:
-        weights, r = normalised(behavior), precise(reward)
+        weights, r = normalized(behavior), precise(reward)
         value = soft_value(r, weights, mp.mpf(beta))
         moments = baselines.log_mean_exp(beta).exact(reward, behavior)
         assert relative(np.array([moments.mean]), [average(r, weights) - value]) < 1e-13

@@ -102,7 +102,7 @@ UNITS: dict[str, dict[str, int] | None] = {
     "roirl.exponential": {"beta": 1},
 }
 
-# Rewards enter these by their absolute level; everyone else subtracts a baseline or normalises the level away.
+# Rewards enter these by their absolute level; everyone else subtracts a baseline or normalizes the level away.
 ABSOLUTE = {"ls", "roirl"}
 
 # Two equal halves of an arm are not treated like the whole: the coefficient acts on mu itself (projection of mu A,
@@ -117,7 +117,7 @@ MAY_FEEL_SPLITS = {"verl.icepop"}  # path-dependent too, but its wide band binds
 SPLIT = ([0.4, 0.2, 0.4], [1.0, 1.08, 0.0])
 
 # Published losses without a stop-gradient, whose minimum over the simplex is the target.
-MINIMISED = [
+MINIMIZED = [
     "ls", "opmd", "kimi_k15", "pmd_mean", "pmd_partition", "a_star_po", "oapl", "shifted_mean", "dro", "qrpo", "rebel",
     "pairwise_regression", "centered_regression", "awr", "roirl", "tpo", "dpo", "ipo", "chi_po", "oapl.single_beta",
     "opmd.rec", "trinity.opmd", "verl.dro", "roirl.exponential",
@@ -402,8 +402,8 @@ def test_closed_forms_agree_with_the_numeric_routes(name: str) -> None:
         assert (np.abs(found.policy - closed.policy) < tolerance).all(), np.abs(found.policy - closed.policy).max()
 
 
-@pytest.mark.parametrize("name", MINIMISED)
-def test_targets_minimise_the_published_loss(name: str) -> None:
+@pytest.mark.parametrize("name", MINIMIZED)
+def test_targets_minimize_the_published_loss(name: str) -> None:
     """scipy on softmax logits, with torch's gradient of the loss as its source prints it."""
     bandit, made, target = bandit_for(name), algorithm(name), induced_for(name)
     advantage = made.advantage(bandit.reward, bandit.behavior)

@@ -133,15 +133,15 @@ def test_it_agrees_with_the_flow():
 
 @settings(max_examples=20)
 @given(SEEDS, st.integers(2, 8), st.floats(-3, 3))
-def test_centred_regression_has_the_gibbs_policy_and_normalizer_zero(seed, arms, log_beta):
+def test_centered_regression_has_the_gibbs_policy_and_normalizer_zero(seed, arms, log_beta):
     beta = 10.0**log_beta
     behavior, advantage = random_problem(seed, 3, arms)
 
-    def centred(log_ratio, gain, behavior):
+    def centered(log_ratio, gain, behavior):
         error = gain - beta * log_ratio
         return error - (behavior * error).sum(-1, keepdims=True)
 
-    point = solve_fixed_point(centred, behavior, advantage, coupled=True)
+    point = solve_fixed_point(centered, behavior, advantage, coupled=True)
     assert point.converged.all()
     assert point.stable is None
     log_partition: Any = logsumexp(advantage / beta, b=behavior, axis=-1, keepdims=True)

@@ -180,12 +180,12 @@ def test_on_policy_flow_ends_at_the_gibbs_policy():
 
 
 def test_a_coupled_coefficient_and_its_weights():
-    def centred(log_ratio, gain, behavior):
+    def centered(log_ratio, gain, behavior):
         error = gain - 0.5 * log_ratio
         return error - (behavior * error).sum(-1, keepdims=True)
 
     behavior, advantage = random_problem(5, 10, 4)
-    flow = softmax_flow(centred, behavior, advantage, coupled=True)
+    flow = softmax_flow(centered, behavior, advantage, coupled=True)
     gibbs = behavior * np.exp(advantage / 0.5)
     assert flow.converged.all()
     np.testing.assert_allclose(flow.policy, gibbs / gibbs.sum(-1, keepdims=True), atol=1e-6)

@@ -208,8 +208,8 @@ def centered(behavior: np.ndarray, advantage: np.ndarray) -> tuple[np.ndarray, n
     return (difference * weight[..., None, :]).sum(-1), (weight * advantage).sum(-1)
 
 
-def test_solution_minimises_the_loss() -> None:
-    """An independent route: the regression loss over softmax logits, minimised by scipy."""
+def test_solution_minimizes_the_loss() -> None:
+    """An independent route: the regression loss over softmax logits, minimized by scipy."""
     rng = np.random.default_rng(5)
     behavior, advantage = rng.dirichlet(np.ones(6)), rng.normal(size=6)
 

@@ -88,7 +88,7 @@ def test_a_run_leaves_numbers_configuration_versions_and_a_report(finished):
     assert "tiny" in (finished / "report.html").read_text("utf-8")
     pairs = json.loads((finished / "log_ratios.json").read_text())
     assert pairs["step"] == 4
-    assert len(pairs["predicted"]) == len(pairs["realised"]) > 0
+    assert len(pairs["predicted"]) == len(pairs["realized"]) > 0
 
 
 def test_a_run_is_not_written_over_and_goes_on_only_as_it_began(countdown_model, config, tmp_path, capsys):

@@ -103,7 +103,7 @@ def test_pairs_are_kept_for_the_latest_window(tmp_path):
         watcher.keep_pairs(10, np.zeros((2, 0)))
         watcher.keep_pairs(20, np.array([[1.0, 2.0], [0.5, 1.0]]))
     kept = json.loads((tmp_path / PAIRS).read_text())
-    assert kept == {"step": 20, "predicted": [1.0, 2.0], "realised": [0.5, 1.0]}
+    assert kept == {"step": 20, "predicted": [1.0, 2.0], "realized": [0.5, 1.0]}
 
 
 # Trackers

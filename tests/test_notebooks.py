@@ -235,7 +235,7 @@ def test_objectives_have_the_regimes_that_their_names_say():
 # --- 04: your own objective -----------------------------------------------------------------------------------------
 
 
-def test_your_own_objective_is_analysed_and_holds():
+def test_your_own_objective_is_analyzed_and_holds():
     _, shown, defined = run(NOTEBOOKS[3])
     yours = defined["yours"]
     flow = ps.gradient_flow(defined["bandit"], yours.algorithm)

@@ -1,4 +1,4 @@
-"""Every local minimum of the regression loss, against multi-start minimisation and second-order conditions."""
+"""Every local minimum of the regression loss, against multi-start minimization and second-order conditions."""
 
 import numpy as np
 import pytest

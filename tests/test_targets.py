@@ -63,7 +63,7 @@ def test_regimes_by_the_baseline(seed: int, beta: float, offset: float) -> None:
     assert nominal.normalizer == pytest.approx(-offset * beta, rel=1e-9)
 
 
-def test_the_boundary_is_recognised() -> None:
+def test_the_boundary_is_recognized() -> None:
     rng = np.random.default_rng(0)
     bandit = ps.Bandit(rng.dirichlet(np.ones(6), size=50), rng.normal(size=(50, 6)))
     for name in ("opmd", "pmd_partition", "oapl.single_beta"):

@@ -184,7 +184,7 @@ def batch(
 
 
 def imitation_loss(model: PreTrainedModel, tokens: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Mean cross-entropy over the labelled tokens, nats."""
+    """Mean cross-entropy over the labeled tokens, nats."""
     head: Any = model.get_output_embeddings()
     hidden = model.get_decoder()(input_ids=tokens[:, :-1], use_cache=False).last_hidden_state
     wanted = labels[:, 1:]

@@ -104,10 +104,10 @@ class Watcher:
 
         Args:
             step: optimizer steps done.
-            pairs: (2, n) predicted and realised log-ratios, nats.
+            pairs: (2, n) predicted and realized log-ratios, nats.
         """
-        predicted, realised = pairs.tolist()
-        content = json.dumps({"step": step, "predicted": predicted, "realised": realised})
+        predicted, realized = pairs.tolist()
+        content = json.dumps({"step": step, "predicted": predicted, "realized": realized})
         write_whole(self.folder / PAIRS, content.encode())
 
     def __enter__(self) -> Self:

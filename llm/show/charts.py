@@ -95,7 +95,7 @@ CHARTS = (
         "Theory against practice: how far the policy has come",
         "slope, R²",
         {"slope": "theory/slope", "R²": "theory/r2"},
-        "Of the line through realised over predicted log-ratios, from their group's mean. It starts at zero after "
+        "Of the line through realized over predicted log-ratios, from their group's mean. It starts at zero after "
         "each sync; a slope of one is the induced target.",
     ),
     Chart(
@@ -163,9 +163,9 @@ def draw(chart: Chart, records: Sequence[Mapping[str, Any]], syncs: Sequence[int
     return _svg(fill)
 
 
-def draw_pairs(predicted: Sequence[float], realised: Sequence[float]) -> str | None:
-    """Realised over predicted log-ratios as SVG, with the line of perfect agreement and the fitted one."""
-    x, y = np.array(predicted), np.array(realised)
+def draw_pairs(predicted: Sequence[float], realized: Sequence[float]) -> str | None:
+    """Realized over predicted log-ratios as SVG, with the line of perfect agreement and the fitted one."""
+    x, y = np.array(predicted), np.array(realized)
     if not len(x) or not x.any():
         return None
 
@@ -175,7 +175,7 @@ def draw_pairs(predicted: Sequence[float], realised: Sequence[float]) -> str | N
         axes.plot([low, high], [low, high], color="#8a8984", linewidth=1, dashes=(4, 3), label="at the induced target")
         axes.plot([low, high], [slope * low, slope * high], color=COLORS[1], label=f"fitted, slope {slope:.2g}")
         axes.plot(x, y, "o", color=COLORS[0], markersize=3, alpha=0.45, markeredgewidth=0)
-        axes.set(xlabel="predicted log-ratio from its group's mean, nats", ylabel="realised, nats")
+        axes.set(xlabel="predicted log-ratio from its group's mean, nats", ylabel="realized, nats")
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, borderaxespad=0.2)
 
     return _svg(fill)

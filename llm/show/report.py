@@ -76,7 +76,7 @@ def write_report(folder: Path) -> Path:
     config = runs.read_config(folder)
     damage: list[str] = []
     records = _records(folder, damage)
-    pairs = _object(folder / PAIRS, ("step", "predicted", "realised"), damage)
+    pairs = _object(folder / PAIRS, ("step", "predicted", "realized"), damage)
     found = _object(folder / RESULT, ("step", "prompts", "samples", "parts"), damage)
     sections = [
         _section("Held-out evaluation", [*_evaluations(records), *_examined(found)]),
@@ -237,7 +237,7 @@ def _charts(records: Sequence[Mapping[str, Any]], pairs: Mapping[str, Any] | Non
     if pairs is not None:
         yield _figure(
             "Theory against practice: every completion",
-            draw_pairs(pairs["predicted"], pairs["realised"]),
+            draw_pairs(pairs["predicted"], pairs["realized"]),
             f"Step {pairs['step']}, the last one before a sync: groups whose induced target is unique.",
         )
     yield "</div>"

@@ -64,7 +64,7 @@ def compare_with_targets(step: Step, algorithm: ps.Algorithm) -> dict[str, float
 
     Every group is a bandit whose arms are its samples. ``target/<regime>`` is the share of groups in each regime and
     ``target/normalizer`` the mean $\lambda$ at the induced target. ``theory/slope`` and ``theory/r2`` are of the line
-    through the realised log-ratios over those that the induced target predicts, both taken from their group's mean:
+    through the realized log-ratios over those that the induced target predicts, both taken from their group's mean:
     a policy may take mass from completions that nobody sampled, which shifts a whole group.
 
     For log-ratio regressions ``theory/equation_r2`` is the share of the advantages' variance that the left side of
@@ -102,9 +102,9 @@ def compare_with_targets(step: Step, algorithm: ps.Algorithm) -> dict[str, float
         numbers["theory/sampled_mass"] = float((policy * weight / held).sum(axis=1).mean())
         numbers["target/bound"] = float(((claimed * weight / held).sum(axis=1) > 1).mean())
     if (sign >= 0).any():
-        target, realised = _targets(step, algorithm, sign >= 0)
+        target, realized = _targets(step, algorithm, sign >= 0)
         numbers["target/normalizer"] = float(np.mean(target.normalizer))
-        numbers |= _line(*_both(target, realised))
+        numbers |= _line(*_both(target, realized))
     return numbers
 
 
@@ -121,7 +121,7 @@ def sampled(batch: Batch) -> tuple[np.ndarray, np.ndarray]:
 
 
 def log_ratio_pairs(step: Step, algorithm: ps.Algorithm) -> np.ndarray:
-    """Log-ratios (2, n) of a step's samples, nats: those that the induced target predicts, and the realised ones.
+    """Log-ratios (2, n) of a step's samples, nats: those that the induced target predicts, and the realized ones.
 
     Both are taken from their group's mean; groups that :func:`compare_with_targets` leaves out, and samples whose
     prediction is not finite, are left out here too.
@@ -155,19 +155,19 @@ def _targets(step: Step, algorithm: ps.Algorithm, chosen: np.ndarray) -> tuple[p
     return ps.group_target(reward, algorithm), log_ratio
 
 
-def _both(target: ps.Target, realised: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _both(target: ps.Target, realized: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     predicted = np.where(np.isfinite(target.log_ratio), target.log_ratio, np.nan)
-    return _centered(predicted), _centered(realised)
+    return _centered(predicted), _centered(realized)
 
 
 def _centered(values: np.ndarray) -> np.ndarray:
     return values - values.mean(axis=1, keepdims=True)
 
 
-def _line(predicted: np.ndarray, realised: np.ndarray) -> dict[str, float]:
+def _line(predicted: np.ndarray, realized: np.ndarray) -> dict[str, float]:
     """Slope and R^2 of the line through the origin; NaN where predictions do not differ."""
     usable = np.isfinite(predicted)
-    x, y = predicted[usable], realised[usable]
+    x, y = predicted[usable], realized[usable]
     total = float(x @ x)
     if total == 0:
         return {"theory/slope": math.nan, "theory/r2": math.nan}

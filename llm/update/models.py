@@ -63,7 +63,7 @@ def build_model(
     context: int = 512,
     seed: int = 0,
 ) -> Qwen3ForCausalLM:
-    """A randomly initialised Qwen3-architecture model with tied embeddings, in float32.
+    """A randomly initialized Qwen3-architecture model with tied embeddings, in float32.
 
     The weights depend on ``seed`` alone, and torch's global random state stays as it was: a builder that resets it
     makes all "seeds" of an experiment the same run.
@@ -100,7 +100,7 @@ def build_model(
 
 
 def seeded(described: Qwen3Config, seed: int) -> Qwen3ForCausalLM:
-    """A randomly initialised model whose weights depend on the seed alone; torch's random state stays as it was."""
+    """A randomly initialized model whose weights depend on the seed alone; torch's random state stays as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Qwen3ForCausalLM(described)

@@ -76,7 +76,7 @@ class Layout:
 
     Attributes:
         name: the trainer and the versions whose code was read.
-        needs: columns by which it is recognised.
+        needs: columns by which it is recognized.
         columns: where the roles are.
         forbids: columns that it does not have.
         other_numbers: columns that are no rewards, where every other numeric one is; else empty.

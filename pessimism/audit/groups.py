@@ -266,7 +266,7 @@ def _repeated(groups: Groups) -> np.ndarray:
     start, size = groups.start[:-1], groups.size
     if not len(groups):
         return np.zeros(0, dtype=bool)
-    head = np.zeros(len(place), dtype=bool)  # where a run of neighbouring rows begins
+    head = np.zeros(len(place), dtype=bool)  # where a run of neighboring rows begins
     head[1:] = (np.diff(place) != 1) | (np.diff(file) != 0)
     head[start] = True
     within = np.arange(len(place)) - np.repeat(start, size)

@@ -24,9 +24,9 @@ STATISTICS = (
     "drive",
     "largest_log_ratio",
 )
-DRIFT = ("groups", *REGIMES, "no signal", "reward", "kl", "value_change", "realised_kl")
+DRIFT = ("groups", *REGIMES, "no signal", "reward", "kl", "value_change", "realized_kl")
 PAIRS = 1 << 12
-"""Samples that a picture of realised against predicted log-ratios shows."""
+"""Samples that a picture of realized against predicted log-ratios shows."""
 
 TABLES = {"regime": REGIMES, "kind": KINDS, "method": METHODS}
 
@@ -128,7 +128,7 @@ class AlgorithmTotals:
         self.sample = Sample(STATISTICS)
         self.by_version, self.by_lag = Bins(DRIFT), Bins(DRIFT)
         self.pooled, self.within = Fit(), Fit()
-        self.pairs = Sample(("predicted", "realised"), PAIRS)
+        self.pairs = Sample(("predicted", "realized"), PAIRS)
         self.top = Top()
         self.open = self.weighed = 0
         self.factors = Sample(("factor",))
@@ -143,7 +143,7 @@ class AlgorithmTotals:
             self.sums[name] += float(column[np.isfinite(column)].sum())
         self.sample.add({name: column[measured.signal] for name, column in values.items()})
         self._add_drift(groups, measured)
-        self._add_realised(groups, measured)
+        self._add_realized(groups, measured)
         self._add_leakage(measured)
         self.top.add(measured.solved.drive, lambda chosen: _described(groups, measured, chosen))
 
@@ -159,7 +159,7 @@ class AlgorithmTotals:
             "reward": measured.mean,
             "kl": measured.solved.kl,
             "value_change": measured.solved.value_change,
-            "realised_kl": realised_kl(groups),
+            "realized_kl": realized_kl(groups),
         }
         when = step if version is None else version
         if when is not None:
@@ -167,15 +167,15 @@ class AlgorithmTotals:
         if version is not None and step is not None:
             self.by_lag.add(step - version, values)
 
-    def _add_realised(self, groups: Groups, measured: Measured) -> None:
+    def _add_realized(self, groups: Groups, measured: Measured) -> None:
         behavior, current = groups.get("log_prob"), groups.get("current_log_prob")
         if behavior is None or current is None:
             return
-        predicted, realised = measured.solved.log_ratio, current - behavior
+        predicted, realized = measured.solved.log_ratio, current - behavior
         kept = np.isfinite(predicted)
         self.sums["lost"] += float((~kept).sum())
-        self.pooled.add(predicted[kept], realised[kept])
-        self.pairs.add({"predicted": predicted[kept], "realised": realised[kept]})
+        self.pooled.add(predicted[kept], realized[kept])
+        self.pairs.add({"predicted": predicted[kept], "realized": realized[kept]})
         owner = np.repeat(np.arange(len(groups)), groups.size)[kept]
         count = np.bincount(owner, minlength=len(groups))
 
@@ -183,7 +183,7 @@ class AlgorithmTotals:
             mean = (np.bincount(owner, values, len(groups)) / np.maximum(count, 1))[owner]
             return np.where(np.abs(values - mean) > 1e-12 * np.abs(mean), values - mean, 0.0)  # else rounding
 
-        self.within.add(centered(predicted[kept]), centered(realised[kept]))
+        self.within.add(centered(predicted[kept]), centered(realized[kept]))
 
     def _add_leakage(self, measured: Measured) -> None:
         known = measured.signal & ~np.isnan(measured.log_claimed)
@@ -202,7 +202,7 @@ class Totals:
         self.algorithms = [AlgorithmTotals() for _ in names]
         self.groups = self.rows = self.silent = 0
         self.sizes: Counter[int] = Counter()
-        self.sample = Sample(("reward", "length", "realised_kl"))
+        self.sample = Sample(("reward", "length", "realized_kl"))
         self.ranges: dict[str, tuple[float, float]] = {}
 
     def add(self, groups: Groups, measured: Sequence[Measured]) -> None:
@@ -214,7 +214,7 @@ class Totals:
         values, counts = np.unique(size, return_counts=True)
         self.sizes.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
         length = _means(groups, groups.get("length"))
-        self.sample.add({"reward": measured[0].mean, "length": length, "realised_kl": realised_kl(groups)})
+        self.sample.add({"reward": measured[0].mean, "length": length, "realized_kl": realized_kl(groups)})
         for name in ("reward", "version", "step"):
             if (column := groups.get(name)) is not None:
                 low, high = self.ranges.get(name, (np.inf, -np.inf))
@@ -223,7 +223,7 @@ class Totals:
             totals.add(groups, part)
 
 
-def realised_kl(groups: Groups) -> np.ndarray:
+def realized_kl(groups: Groups) -> np.ndarray:
     r"""$E_\mu[-\ell]$ estimating $\mathrm{KL}(\mu\|\pi)$ to the policy now; NaN if not logged."""
     behavior, current = groups.get("log_prob"), groups.get("current_log_prob")
     return _means(groups, None if behavior is None or current is None else behavior - current)

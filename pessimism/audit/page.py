@@ -54,7 +54,7 @@ def _section(index: int, algorithm: AlgorithmAudit, audit: Audit) -> str:
         + _counts(algorithm, audit)
         + _statistics(algorithm)
         + "".join(_drift(title, bins) for title, bins in _drifts(algorithm) if len(bins) > 1)
-        + _realised(algorithm)
+        + _realized(algorithm)
         + _top(algorithm)
     )
 
@@ -83,15 +83,15 @@ def _drift(title: str, bins: list[dict[str, float]]) -> str:
     return _table(headers, rows)
 
 
-def _realised(algorithm: AlgorithmAudit) -> str:
-    if algorithm.realised is None:
+def _realized(algorithm: AlgorithmAudit) -> str:
+    if algorithm.realized is None:
         return ""
     rows = [
         [name, f"{fit['samples']:,}", cell(fit["slope"]), cell(fit["r2"])]
         for name in ("all samples", "within groups")
-        for fit in [algorithm.realised[name]]
+        for fit in [algorithm.realized[name]]
     ]
-    return _table(["realised on predicted log-ratio", ">samples", ">slope", ">R2"], rows)
+    return _table(["realized on predicted log-ratio", ">samples", ">slope", ">R2"], rows)
 
 
 def _top(algorithm: AlgorithmAudit) -> str:

@@ -41,11 +41,11 @@ def pictures(algorithm: AlgorithmAudit) -> list[tuple[str, str]]:
     for title, bins in (("version", algorithm.by_version), ("lag", algorithm.by_lag)):
         if len(bins) > 1:
             found.append((f"Regimes and distance by {title}", _svg(_drift(bins, title), f"{algorithm.name} {title}")))
-    if algorithm.realised is not None and len(drawn["predicted"]) > 1:
+    if algorithm.realized is not None and len(drawn["predicted"]) > 1:
         count = len(drawn["predicted"])
-        drawn_of = "all" if count == algorithm.realised["all samples"]["samples"] else "drawn at random"
-        caption = f"Realised against predicted log-ratios, {count:,} samples ({drawn_of})"
-        found.append((caption, _svg(_realised(algorithm), f"{algorithm.name} realised")))
+        drawn_of = "all" if count == algorithm.realized["all samples"]["samples"] else "drawn at random"
+        caption = f"Realized against predicted log-ratios, {count:,} samples ({drawn_of})"
+        found.append((caption, _svg(_realized(algorithm), f"{algorithm.name} realized")))
     return found
 
 
@@ -115,19 +115,19 @@ def _drift(bins: list[dict[str, float]], title: str) -> Callable[[Axes], None]:
     return draw
 
 
-def _realised(algorithm: AlgorithmAudit) -> Callable[[Axes], None]:
-    predicted, realised = algorithm.drawn["predicted"], algorithm.drawn["realised"]
-    assert algorithm.realised is not None
-    fit = algorithm.realised["all samples"]
+def _realized(algorithm: AlgorithmAudit) -> Callable[[Axes], None]:
+    predicted, realized = algorithm.drawn["predicted"], algorithm.drawn["realized"]
+    assert algorithm.realized is not None
+    fit = algorithm.realized["all samples"]
 
     def draw(axes: Axes) -> None:
-        axes.scatter(predicted, realised, s=4, color=DARK, alpha=0.25, linewidths=0, rasterized=True)
+        axes.scatter(predicted, realized, s=4, color=DARK, alpha=0.25, linewidths=0, rasterized=True)
         ends = np.array([predicted.min(), predicted.max()])
         if np.isfinite(fit["slope"]):
             label = f"slope {fit['slope']:.3g}, R2 {fit['r2']:.2f}"
             axes.plot(ends, fit["intercept"] + fit["slope"] * ends, color=LIGHT, linewidth=1.5, label=label)
         axes.legend(frameon=False, fontsize=9, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0)
         axes.set_xlabel("predicted log-ratio at the target")
-        axes.set_ylabel("realised so far")
+        axes.set_ylabel("realized so far")
 
     return draw

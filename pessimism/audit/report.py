@@ -41,12 +41,12 @@ class AlgorithmAudit:
         drive_shares: share of the groups with signal -> their share of the summed drive, the strongest first.
         top: the groups that drive the update most.
         by_version, by_lag: sums over groups in bins.
-        realised: predicted against realised log-ratios, or None without current log-probabilities.
+        realized: predicted against realized log-ratios, or None without current log-probabilities.
         leakage: of the groups with signal, how many could be weighed against what nobody sampled (``groups``), in how
             many of those the samples would not fill the simplex at $\ell = A/\beta$ (``open``), and quantiles of the
             factor by which the samples' mass would change in these; None without log-probabilities, or for other
             objectives.
-        drawn: values of groups drawn at random, and of samples ("predicted", "realised"), for pictures.
+        drawn: values of groups drawn at random, and of samples ("predicted", "realized"), for pictures.
         verdict: in words.
     """
 
@@ -63,7 +63,7 @@ class AlgorithmAudit:
     top: list[dict[str, Any]]
     by_version: list[dict[str, float]]
     by_lag: list[dict[str, float]]
-    realised: dict[str, Any] | None
+    realized: dict[str, Any] | None
     leakage: dict[str, Any] | None
     drawn: dict[str, np.ndarray]
     verdict: str
@@ -79,7 +79,7 @@ class Audit:
         sizes: group size -> groups.
         silent: groups whose rewards all agree.
         ranges: column -> smallest and largest value.
-        quantiles: of the groups' mean reward, mean length and realised divergence.
+        quantiles: of the groups' mean reward, mean length and realized divergence.
         sampled: groups that quantiles are taken from.
         share: of the log's groups, drawn at random, that was looked at.
         skipped: reason -> groups, rows and first places.
@@ -159,9 +159,9 @@ def _algorithm_audit(
     sample = totals.sample.values()
     counts = {name: _named(table, totals.codes[name]) for name, table in TABLES.items()}
     with_signal = _named(REGIMES, totals.with_signal)
-    realised = None
+    realized = None
     if totals.pooled.count:
-        realised = {
+        realized = {
             "all samples": totals.pooled.to_dict(),
             "within groups": totals.within.to_dict(),
             "predicted to lose all mass": int(totals.sums["lost"]),
@@ -189,10 +189,10 @@ def _algorithm_audit(
         ],
         by_version=totals.by_version.rows(),
         by_lag=totals.by_lag.rows(),
-        realised=realised,
+        realized=realized,
         leakage=leakage,
         drawn=sample | totals.pairs.values(),
-        verdict=_verdict(algorithm, with_signal, counts["kind"], found, totals, log, realised, leakage),
+        verdict=_verdict(algorithm, with_signal, counts["kind"], found, totals, log, realized, leakage),
     )
 
 
@@ -219,7 +219,7 @@ def _verdict(
     found: dict[str, dict[str, float]],
     totals: AlgorithmTotals,
     log: Totals,
-    realised: dict[str, Any] | None,
+    realized: dict[str, Any] | None,
     leakage: dict[str, Any] | None,
 ) -> str:
     speaking = log.groups - log.silent
@@ -258,12 +258,12 @@ def _verdict(
         sentences.append(
             f"{_share(kinds['not converged'], log.groups)} of the targets were still moving: not converged."
         )
-    if realised is not None:
-        fit = realised["within groups"]
+    if realized is not None:
+        fit = realized["within groups"]
         sentences.append(
             f"So far the log-ratios have moved {fit['slope']:.3g} times as far as predicted (R2 {fit['r2']:.2f})."
             if np.isfinite(fit["slope"])
-            else "Predicted log-ratios do not vary, so there is nothing to compare the realised ones with."
+            else "Predicted log-ratios do not vary, so there is nothing to compare the realized ones with."
         )
     if leakage is not None and leakage["open"]:
         sentences.append(

@@ -25,7 +25,7 @@ NAMES = {
     "drive": "drive of the update",
     "largest_log_ratio": "largest log-ratio",
 }
-LOGGED = {"reward": "mean reward", "length": "mean length", "realised_kl": "estimated KL(mu|current), nats"}
+LOGGED = {"reward": "mean reward", "length": "mean length", "realized_kl": "estimated KL(mu|current), nats"}
 COLUMNS = ("5%", "25%", "50%", "75%", "95%")
 
 
@@ -37,8 +37,8 @@ def screens(audit: Audit) -> list[RenderableType]:
         for title, bins in (("version", algorithm.by_version), ("lag", algorithm.by_lag)):
             if len(bins) > 1:
                 parts += ["", _drift(title, bins)]
-        if algorithm.realised is not None:
-            parts += ["", *_realised(algorithm.realised)]
+        if algorithm.realized is not None:
+            parts += ["", *_realized(algorithm.realized)]
         if algorithm.top:
             parts += ["", *_top(algorithm)]
     return parts
@@ -94,7 +94,7 @@ def _statistics(algorithm: AlgorithmAudit) -> RenderableType:
 def drift_rows(title: str, bins: list[dict[str, float]]) -> tuple[list[str], list[list[str]]]:
     """Headers and rows of at most a dozen bins; headers of numbers begin with ">"."""
     regimes = [name for name in REGIMES if any(row[name] for row in bins)]
-    realised = [name for name in ("realised_kl",) if not math.isnan(bins[0][name])]
+    realized = [name for name in ("realized_kl",) if not math.isnan(bins[0][name])]
     rows = []
     step = max(1, math.ceil(len(bins) / SHOWN_BINS))
     for first in range(0, len(bins), step):
@@ -106,12 +106,12 @@ def drift_rows(title: str, bins: list[dict[str, float]]) -> tuple[list[str], lis
                 f"{low:.0f}" if low == high else f"{low:.0f} to {high:.0f}",
                 f"{count:,.0f}",
                 *(f"{total[name] / count:.1%}" for name in (*regimes, "no signal")),
-                *(cell(total[name] / count) for name in ("reward", "kl", "value_change", *realised)),
+                *(cell(total[name] / count) for name in ("reward", "kl", "value_change", *realized)),
             ]
         )
     shares = [f">{'no regime' if name == 'none' else name}" for name in regimes]
     headers = [title, ">groups", *shares, ">no signal", ">reward", ">KL", ">value change"]
-    return [*headers, *(">KL so far" for _ in realised)], rows
+    return [*headers, *(">KL so far" for _ in realized)], rows
 
 
 def _drift(title: str, bins: list[dict[str, float]]) -> RenderableType:
@@ -122,13 +122,13 @@ def _drift(title: str, bins: list[dict[str, float]]) -> RenderableType:
     return table
 
 
-def _realised(realised: dict[str, Any]) -> list[RenderableType]:
-    table = new_table("realised on predicted log-ratio", ">samples", ">slope", ">intercept", ">R2")
+def _realized(realized: dict[str, Any]) -> list[RenderableType]:
+    table = new_table("realized on predicted log-ratio", ">samples", ">slope", ">intercept", ">R2")
     for name in ("all samples", "within groups"):
-        fit = realised[name]
+        fit = realized[name]
         intercept = cell(fit["intercept"]) if name == "all samples" else ""
         table.add_row(name, f"{fit['samples']:,}", cell(fit["slope"]), intercept, cell(fit["r2"]))
-    lost = realised["predicted to lose all mass"]
+    lost = realized["predicted to lose all mass"]
     return [table, f"left out: {lost:,} samples that the target gives nothing"] if lost else [table]
 
 

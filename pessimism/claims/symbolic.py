@@ -1,4 +1,4 @@
-"""Symbols and judgements for symbolic proofs with sympy, which is imported when a proof runs."""
+"""Symbols and judgments for symbolic proofs with sympy, which is imported when a proof runs."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def start(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
 ) -> None:
-    """What does an off-policy reinforcement-learning objective really optimise toward?"""
+    """What does an off-policy reinforcement-learning objective really optimize toward?"""
     if version:
         from .. import __version__
 

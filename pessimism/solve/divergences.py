@@ -1,6 +1,6 @@
 r"""f-divergences $D_f(\pi\|\mu) = E_\mu f(\rho)$, each by its generator as a function of the log-ratio.
 
-Generators are centred, $f(1) = f'(1) = 0$, so each term is nonnegative and small divergences keep full relative
+Generators are centered, $f(1) = f'(1) = 0$, so each term is nonnegative and small divergences keep full relative
 accuracy. (Total variation has a kink there instead.)
 """
 

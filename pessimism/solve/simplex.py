@@ -89,8 +89,8 @@ def log_expectation_exp(weights: np.ndarray, exponents: np.ndarray) -> np.ndarra
     small = np.abs(np.where(weights == 0, 0.0, exponents)).max(axis=-1) <= 0.5
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         shifted = top[..., 0] + np.log(expectation(weights, np.exp(exponents - top)))
-        centred = np.log1p(expectation(weights, np.expm1(exponents)))
-    return np.where(small, centred, shifted)
+        centered = np.log1p(expectation(weights, np.expm1(exponents)))
+    return np.where(small, centered, shifted)
 
 
 def plain(values: Any) -> Any:
@@ -119,7 +119,7 @@ def check_finite(name: str, values: np.ndarray) -> None:
 def check_policy(name: str, policy: np.ndarray) -> None:
     """Raise a ValueError unless every row of ``policy`` (..., K) is a probability vector.
 
-    Rows must be finite, nonnegative and sum to one within 1e-9; nothing is renormalised.
+    Rows must be finite, nonnegative and sum to one within 1e-9; nothing is renormalized.
 
     >>> import numpy as np
     >>> check_policy("behavior", np.array([0.7, 0.7]))

@@ -192,7 +192,7 @@ def token_limit(request: Request, settings: Settings) -> int:
 def sample_seeds(request: Request) -> list[int]:
     """A seed for each sample of a request, in 32 bits because torch's generator on the CPU takes no more.
 
-    Neighbouring request seeds share no sample seed, as they would if samples counted up from the request's seed.
+    Neighboring request seeds share no sample seed, as they would if samples counted up from the request's seed.
 
     >>> sample_seeds(Request(tokens=(5,), samples=3, seed=0))
     [2968811710, 3677149159, 745650761]

@@ -51,7 +51,7 @@ ESTIMATORS_OF_KL = {
     "k3": "k3",
 }
 NOT_IN_CATALOGUE = {
-    "dppo_tv": "a ratio masked where the probability moved too far; kimi_k2 is its neighbour, with a squared log-ratio",
+    "dppo_tv": "a ratio masked where the probability moved too far; kimi_k2 is its neighbor, with a squared log-ratio",
     "dppo_kl": "a ratio masked where a binary KL is too large",
     "clip_cov": "a PPO clip that also drops random tokens of high covariance",
     "kl_cov": "a ratio with a penalty on the tokens of highest covariance",
