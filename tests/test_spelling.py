@@ -56,4 +56,4 @@ def test_british_spelling_is_seen(word):
 
 @pytest.mark.parametrize("word", ["optimized", "otherwise", "promise", "premises", "noise", "realism"])
 def test_american_spelling_passes(word):
-    assert BRITISH.search(word.replace("analysis")) is None
+    assert BRITISH.search(word) is None
