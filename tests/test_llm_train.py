@@ -187,3 +187,25 @@ def test_divergence_stops_the_run_and_leaves_its_last_checkpoint(countdown_model
         run(config(countdown_model, optimizer=wild.model_dump(), checkpoint_every=1), tmp_path / "wild")
     assert [path.name for path in (tmp_path / "wild" / "checkpoints").iterdir()] == ["step-000001"]
     assert run(described.model_copy(update={"steps": 4}), tmp_path) == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda found: found.tensors.pop("optimizer"), "lacks the part 'optimizer'"),
+        (lambda found: found.tensors.pop("behavior"), "lacks the part 'behavior'"),
+        (lambda found: found.tensors["model"].popitem(), "are not those of"),
+        (lambda found: found.state.pop("origin"), "is not what the run began with"),
+        (lambda found: found.state.pop("config"), "is of a run with another"),
+    ],
+)
+def test_a_checkpoint_of_something_else_is_refused_in_one_line(countdown_model, tmp_path, change, told):
+    described = config(countdown_model, evaluation={"every": 0}).model_copy(update={"steps": 3})
+    run(described, tmp_path)
+    found = checkpoint.load(tmp_path / "checkpoints")
+    assert found is not None
+    change(found)
+    checkpoint.save(tmp_path / "checkpoints", found)
+    with pytest.raises(ValueError, match=told) as caught:
+        run(described.model_copy(update={"steps": 4}), tmp_path)
+    assert "\n" not in str(caught.value)

@@ -99,3 +99,18 @@ def test_no_changed_bit_changes_what_is_read(content, place, bit):
 def test_what_was_never_sealed_is_refused(data):
     with pytest.raises(ValueError, match="not what was written"):
         unseal(data)
+
+
+def test_sweeps_and_figures_hold_their_folders(tmp_path):
+    from bandits.settings import Settings
+    from bandits.sweeps import Sweep, algorithm, bandit, on_cores
+    from bandits.sweeps import run as run_sweep
+    from paper_figures.run import make
+
+    sweep = Sweep("one", "One.", [bandit("three_arm")], [algorithm("reinforce")], Settings(syncs=2))
+    with held(tmp_path / "one"), pytest.raises(ValueError, match=r"one: is in use by process"):
+        run_sweep(sweep, tmp_path, on_cores(1))
+    with held(tmp_path), pytest.raises(ValueError, match="is in use by process"):
+        next(make([], tmp_path))
+    assert list(make([], tmp_path)) == []
+    assert {path.name for path in tmp_path.iterdir()} == {"one"}  # locks are gone

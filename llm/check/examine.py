@@ -11,6 +11,7 @@ from .. import tasks
 from ..config import Config
 from ..run import checkpoint
 from ..run.engine import start, sync
+from ..run.state import check_weights
 from ..run.train import CHECKPOINTS
 from ..sample import evaluate
 from ..sample.engines.base import probe
@@ -58,6 +59,7 @@ def examine(config: Config, folder: Path | None = None, step: int | None = None)
         found = checkpoint.load(folder / CHECKPOINTS, step)
         if found is None:
             raise ValueError(f"{folder}: has no checkpoint yet")
+        check_weights(learner, found)
         load_snapshot(learner, found.tensors["model"])
         seen = found.step
     prompts = evaluate.choose(task.held_out, config.evaluation.prompts)

@@ -97,13 +97,22 @@ def _check_parts(learner: Learner, found: Checkpoint) -> None:
     for part in (*PARTS, *(["behavior"] if inside else [])):
         if part not in found.tensors:
             raise ValueError(f"the checkpoint of step {found.step} lacks the part {part!r}; start in a new folder")
-    shapes = {name: parameter.shape for name, parameter in learner.trained.items()}
     for part in {"model", "behavior"} & found.tensors.keys():
-        if {name: tensor.shape for name, tensor in found.tensors[part].items()} != shapes:
-            raise ValueError(
-                f"the weights in the checkpoint of step {found.step} are not those of {learner.config.model.path}; "
-                "put the model back that the run began with, or start in a new folder"
-            )
+        check_weights(learner, found, part)
+
+
+def check_weights(learner: Learner, found: Checkpoint, part: str = "model") -> None:
+    """Refuse weights of another model.
+
+    Raises:
+        ValueError: their names or shapes are not those of what is trained.
+    """
+    shapes = {name: parameter.shape for name, parameter in learner.trained.items()}
+    if {name: tensor.shape for name, tensor in found.tensors.get(part, {}).items()} != shapes:
+        raise ValueError(
+            f"the weights in the checkpoint of step {found.step} are not those of {learner.config.model.path}; "
+            "put the model back that the run began with, or start in a new folder"
+        )
 
 
 def _check_same(config: Config, found: Checkpoint) -> None:
