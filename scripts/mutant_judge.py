@@ -9,6 +9,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,11 +20,9 @@ from _pytest.runner import runtestprotocol
 
 from .mutants import Mutant
 
-SLOW, BUDGET = 5.0, 30.0
-"""Seconds of processor time: the slowest test that judges mutants, and the longest all tests of a mutant may take."""
-
-PATIENCE, MEMORY = 10, 2**31
-"""A mutant that takes so many times what its tests take, or so many more bytes than the tests, is stopped."""
+LEAST, PATIENCE, MEMORY = 2, 10, 2**31
+"""A mutant is stopped after ``LEAST`` seconds of processor time and ``PATIENCE`` times what its tests take, or when it
+needs so many bytes more than the tests have taken by then."""
 
 MEMORY_USED = Path("/proc/self/statm")
 
@@ -39,8 +38,10 @@ class Run:
 class Judge:
     """Judges mutants with the tests that pytest collects, and hands each verdict to ``report``."""
 
-    def __init__(self, mutants: list[Mutant], jobs: int, report: Callable[[Mutant], None], measured: Path):
-        self.mutants, self.jobs, self.report, self.measured = mutants, jobs, report, measured
+    def __init__(
+        self, mutants: list[Mutant], jobs: int, budget: float, report: Callable[[Mutant], None], measured: Path
+    ):
+        self.mutants, self.jobs, self.budget, self.report, self.measured = mutants, jobs, budget, report, measured
         self.killers: defaultdict[str, Counter[str]] = defaultdict(Counter)
 
     def pytest_collection(self) -> None:
@@ -56,7 +57,7 @@ class Judge:
         def tasks() -> Iterator[tuple[Mutant, Callable[[], Any], float]]:
             for mutant in self.mutants:
                 names = self._order(mutant, runs)
-                limit = PATIENCE * (1 + sum(runs[name].seconds for name in names))
+                limit = LEAST + PATIENCE * sum(runs[name].seconds for name in names)
                 yield mutant, lambda names=names, mutant=mutant: _verdict(session, mutant, map(tests.get, names)), limit
 
         for mutant, answer in _forks(tasks(), self.jobs):
@@ -78,17 +79,23 @@ class Judge:
         return {name: Run(known[name][0], frozenset(known[name][1])) for name in names}
 
     def _order(self, mutant: Mutant, runs: dict[str, Run]) -> list[str]:
+        """Tests that run the mutant's function, as many as fit into ``budget`` seconds.
+
+        First those that killed other mutants of it; then by the time that a test function has had with all its cases,
+        so that none takes the time of the others.
+        """
         function = mutant.name.partition("__mutmut_")[0]
         killers = self.killers[function]
-        names = [name for name, run in runs.items() if function in run.functions and run.seconds <= SLOW]
-        names.sort(key=lambda name: (-killers[name], runs[name].seconds))
-        total, kept = 0.0, []
+        spent: defaultdict[str, float] = defaultdict(float)
+        names = sorted((name for name, run in runs.items() if function in run.functions), key=lambda n: runs[n].seconds)
+        until = {}
         for name in names:
-            total += runs[name].seconds
-            if total > BUDGET:
-                break
-            kept.append(name)
-        return kept
+            test = name.partition("[")[0]
+            spent[test] += runs[name].seconds
+            until[name] = spent[test]
+        names.sort(key=lambda name: (-killers[name], until[name]))
+        total = accumulate(runs[name].seconds for name in names)
+        return [name for name, seconds in zip(names, total, strict=True) if seconds <= self.budget]
 
     def _add(self, mutant: Mutant, answer: Any) -> None:
         status, killer, seconds = answer if isinstance(answer, list) else ("timeout", "", 0.0)

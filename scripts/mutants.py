@@ -1,14 +1,14 @@
 """Mutation testing of the mathematics: each small change of the code must fail a test.
 
-python -m scripts.mutants                       every mutant, two at a time; status 1 under 95%
-python -m scripts.mutants --files '*targets*'   mutants of some files
-python -m scripts.mutants --again               those that survived last time, with today's tests
+python -m scripts.mutants                          every mutant, two at a time; status 1 under 95%
+python -m scripts.mutants --files '*targets*'      those of some files (or --functions)
+python -m scripts.mutants --keep killed            keeps what was killed before: after new tests
+python -m scripts.mutants --keep all               keeps every verdict: goes on where a run was stopped
 
-mutmut makes the mutants: which files, which tests and which lines are left out stands under ``[tool.mutmut]`` in
-pyproject.toml. Tests are imported and collected once; each mutant is then a fork that only runs tests. The tests that
-run the mutant's function are tried in this order: those that killed another mutant of it, then the fastest first. Tests
-slower than ``SLOW`` seconds are left out, and a mutant has survived after ``BUDGET`` seconds of them.
-Mutants that change nothing are listed with a reason in ``scripts/equivalent_mutants.toml``.
+mutmut makes the mutants; files, tests and lines that are left out stand under ``[tool.mutmut]`` in pyproject.toml.
+Tests are imported and collected once, and each mutant is a fork that only runs tests (mutant_judge.py). Mutants that
+change nothing are listed in ``scripts/equivalent_mutants.toml``, each with its reason. Decorated functions and what
+stands outside functions have no mutants.
 """
 
 from __future__ import annotations
@@ -17,22 +17,21 @@ import argparse
 import hashlib
 import json
 import os
-import shutil
 import sys
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from difflib import SequenceMatcher
 from fnmatch import fnmatch
+from functools import cached_property
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDER, VERDICTS = ROOT / "mutants", ROOT / "mutants" / "verdicts.jsonl"
-EQUIVALENT = Path(__file__).with_name("equivalent_mutants.toml")
 COPIED = ("pessimism", "tests", "pyproject.toml")
 ENOUGH = 0.95
-STATUSES = ("killed", "timeout", "survived", "not run", "equivalent")
+KILLED, LEFT = ("killed", "timeout"), ("survived", "not run")
+STATUSES = (*KILLED, *LEFT, "equivalent")
 
 
 @dataclass(frozen=True)
@@ -55,47 +54,73 @@ class Mutant:
 
     @property
     def change(self) -> tuple[str, str, str, str, str]:
+        """What stays the same from one run to the next, where the name's number does not."""
         return self.file, self.function, self.source, self.before, self.after
 
 
-def settings() -> dict[str, list[str]]:
-    """What pyproject.toml says about mutants."""
-    return tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["mutmut"]
+@dataclass(frozen=True)
+class Project:
+    """A checkout: its sources, its settings, and the folder ``mutants/`` where everything is written."""
+
+    root: Path
+
+    @property
+    def folder(self) -> Path:
+        return self.root / "mutants"
+
+    @cached_property
+    def settings(self) -> dict[str, list[str]]:
+        return tomllib.loads((self.root / "pyproject.toml").read_text("utf-8"))["tool"]["mutmut"]
+
+    @property
+    def files(self) -> list[str]:
+        """Paths of the files to mutate."""
+        patterns = self.settings["only_mutate"]
+        return sorted({path.relative_to(self.root).as_posix() for one in patterns for path in self.root.glob(one)})
+
+    @property
+    def equivalent(self) -> list[dict[str, str]]:
+        """Changes that are listed as equivalent: file, function, before, after and the reason."""
+        path = self.root / "scripts" / "equivalent_mutants.toml"
+        return tomllib.loads(path.read_text("utf-8"))["mutant"] if path.exists() else []
+
+    @property
+    def verdicts(self) -> Path:
+        return self.folder / "verdicts.jsonl"
+
+    def earlier(self) -> list[Mutant]:
+        """Verdicts of all runs so far, the newest last."""
+        lines = self.verdicts.read_text("utf-8").splitlines() if self.verdicts.exists() else []
+        return [Mutant(**json.loads(line)) for line in lines]
+
+    def keep(self, mutant: Mutant) -> None:
+        print(f"{mutant.status:10} {mutant.seconds:7.2f} s  {mutant.name}", flush=True)
+        with self.verdicts.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(mutant), ensure_ascii=False) + "\n")
 
 
-def files_to_mutate() -> list[str]:
-    return sorted({str(path.relative_to(ROOT)) for pattern in settings()["only_mutate"] for path in ROOT.glob(pattern)})
+# --- making mutants -------------------------------------------------------------------------------------------------
 
 
-def made(file: str) -> tuple[str, list[Mutant]]:
-    """As :func:`mutated`, which takes seconds, kept in ``mutants/made`` until the file changes."""
-    version = hashlib.sha256((ROOT / file).read_bytes() + repr(settings()).encode()).hexdigest()[:12]
-    kept = FOLDER / "made" / f"{version}.json"
-    if not kept.exists():
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        code, mutants = mutated(file)
-        kept.write_text(json.dumps([code, [asdict(mutant) for mutant in mutants]]), "utf-8")
-    code, mutants = json.loads(kept.read_text("utf-8"))
-    return code, [Mutant(**mutant) for mutant in mutants]
-
-
-def mutated(file: str) -> tuple[str, list[Mutant]]:
+def mutated(project: Project, file: str) -> tuple[str, list[Mutant]]:
     """Source of a file with all its mutants in it, and the list of them."""
     from mutmut.mutation.file_mutation import mutate_file_contents
-    from mutmut.utils.format_utils import get_mutant_name
 
-    result = mutate_file_contents(file, (ROOT / file).read_text("utf-8"))
+    result = mutate_file_contents(file, (project.root / file).read_text("utf-8"))
     lines, spans = result.code.splitlines(), result.line_span_by_function_name
     text = {name: "\n".join(lines[span.start - 1 : span.end]) for name, span in spans.items()}
-    mutants = []
-    for name in result.mutant_names:
-        mangled = name.partition("__mutmut_")[0]
-        function = mangled.replace("xǁ", "").replace("ǁ", ".").removeprefix("x_")
-        original = text[f"{mangled}__mutmut_orig"].replace(f"{mangled}__mutmut_orig", function)
-        change = differing(original, text[name].replace(name, function))
-        digest = hashlib.sha256(original.encode()).hexdigest()[:12]
-        mutants.append(Mutant(get_mutant_name(Path(file), name), file, function, digest, *change))
-    return result.code, mutants
+    return result.code, [_mutant(file, name, text) for name in result.mutant_names]
+
+
+def _mutant(file: str, name: str, text: dict[str, str]) -> Mutant:
+    from mutmut.utils.format_utils import get_mutant_name
+
+    mangled = name.partition("__mutmut_")[0]
+    function = mangled.replace("xǁ", "").replace("ǁ", ".").removeprefix("x_")
+    original = text[f"{mangled}__mutmut_orig"].replace(f"{mangled}__mutmut_orig", function)
+    digest = hashlib.sha256(original.encode()).hexdigest()[:12]
+    change = differing(original, text[name].replace(name, function))
+    return Mutant(get_mutant_name(Path(file), name), file, function, digest, *change)
 
 
 def differing(before: str, after: str) -> tuple[str, str]:
@@ -111,106 +136,135 @@ def differing(before: str, after: str) -> tuple[str, str]:
     return " ".join(removed), " ".join(added)
 
 
-def prepare(files: Iterable[str]) -> list[Mutant]:
-    """Copies what the tests need to ``mutants/``, with every mutant in it."""
-    FOLDER.mkdir(exist_ok=True)
-    for name in COPIED:
-        shutil.rmtree(FOLDER / name, ignore_errors=True)
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, FOLDER / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(ROOT / name, FOLDER / name)
-    mutants = []
-    for file in files:
-        code, found = made(file)
-        (FOLDER / file).write_text(code, "utf-8")
+def made(project: Project, file: str) -> tuple[str, list[Mutant]]:
+    """As :func:`mutated`, which takes seconds, kept in ``mutants/made`` until the file or the settings change."""
+    version = (project.root / file).read_bytes() + repr(project.settings).encode()
+    kept = project.folder / "made" / f"{hashlib.sha256(version).hexdigest()[:12]}.json"
+    if not kept.exists():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        code, mutants = mutated(project, file)
+        kept.write_text(json.dumps([code, [asdict(mutant) for mutant in mutants]]), "utf-8")
+    code, mutants = json.loads(kept.read_text("utf-8"))
+    return code, [Mutant(**mutant) for mutant in mutants]
+
+
+def prepare(project: Project) -> list[Mutant]:
+    """Copies what the tests need to ``mutants/``, with every mutant in it; what has not changed stays compiled."""
+    texts, mutants = {}, []
+    for file in project.files:
+        texts[file], found = made(project, file)
         mutants += found
+    paths = [path for name in COPIED for path in [project.root / name, *project.root.glob(f"{name}/**/*")]]
+    kept = {path.relative_to(project.root): path for path in paths if path.is_file() and path.suffix != ".pyc"}
+    for gone in {path.relative_to(project.folder) for path in project.folder.glob("*/**/*.py")} - set(kept):
+        (project.folder / gone).unlink()
+    for name, path in kept.items():
+        _write(project.folder / name, texts[str(name)].encode() if str(name) in texts else path.read_bytes())
     return mutants
 
 
-def equivalent(mutants: Sequence[Mutant]) -> set[str]:
-    """Names of the mutants that are listed as equivalent.
-
-    Raises:
-        ValueError: the list names a change that is no longer made.
-    """
-    rows = tomllib.loads(EQUIVALENT.read_text("utf-8"))["mutant"] if EQUIVALENT.exists() else []
-    listed = {(row["file"], row["function"], row["before"], row["after"]) for row in rows}
-    made = {(mutant.file, mutant.function, mutant.before, mutant.after): mutant.name for mutant in mutants}
-    if stale := {row for row in listed if row not in made and any(row[0] == mutant.file for mutant in mutants)}:
-        raise ValueError(f"{EQUIVALENT.name} lists changes that no mutant makes: {sorted(stale)}")
-    return {made[row] for row in listed if row in made}
+def _write(path: Path, content: bytes) -> None:
+    if not path.exists() or path.read_bytes() != content:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
 
 
-def earlier() -> list[Mutant]:
-    """Verdicts of earlier runs, one for each mutant and the last one last."""
-    lines = VERDICTS.read_text("utf-8").splitlines() if VERDICTS.exists() else []
-    return [Mutant(**json.loads(line)) for line in lines]
+# --- judging them ---------------------------------------------------------------------------------------------------
 
 
-def keep(mutant: Mutant) -> None:
-    print(f"{mutant.status:10} {mutant.seconds:7.2f} s  {mutant.name}", flush=True)
-    with VERDICTS.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(asdict(mutant), ensure_ascii=False) + "\n")
-
-
-def judge(mutants: list[Mutant], tests: Sequence[str], jobs: int) -> None:
+def judge(project: Project, mutants: list[Mutant], options: argparse.Namespace) -> None:
     """Runs the tests on every mutant, and adds the verdicts to ``mutants/verdicts.jsonl``."""
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[name] = "1"
     import pytest
 
     from .mutant_judge import Judge
 
-    measured = FOLDER / "tests.json"
-
-    options = ["-q", "-s", "--tb=native", "--assert=plain", "-p", "no:cacheprovider", "-o", "addopts="]
-    os.chdir(FOLDER)
-    sys.path.insert(0, str(FOLDER))
-    if status := pytest.main([*options, "--rootdir=.", *tests], plugins=[Judge(mutants, jobs, keep, measured)]):
+    tests = options.tests or project.settings["pytest_add_cli_args_test_selection"]
+    flags = ["-q", "-s", "--tb=native", "--assert=plain", "-p", "no:cacheprovider", "-o", "addopts=", "--rootdir=."]
+    flags += project.settings.get("pytest_add_cli_args", [])
+    os.chdir(project.folder)
+    sys.path.insert(0, str(project.folder))
+    plugin = Judge(mutants, options.jobs, options.budget, project.keep, project.folder / "tests.json")
+    if status := pytest.main([*flags, *tests], plugins=[plugin]):
         raise SystemExit(f"pytest ended with {status}")
 
 
-def table(mutants: Iterable[Mutant]) -> str:
-    """Counts by file, and the share killed of those that are not equivalent."""
-    mutants = list(mutants)
-    rows = [["file", "mutants", *STATUSES, "killed of the rest"]]
+def equivalent(mutants: Sequence[Mutant], listed: Sequence[dict[str, str]]) -> set[str]:
+    """Names of the mutants that are listed as equivalent.
+
+    Raises:
+        ValueError: the list names a change that is not made, in a file of these mutants.
+    """
+    made = {(mutant.file, mutant.function, mutant.before, mutant.after): mutant.name for mutant in mutants}
+    files = {mutant.file for mutant in mutants}
+    rows = [(row["file"], row["function"], row["before"], row["after"]) for row in listed if row["file"] in files]
+    if stale := [row for row in rows if row not in made]:
+        raise ValueError(f"equivalent_mutants.toml lists changes that no mutant makes: {stale}")
+    return {made[row] for row in rows}
+
+
+def settled(project: Project, mutants: Sequence[Mutant], keep: str) -> list[Mutant]:
+    """Mutants that need no test: listed as equivalent, or judged before (``keep``: "none", "killed" or "all")."""
+    same = equivalent(mutants, project.equivalent)
+    kept = {"none": (), "killed": KILLED, "all": (*KILLED, *LEFT)}[keep]
+    known = {mutant.change: mutant for mutant in project.earlier() if mutant.status in kept}
+    done = [replace(mutant, status="equivalent") for mutant in mutants if mutant.name in same]
+    before = [mutant for mutant in mutants if mutant.name not in same and mutant.change in known]
+    return done + [replace(known[mutant.change], name=mutant.name) for mutant in before]
+
+
+# --- what came of it ------------------------------------------------------------------------------------------------
+
+
+def share(counts: Counter[str]) -> float:
+    """Killed mutants out of those that are not equivalent.
+
+    >>> share(Counter(killed=8, timeout=1, survived=1, equivalent=5))
+    0.9
+    """
+    return sum(counts[status] for status in KILLED) / max(1, counts.total() - counts["equivalent"])
+
+
+def table(mutants: Sequence[Mutant]) -> str:
+    """Counts by file, and the share killed of those that are not equivalent, as Markdown."""
+    rows = [["file", "mutants", *STATUSES, "killed of the others"], ["---"] * (len(STATUSES) + 3)]
     for file in [*sorted({mutant.file for mutant in mutants}), "all"]:
         counts = Counter(mutant.status for mutant in mutants if file in (mutant.file, "all"))
         rows.append([file, str(counts.total()), *(str(counts[status]) for status in STATUSES), f"{share(counts):.1%}"])
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
-def share(counts: Counter[str]) -> float:
-    """Killed mutants out of those that are not equivalent."""
-    return (counts["killed"] + counts["timeout"]) / max(1, counts.total() - counts["equivalent"])
+def report(mutants: Sequence[Mutant]) -> int:
+    """Prints what survived and the table; 1 if fewer than ``ENOUGH`` were killed."""
+    for mutant in mutants:
+        if mutant.status in LEFT:
+            print(f"{mutant.status}: {mutant.name}\n  - {mutant.before}\n  + {mutant.after}")
+    print(table(mutants))
+    return int(share(Counter(mutant.status for mutant in mutants)) < ENOUGH)
 
 
-def arguments() -> argparse.Namespace:
+def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m scripts.mutants", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--files", default="*", help="pattern of the files whose mutants are judged")
     parser.add_argument("--functions", default="*", help="pattern of the functions whose mutants are judged")
-    parser.add_argument("--again", action="store_true", help="keep what was killed in an earlier run")
+    parser.add_argument("--keep", default="none", choices=["none", "killed", "all"], help="verdicts of earlier runs")
+    parser.add_argument("--tests", nargs="*", help="files of tests, instead of those in pyproject.toml")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time")
-    return parser.parse_args()
+    parser.add_argument("--budget", type=float, default=10, help="seconds of tests after which a mutant has survived")
+    parser.add_argument("--root", type=Path, default=ROOT, help="the checkout")
+    return parser.parse_args(argv)
 
 
 def main() -> int:
     options = arguments()
-    mutants = [mutant for mutant in prepare(files_to_mutate()) if fnmatch(mutant.file, options.files)]
-    mutants = [mutant for mutant in mutants if fnmatch(mutant.function, options.functions)]
-    same = equivalent(mutants)
-    known = {mutant.change: mutant for mutant in earlier() if mutant.status in ("killed", "timeout")}
-    done = [replace(mutant, status="equivalent") for mutant in mutants if mutant.name in same]
-    if options.again:
-        done += [replace(known[mutant.change], name=mutant.name) for mutant in mutants if mutant.change in known]
+    project = Project(options.root.resolve())
+    os.chdir(project.root)  # where mutmut looks for its settings
+    every = prepare(project)
+    mutants = [one for one in every if fnmatch(one.file, options.files) and fnmatch(one.function, options.functions)]
+    done = settled(project, mutants, options.keep)
     names = {mutant.name for mutant in done}
-    judge([mutant for mutant in mutants if mutant.name not in names], settings()["pytest_add_cli_args_test_selection"], options.jobs)
-    last = {mutant.name: mutant for mutant in [*earlier(), *done]}
-    verdicts = [last[mutant.name] for mutant in mutants]
-    print(*(f"{m.status}: {m.name}\n  - {m.before}\n  + {m.after}" for m in verdicts if m.status in STATUSES[2:4]), sep="\n")
-    print(table(verdicts))
-    return int(share(Counter(mutant.status for mutant in verdicts)) < ENOUGH)
+    judge(project, [mutant for mutant in mutants if mutant.name not in names], options)
+    last = {mutant.name: mutant for mutant in [*project.earlier(), *done]}
+    return report([last[mutant.name] for mutant in mutants])
 
 
 if __name__ == "__main__":

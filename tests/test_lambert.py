@@ -389,6 +389,32 @@ def test_bad_input(arguments: tuple, message: str) -> None:
         solve_lambert(*arguments)
 
 
+@pytest.mark.parametrize("name", ["behavior", "advantage", "deviation", "mean", "coverage", "uncovered"])
+def test_what_is_not_finite_is_named(name: str) -> None:
+    arguments = dict.fromkeys(["behavior", "advantage", "deviation", "coverage"], np.ones((2, 3)))
+    arguments |= {"mean": np.zeros(2), "uncovered": np.zeros(2)}
+    wrong = arguments[name].copy()
+    wrong[1, ...] = [np.nan, 0.0, -np.inf][: wrong[1, ...].size] if wrong.ndim > 1 else np.nan
+    with pytest.raises(ValueError, match=rf"^{name}: must be finite, got nan at index \(1,( 0)?\)$"):
+        solve_lambert(**arguments | {name: wrong})
+
+
+def test_each_argument_may_bring_the_batch() -> None:
+    """Rows that share everything else: behaviors of equal mean, offsets, and one deviation written twice."""
+    mu, s = np.array([[0.25, 0.5, 0.25], [0.4, 0.2, 0.4]]), np.array([-1.0, 0.0, 1.0])
+    offset = np.array([0.5, 2.0])
+    for batch, rows in [
+        (solve_lambert(mu, s, s, 0.0), [(mu[row], s, s, 0.0) for row in range(2)]),
+        (solve_lambert(mu[0], s + offset[:, None], s, offset), [(mu[0], s + m, s, m) for m in offset]),
+        (solve_lambert(mu[0], s, np.stack([s, s]), 0.0), [(mu[0], s, s, 0.0)] * 2),
+    ]:
+        assert batch.log_ratio.shape == (2, 3)
+        for row, arguments in enumerate(rows):
+            alone = solve_lambert(*arguments)
+            np.testing.assert_allclose(batch.log_ratio[row], alone.log_ratio, rtol=1e-14, atol=1e-15)
+            assert batch.kappa[row] == pytest.approx(float(alone.kappa), rel=1e-13)
+
+
 def test_fixed_kappa_must_be_positive() -> None:
     with pytest.raises(ValueError, match=r"kappa: must be positive, got 0.0 at index \(1,\)"):
         solve_fixed_kappa([[0.5, 0.5]] * 2, [0.0, 1.0], [1.0, 0.0])

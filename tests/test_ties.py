@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from fractions import Fraction
 from functools import partial
 
 import numpy as np
@@ -16,7 +17,7 @@ import pessimism as ps
 from pessimism.claims.ties import ties_greedy_fill, ties_rate, ties_winner_takes_all
 from pessimism.objectives.ratio import truncated
 from pessimism.solve.flow import softmax_flow
-from pessimism.solve.ties import greedy_fill
+from pessimism.solve.ties import Division, greedy_fill, losing_rate
 from test_catalogue import NAMED_TARGETS, algorithm
 
 NAMES = tuple(ps.catalogue())
@@ -118,6 +119,53 @@ def test_greedy_fill_serves_in_order_and_shares_among_equals(seed: int, cap: flo
                 assert found.policy[one] == pytest.approx(found.policy[other])
             elif start[one] > start[other] and found.policy[other] > 1e-12:
                 assert found.policy[one] == pytest.approx(room[one])
+
+
+def divided_by_hand(tied: list[bool], start: list[float], mass: float, cap: float) -> tuple[list[float], int, bool]:
+    """Level by level in fractions: what every arm gets, how many share what is left last, whether one gets nothing."""
+    policy, left, last = [Fraction(0)] * len(start), Fraction(mass), 0
+    for level in sorted({value for value, ties in zip(start, tied, strict=True) if ties}, reverse=True):
+        arms = [arm for arm, value in enumerate(start) if tied[arm] and value == level]
+        if left > 0:
+            each, last = left / len(arms), len(arms)
+            each = each if math.isinf(cap) else min(each, Fraction(cap) * Fraction(level))
+            policy = [each if arm in arms else have for arm, have in enumerate(policy)]
+            left -= each * len(arms)
+    return (
+        [float(have) for have in policy],
+        last,
+        any(ties and not have for ties, have in zip(tied, policy, strict=True)),
+    )
+
+
+@pytest.mark.parametrize("cap", [1.0, 1.5, 3.0, math.inf])
+def test_divisions_of_a_batch_are_those_made_by_hand(cap: float) -> None:
+    """Starts are sixteenths, which floats hold exactly, so that equal ones are equal; some rows have no tie at all."""
+    rng = np.random.default_rng(3)
+    start = rng.integers(1, 5, size=(40, 3, 7)) / 16
+    tied = rng.uniform(size=start.shape) < 0.6
+    tied[0], tied[1, :, 2:] = False, False
+    start[~tied & (rng.uniform(size=start.shape) < 0.3)] = 0.0
+    most = np.where(tied, start, 0.0).sum(axis=-1) * min(cap, 4.0)
+    mass = most * rng.choice([0.0, 0.25, 0.5, 1.0], size=most.shape)
+    found = greedy_fill(tied, start, mass, cap)
+    for row in np.ndindex(mass.shape):
+        policy, last, lost = divided_by_hand(tied[row].tolist(), start[row].tolist(), float(mass[row]), cap)
+        np.testing.assert_allclose(found.policy[row], policy, rtol=1e-13, atol=0)
+        assert (found.last[row], found.lost[row]) == (last, lost), row
+
+
+def test_an_arm_without_a_cap_may_take_all() -> None:
+    assert greedy_fill(np.array([True, True]), np.array([0.3, 0.2]), np.array(0.9)).policy.tolist() == [0.9, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("losers", "last", "lost", "rate"), [(1, 1, True, 1 / 2), (3, 1, True, 3 / 4), (2, 3, True, 2 / 5)]
+)
+def test_the_rate_is_the_share_of_the_losers(losers: int, last: int, lost: bool, rate: float) -> None:
+    """t^{-n/(n + e)} for n losers and e that share; none where no tied arm loses, or nothing is there to share."""
+    rows = Division(np.zeros((4, 2)), np.array([last, last, 0, last]), np.array([lost, False, lost, lost]))
+    assert losing_rate(rows, np.array([losers, losers, losers, 0])).tolist() == [rate, 0.0, 0.0, 0.0]
 
 
 def test_the_claims_see_a_wrong_division(monkeypatch: pytest.MonkeyPatch) -> None:
