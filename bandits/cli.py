@@ -46,19 +46,23 @@ def start(context: typer.Context) -> None:
 @app.command(short_help="Compute a sweep, or what is missing of it.")
 def sweep(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A sweep that ships, or module:name for your own.")],
-    out: Annotated[str, typer.Option(metavar="DIR", help="Where results go and are found again.")] = "results",
+    out: Annotated[
+        str, typer.Option(metavar="DIR", help="Folder of the results, and of those of earlier runs.")
+    ] = "results",
     backend: Annotated[BackendName, typer.Option(help="This machine's cores, or a Ray cluster.")] = BackendName.local,
     jobs: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Cells at a time; default: as many as there are cores.")
     ] = None,
     address: Annotated[
         str | None,
-        typer.Option(metavar="HOST:PORT", help="Of the Ray cluster; default: $RAY_ADDRESS, or one of its own here."),
+        typer.Option(
+            metavar="HOST:PORT", help="Address of the Ray cluster; default: $RAY_ADDRESS, or a new one on this machine."
+        ),
     ] = None,
     seeds: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Runs per cell, instead of the grid's number.")
     ] = None,
-    restart: Annotated[bool, typer.Option("--restart", help="Discard what is there of this sweep.")] = False,
+    restart: Annotated[bool, typer.Option("--restart", help="Discard earlier results of this sweep.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show the cells and how long they will take.")
     ] = False,
@@ -177,7 +181,8 @@ def _dry_run(plan: Plan, workers: int | None) -> tuple[str, Table, str]:
 
 def _summary(plan: Plan, manifest: Manifest, seconds: float) -> str:
     computed, failed = len(plan.missing) - len(manifest.failures), len(manifest.failures)
-    counts = f"{len(plan.jobs)} cells: {len(plan.files)} there, {computed} computed, {failed} failed; {seconds:.1f} s"
+    earlier = f"{len(plan.jobs)} cells: {len(plan.files)} computed before"
+    counts = f"{earlier}, {computed} computed now, {failed} failed; {seconds:.1f} s"
     failures = [f"failed: {manifest.cells[key]}: {failure}" for key, failure in manifest.failures.items()]
     where = f"finished cells are in {plan.store.folder}" if failed else f"all rows are in {plan.store.whole}"
     return "\n".join([f"{plan.store.name}: {counts}", *failures, where])

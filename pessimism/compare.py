@@ -188,7 +188,7 @@ def compare(bandit: Bandit, algorithm: Algorithm) -> Comparison:
     >>> round(comparison.induced_metrics.value, 4), round(comparison.nominal_metrics.value, 4)
     (0.3709, 0.6488)
     >>> print(comparison.verdict)
-    pessimistic (positive regime): moves 0.078 of 0.474 nats away from the behavior policy; value 0.371 of 0.649
+    pessimistic (positive regime): KL from the behavior policy 0.078 nats (nominal 0.474), value 0.371 (nominal 0.649)
     """
     induced = induced_target(bandit, algorithm)
     nominal = nominal_target(bandit, algorithm)

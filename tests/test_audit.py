@@ -150,7 +150,7 @@ def test_what_samples_would_hold_of_a_larger_world_is_what_their_advantages_say(
     assert found.leakage["open"] == (claimed < 0).sum() > 0
     expected = np.quantile(np.exp(claimed - held)[claimed < 0], 0.5, method="inverted_cdf")
     assert found.leakage["factor"]["50%"] == pytest.approx(expected)
-    assert f"mass multiplied by {expected:.3g} (median)" in found.verdict
+    assert f"{expected:.3g} times their present probability (median)" in found.verdict
 
 
 def test_a_factor_beyond_floating_point_is_infinite(tmp_path):

@@ -148,7 +148,7 @@ VERDICTS = {
     "no implicit pessimism: the induced target is the nominal one": (BANDIT, "rebel", {}),
     "fragile (negative regime)": (BANDIT, "oapl", {"beta1": 0.4, "beta2": 0.5}),
     "explicit pessimism only (path-dependent)": (BANDIT, "ppo", {}),
-    "explicit pessimism only: it stops where it states, and moves": (BANDIT, "cql", {}),
+    "explicit pessimism only: it stops where it states; KL from": (BANDIT, "cql", {}),
     "no implicit pessimism: the induced target is the nominal one,": (BANDIT, "verl.icepop", {}),
     "collapse onto arm 1, not the most rewarding one": (
         ps.Bandit([0.3, 0.6, 0.1], [0.0, 0.8, 1.0]),

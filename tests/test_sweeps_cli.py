@@ -63,7 +63,7 @@ def test_stopped_by_any_signal_it_loses_only_what_was_unfinished(tmp_path):
         there = now
     assert not (tmp_path / "sleepy.parquet").exists()
     output, error = command("sweep", "sweep_objects:SLEEPY", "--out", tmp_path).communicate(timeout=PATIENCE)
-    assert f"12 cells: {len(there)} there, {12 - len(there)} computed, 0 failed" in output, error
+    assert f"12 cells: {len(there)} computed before, {12 - len(there)} computed now, 0 failed" in output, error
     assert there.items() <= finished(tmp_path).items()
     rows = pl.read_parquet(tmp_path / "sleepy.parquet")
     assert rows["cell"].n_unique() == 12
@@ -81,12 +81,12 @@ def test_an_interrupted_sweep_says_how_to_go_on(tmp_path):
 def test_a_sweep_is_computed_once(tmp_path, capsys):
     arguments = ["sweep", "smoke", "--out", str(tmp_path), "--jobs", "1"]
     assert main(arguments) == 0
-    assert "4 cells: 0 there, 4 computed, 0 failed" in told(capsys)[0]
+    assert "4 cells: 0 computed before, 4 computed now, 0 failed" in told(capsys)[0]
     assert main(arguments) == 0
-    assert "4 cells: 4 there, 0 computed, 0 failed" in told(capsys)[0]
+    assert "4 cells: 4 computed before, 0 computed now, 0 failed" in told(capsys)[0]
     assert main([*arguments, "--restart"]) == 0
     output, error = told(capsys)
-    assert "4 cells: 0 there, 4 computed, 0 failed" in output
+    assert "4 cells: 0 computed before, 4 computed now, 0 failed" in output
     assert output.endswith(f"all rows are in {tmp_path}/smoke.parquet\n")
     assert error == ""
 
@@ -102,7 +102,7 @@ def test_a_damaged_cell_is_named_and_computed_again(tmp_path, capsys):
     output, error = told(capsys)
     assert error.startswith(f"warning: {path}: damaged or half-written")
     assert error.count("\n") == 1
-    assert "3 there, 1 computed" in output
+    assert "3 computed before, 1 computed now" in output
     assert (tmp_path / "smoke.parquet").read_bytes() == before
 
 
@@ -126,11 +126,11 @@ def test_a_dry_run_lists_the_cells_and_writes_nothing(tmp_path, capsys, monkeypa
 def test_a_failing_cell_is_reported_with_its_parameters(tmp_path, capsys):
     assert main(["sweep", "sweep_objects:FAILING", "--out", str(tmp_path), "--jobs", "1"]) == 1
     output, _ = told(capsys)
-    assert "3 cells: 0 there, 2 computed, 1 failed" in output
+    assert "3 cells: 0 computed before, 2 computed now, 1 failed" in output
     assert "failed: bandit three_arm, algorithm sweep_objects:failing" in output
     assert "ZeroDivisionError: this coefficient divides by zero" in output
     assert main(["sweep", "sweep_objects:FAILING", "--out", str(tmp_path), "--jobs", "1"]) == 1
-    assert "3 cells: 2 there, 0 computed, 1 failed" in told(capsys)[0]
+    assert "3 cells: 2 computed before, 0 computed now, 1 failed" in told(capsys)[0]
 
 
 def test_the_list_has_every_sweep(capsys, monkeypatch):

@@ -251,8 +251,8 @@ def _verdict(
     sentences += _drift(totals.by_version.rows())
     if kinds.get("unstable"):
         sentences.append(
-            f"In {_share(kinds['unstable'], log.groups)} of the groups rewards agree and the update is unstable: "
-            "nothing moves until something does, and then it runs away."
+            f"In {_share(kinds['unstable'], log.groups)} of the groups rewards agree and the update is zero but "
+            "unstable: any small deviation grows."
         )
     if kinds.get("not converged"):
         sentences.append(
@@ -267,10 +267,10 @@ def _verdict(
         )
     if leakage is not None and leakage["open"]:
         sentences.append(
-            f"In {_share(leakage['open'], leakage['groups'])} of the groups with signal the samples could not fill the "
-            "simplex (sum of mu e^(A/beta) < 1): trained on such a group alone, to the end, they would be at a ratio "
-            f"of e^(A/beta), their mass multiplied by {leakage['factor']['50%']:.3g} (median), and what nobody sampled "
-            "would hold the rest."
+            f"In {_share(leakage['open'], leakage['groups'])} of the groups with signal the target leaves mass for "
+            "completions that nobody sampled (sum of mu e^(A/beta) < 1): trained on such a group alone, to the end, "
+            "each sample would have the ratio e^(A/beta), and together they would have "
+            f"{leakage['factor']['50%']:.3g} times their present probability (median)."
         )
     if has_prefix_regimes(algorithm):
         sentences.append(

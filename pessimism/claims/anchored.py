@@ -88,7 +88,7 @@ def anchored_gap(case: Case) -> Array:
 
 @claim("anchored.uncovered", HERE, ANCHORED, SOLVED)
 def anchored_uncovered(case: Case) -> Array:
-    """For lambda > 0 an arm that the data never show gets nothing, however the reference likes it.
+    """For lambda > 0 an arm that the data never show gets nothing, whatever probability the reference gives it.
 
     Check: Where lambda > 0, arms that the data never show get nothing, and the target is a policy.
     """

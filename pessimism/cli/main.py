@@ -98,7 +98,7 @@ def verify(
         list[str] | None,
         typer.Option(metavar="FILE|MODULE:NAME", help="Check on this bandit too (JSON, CSV, NPZ). Repeatable."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of the generated instances.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Seed of the generated instances.")] = 0,
     json: JsonOption = None,
 ) -> None:
     """Check every claim about what the objectives drive toward. Exit status 1 if one fails."""
@@ -149,25 +149,32 @@ def compare(
         typer.Option(metavar="FILE|MODULE:NAME", help="The bandit: a JSON, CSV or NPZ file, or a Python object."),
     ] = None,
     behavior: Annotated[
-        str | None, typer.Option(metavar="P,P,...", help="Or inline: the behavior policy, e.g. 1/2,0.3,0.2.")
+        str | None, typer.Option(metavar="P,P,...", help="Instead of --bandit: the behavior policy, e.g. 1/2,0.3,0.2.")
     ] = None,
-    reward: Annotated[str | None, typer.Option(metavar="R,R,...", help="Inline: the reward of every arm.")] = None,
+    reward: Annotated[
+        str | None, typer.Option(metavar="R,R,...", help="With --behavior: the reward of every arm.")
+    ] = None,
     reference: Annotated[
         str | None,
-        typer.Option(metavar="P,P,...", help="Inline: the anchor of the log-ratio, if not behavior."),
+        typer.Option(
+            metavar="P,P,...", help="With --behavior: the policy that log-ratios are measured from, if another one."
+        ),
     ] = None,
     rollouts: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE", help="Or logged rollouts (see `pessimism audit`): the samples of a group are its arms."
+            metavar="FILE", help="Instead of --bandit: logged rollouts (see `pessimism audit`); samples are arms."
         ),
     ] = None,
     group: Annotated[
-        str | None, typer.Option(metavar="ID", help="Of the rollouts; without it all groups, if they are of one size.")
+        str | None,
+        typer.Option(metavar="ID", help="Which group of --rollouts; default: all, which must be of one size."),
     ] = None,
     column: Annotated[
         list[str] | None,
-        typer.Option(metavar="ROLE=COLUMN", help="Of the rollouts: which column has a role. Repeatable."),
+        typer.Option(
+            metavar="ROLE=COLUMN", help="Which column of --rollouts has a role, such as group=prompt. Repeatable."
+        ),
     ] = None,
     plot: Annotated[
         str | None, typer.Option(metavar="FILE", help="Draw the policies to a .png, .pdf or .svg file.")

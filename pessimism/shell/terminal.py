@@ -137,7 +137,7 @@ def write_json(value: Mapping[str, Any] | Sequence[Any], path: str) -> None:
 
 @contextmanager
 def progress_bar(*, left: bool = False) -> Iterator[Callable[..., None]]:
-    """A bar on the error stream, gone at the end; nothing where that stream is no terminal.
+    """A bar on the error stream, removed at the end; nothing where that stream is no terminal.
 
     Args:
         left: show how long it will still take.
@@ -158,7 +158,7 @@ def progress_bar(*, left: bool = False) -> Iterator[Callable[..., None]]:
         TimeRemainingColumn,
     )
 
-    remaining = (TextColumn("gone,"), TimeRemainingColumn(), TextColumn("left")) if left else ()
+    remaining = (TextColumn("elapsed,"), TimeRemainingColumn(), TextColumn("left")) if left else ()
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), *remaining, TextColumn("{task.description}"))
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=None)

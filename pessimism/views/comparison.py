@@ -40,22 +40,22 @@ def verdict(comparison: Comparison) -> str:
 def _verdict_one(comparison: Comparison) -> str:
     induced, nominal = comparison.induced_metrics, comparison.nominal_metrics
     moves = (
-        f"moves {induced.kl:.3f} of {nominal.kl:.3f} nats away from the behavior policy; "
-        f"value {induced.value:.3f} of {nominal.value:.3f}"
+        f"KL from the behavior policy {induced.kl:.3f} nats (nominal {nominal.kl:.3f}), "
+        f"value {induced.value:.3f} (nominal {nominal.value:.3f})"
     )
     target = comparison.induced
     regime = comparison.regime
     if target.kind == "not converged":
         return "not converged: the flow was still moving when its time was up; " + moves
     if target.kind == "unstable":
-        return "at rest, but unstable: rewards agree, and any push takes the policy away from the behavior policy"
+        return "at rest, but unstable: rewards agree, and any small deviation from the behavior policy grows"
     if comparison.at_nominal:
         where = f" ({regime_words(comparison.algorithm, regime)})" if regime else ""
         nats = f"{induced.kl:.3f} nats from the behavior policy"
         return f"no implicit pessimism{where}: the induced target is the nominal one, {nats}"
     path = " (path-dependent)" if target.kind == "path-dependent" else ""
     if comparison.at_stated:
-        return f"explicit pessimism only{path}: it stops where it states, and {moves}"
+        return f"explicit pessimism only{path}: it stops where it states; {moves}"
     if target.kind == "vertex":
         winner = int(np.argmax(target.policy))
         best = comparison.bandit.reward[winner] >= comparison.bandit.reward[comparison.bandit.behavior > 0].max()

@@ -96,7 +96,9 @@ def algorithm_class(settings: Mapping[str, Any]) -> type:
     class GroupBaseline(Algorithm):
         def __init__(self, config: Any, policy_pool: Any) -> None:
             if getattr(config, "length_penalty", None) is not None:
-                raise ValueError("orchestrator.algo.length_penalty is set; the objective's baseline knows none")
+                raise ValueError(
+                    "orchestrator.algo.length_penalty is set; leave it out: the baseline has no length penalty"
+                )
             super().__init__(config, policy_pool)
 
         async def score_group(self, group: list[Any]) -> None:
