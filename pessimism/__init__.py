@@ -12,7 +12,8 @@ array([0.2195, 0.1317, 0.6488])
 from .algorithm import Algorithm
 from .bandit import Bandit
 from .baselines import Baseline
-from .compare import Comparison, Metrics, compare
+from .compare import Metrics
+from .comparison import Comparison, compare
 from .guarantees import LowerConfidenceBound, Prescription, lcb, prescribe
 from .objectives.catalogue import algorithm, catalogue
 from .objectives.entry import Entry, Parameter

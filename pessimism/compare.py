@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,10 +14,6 @@ from .bandit import Bandit
 from .solve.divergences import chi_squared, entropy, kl, reverse_kl
 from .solve.simplex import expectation, log_expectation_exp, plain
 from .targets import Target, induced_target, nominal_target
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-    from rich.console import RenderableType
 
 SAME = 1e-9
 """Targets closer than this in total variation are called the same."""
@@ -119,13 +115,6 @@ class Comparison:
         """That of the induced target."""
         return self.induced.regime
 
-    @cached_property
-    def verdict(self) -> str:
-        """One line: is the induced target more conservative than the nominal one, and by how much?"""
-        from .views.comparison import verdict
-
-        return verdict(self)
-
     @property
     def gaps(self) -> Mapping[str, Any]:
         """Nominal minus induced for every metric, both parts together; 0 where both are infinite."""
@@ -156,39 +145,14 @@ class Comparison:
         """Total variation between the stated and the induced target, (...)."""
         return _distance(self.stated, self.induced)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Everything as plain Python values, ready for JSON (infinities as None are left to the writer)."""
-        from .views.comparison import comparison_dict
-
-        return comparison_dict(self)
-
-    def __rich__(self) -> RenderableType:
-        from .views.comparison import comparison_table
-
-        return comparison_table(self)
-
-    def _repr_html_(self) -> str:
-        from .views.comparison import comparison_html
-
-        return comparison_html(self)
-
-    def plot(self) -> Figure:
-        """Both targets and the behavior policy, arm by arm, as a matplotlib figure (needs matplotlib)."""
-        from .views.comparison_plot import plot_comparison
-
-        return plot_comparison(self)
-
 
 def compare(bandit: Bandit, algorithm: Algorithm) -> Comparison:
-    """Both targets of an algorithm on a bandit, what they are like, and a verdict.
+    """The targets of an algorithm on a bandit and what they are like; :func:`pessimism.compare` without the words.
 
-    >>> import pessimism as ps
-    >>> bandit = ps.Bandit([0.5, 0.3, 0.2], [0, 0, 1])
-    >>> comparison = ps.compare(bandit, ps.algorithm("shifted_mean", beta=0.5))
-    >>> round(comparison.induced_metrics.value, 4), round(comparison.nominal_metrics.value, 4)
+    >>> from pessimism.objectives.catalogue import algorithm
+    >>> found = compare(Bandit([0.5, 0.3, 0.2], [0, 0, 1]), algorithm("shifted_mean", beta=0.5))
+    >>> round(found.induced_metrics.value, 4), round(found.nominal_metrics.value, 4)
     (0.3709, 0.6488)
-    >>> print(comparison.verdict)
-    pessimistic (positive regime): KL from the behavior policy 0.078 nats (nominal 0.474), value 0.371 (nominal 0.649)
     """
     induced = induced_target(bandit, algorithm)
     nominal = nominal_target(bandit, algorithm)

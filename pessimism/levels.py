@@ -15,18 +15,15 @@ On a bandit an arm is one token long and they all coincide.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 import numpy as np
 from array_api_compat import array_namespace
 
 from .solve.simplex import Array
-
-if TYPE_CHECKING:
-    from .algorithm import Algorithm
 
 Level = Literal["sequence", "token", "sequence mean", "sequence mean times length", "token vector"]
 
@@ -167,8 +164,24 @@ def token_weight(level: Level, tokens: Tokens) -> Array:
     return 1 / tokens.length if RULES[level].averaged else 0 * tokens.length + 1
 
 
+class Objective(Protocol):
+    """What a level needs to know of an :class:`~pessimism.Algorithm`; see there."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def level(self) -> Level: ...
+    @property
+    def coefficient(self) -> Callable[..., Array]: ...
+    @property
+    def coupled(self) -> bool: ...
+    @property
+    def takes_behavior(self) -> bool: ...
+    def weights(self, behavior: Array, /) -> dict[str, Array]: ...
+
+
 def token_coefficients(
-    algorithm: Algorithm,
+    algorithm: Objective,
     log_ratio: Array,
     advantage: Array,
     tokens: Tokens,
@@ -219,7 +232,7 @@ def token_coefficients(
     return tokens.kept(algorithm.coefficient(log_ratio, per_token, **taken))
 
 
-def check_level(algorithm: Algorithm) -> None:
+def check_level(algorithm: Objective) -> None:
     """Raise a ValueError if a coefficient that compares completions is to look at single tokens."""
     if algorithm.coupled and not RULES[algorithm.level].of_completions:
         known = ", ".join(level for level, rule in RULES.items() if rule.of_completions)
@@ -243,7 +256,7 @@ def known_level(name: object) -> Level:
     return cast(Level, name)
 
 
-def _coupled(algorithm: Algorithm, seen: Array, advantage: Array, weight: Array | None, group: Array | None) -> Array:
+def _coupled(algorithm: Objective, seen: Array, advantage: Array, weight: Array | None, group: Array | None) -> Array:
     """c of completions, group by group."""
     if group is None:
         return algorithm.coefficient(seen, advantage, behavior=_equal(seen) if weight is None else weight)
@@ -264,7 +277,7 @@ def _groups(group: Array, like: Array) -> list[Array]:
     return [numbers == index for index in sorted({int(index) for index in numbers}) if index >= 0]
 
 
-def _probability(algorithm: Algorithm, behavior_log_prob: Array | None, tokens: Tokens) -> dict[str, Array]:
+def _probability(algorithm: Objective, behavior_log_prob: Array | None, tokens: Tokens) -> dict[str, Array]:
     """Whole completions' behavior probabilities, where the coefficient takes them."""
     if not algorithm.takes_behavior:
         return {}
@@ -276,7 +289,7 @@ def _probability(algorithm: Algorithm, behavior_log_prob: Array | None, tokens: 
     return algorithm.weights(probability)
 
 
-def _known(algorithm: Algorithm, behavior_log_prob: Array | None) -> Array:
+def _known(algorithm: Objective, behavior_log_prob: Array | None) -> Array:
     if behavior_log_prob is None:
         raise ValueError(f"{algorithm.name!r} takes probabilities; it needs behavior_log_prob")
     return behavior_log_prob

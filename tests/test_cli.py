@@ -17,7 +17,7 @@ from pessimism.claims import CLAIMS
 from pessimism.claims.case import Case
 from pessimism.claims.claim import Claim, Outcome
 from pessimism.cli.main import main, with_json_target
-from pessimism.compare import compare
+from pessimism.comparison import compare
 from pessimism.views.tables import encode
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -130,6 +130,71 @@ def test_the_safety_walk_leaves_safe_forms_alone():
     assert list(unsafe_uses(ast.parse("numpy.load(path, allow_pickle=False)\nmodel.eval()"))) == []
 
 
+THEORY = (
+    "algorithm", "bandit", "baselines", "compare", "guarantees", "levels", "prefixes", "reference_groups", "solution",
+    "stationary_points", "targets", "verdict",
+)  # fmt: skip
+NO_THEORY = ("cli", "objectives", "shell", "views")
+
+
+def modules(*packages: str) -> dict[str, Path]:
+    """Dotted name -> file of every module of these packages."""
+    files = source_files(*packages)
+    return {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in files}
+
+
+def imports_within(name: str, path: Path, known: dict[str, Path]) -> set[str]:
+    """Those of the known modules that one imports, deferred imports and those for types included."""
+    package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) + 1 - node.level] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            inner = {f"{module}.{alias.name}" for alias in node.names}
+            found |= inner & set(known) or {module}
+    return (found & set(known)) - {name}
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """The sets of modules that import each other, straight or around corners."""
+    reached: dict[str, set[str]] = {}
+    for start in graph:
+        seen: set[str] = set()
+        open_ = list(graph[start])
+        while open_:
+            name = open_.pop()
+            if name not in seen:
+                seen.add(name)
+                open_ += graph[name]
+        reached[start] = seen
+    sets = {frozenset({one, *(o for o in reached[one] if one in reached[o])}) for one in graph if one in reached[one]}
+    return sorted(sorted(circle) for circle in sets)
+
+
+def test_no_modules_import_each_other():
+    known = modules("pessimism", "bandits", "llm", "paper_figures", "benchmarks", "scripts")
+    assert circles({name: imports_within(name, path, known) for name, path in known.items()}) == []
+
+
+def test_circles_are_found():
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set()}) == [["b", "c"]]
+
+
+def test_the_theory_knows_neither_an_objective_by_name_nor_a_view():
+    known = modules("pessimism")
+    theory = [f"pessimism.{name}" for name in THEORY] + [name for name in known if name.startswith("pessimism.solve.")]
+    found = {
+        (name, other)
+        for name in theory
+        for other in imports_within(name, known[name], known)
+        if other.split(".")[1:2] and other.split(".")[1] in NO_THEORY
+    }
+    assert found == set()
+
+
 def test_importing_pessimism_stays_light():
     program = (
         "import json, sys; before = set(sys.modules); import pessimism; "

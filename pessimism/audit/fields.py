@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 from ..shell.hints import near
 from ..trainers.trainer import layouts
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from .layout import Columns, Layout
 
 ROLES = {
     "group": "the prompt or group that a sample belongs to",
@@ -27,75 +24,6 @@ ROLES = {
 
 REQUIRED = ("group", "reward")
 TERM = re.compile(r"\s*(?:(?P<weight>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*\*)?\s*(?P<column>.+?)\s*")
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Where each role is found; "a.b" is field b of column a.
-
-    Attributes:
-        group: columns that together name a group.
-        reward: (weight, column) pairs, summed.
-        log_prob, current_log_prob, version, step, length: one column each, or None.
-        missing_is_zero: whether a reward term that is missing counts as 0.
-        trim: a pattern cut from the last column of the group.
-        in_runs: whether groups are runs of rows of one common length, so that a prompt drawn twice makes two.
-        content: columns by which a file that repeats another is told; empty where trainers do not repeat themselves.
-    """
-
-    group: tuple[str, ...] = ()
-    reward: tuple[tuple[float, str], ...] = ()
-    log_prob: str | None = None
-    current_log_prob: str | None = None
-    version: str | None = None
-    step: str | None = None
-    length: str | None = None
-    missing_is_zero: bool = False
-    trim: str | None = None
-    in_runs: bool = False
-    content: tuple[str, ...] = ()
-
-    @property
-    def single(self) -> dict[str, str]:
-        """Role and column of those roles that have one column."""
-        names = ("log_prob", "current_log_prob", "version", "step", "length")
-        return {name: column for name in names if (column := getattr(self, name)) is not None}
-
-    @property
-    def used(self) -> tuple[str, ...]:
-        """Every column that is read."""
-        return tuple(dict.fromkeys([*self.group, *(column for _, column in self.reward), *self.single.values()]))
-
-
-TableReader = Callable[[Path, int, int], "Iterator[tuple[pa.Table, float]]"]
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What a trainer's files look like.
-
-    Attributes:
-        name: the trainer and the versions whose code was read.
-        needs: columns by which it is recognized.
-        columns: where the roles are.
-        forbids: columns that it does not have.
-        other_numbers: columns that are no rewards, where every other numeric one is; else empty.
-        refusal: why such files cannot be audited.
-        tables: its own reader, (path, number of the file, bytes) -> canonical rows and the share read with them; None
-            where rows are on the surface.
-        suffixes: of files that are such logs whatever is in them.
-        unit: what its own reader counts: "line" or "row".
-    """
-
-    name: str
-    needs: frozenset[str]
-    columns: Columns = Columns()
-    forbids: frozenset[str] = frozenset()
-    other_numbers: frozenset[str] = frozenset()
-    refusal: str = ""
-    tables: TableReader | None = None
-    suffixes: tuple[str, ...] = ()
-    unit: str = "line"
 
 
 def parse_columns(settings: Sequence[str]) -> dict[str, str]:

@@ -16,8 +16,9 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from . import lines
-from .fields import Columns, Layout, layout_by_suffix, layout_of, resolve
+from .fields import layout_by_suffix, layout_of, resolve
 from .groups import numbered_runs
+from .layout import Columns, Layout
 from .rows import INTEGERS, canonical, pc
 
 PIECE_BYTES = 24 << 20

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.json as pa_json
 
 from .ahead import ahead
-from .fields import Columns
+from .layout import Columns
 from .rows import INTEGERS
 
 BLOCK = 8 << 20

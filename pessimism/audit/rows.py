@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from .fields import Columns
+from .layout import Columns
 
 NO_NUMBER = np.iinfo(np.int64).min
 """Stands for a version or step that is missing."""

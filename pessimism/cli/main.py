@@ -190,7 +190,7 @@ def compare(
     if logged is None and (group is not None or column):
         raise ValueError(f"--{'column' if group is None else 'group'} goes with --rollouts")
     world = _chosen_bandit(bandit, inline, logged)
-    from ..compare import compare as run_comparison
+    from ..comparison import compare as run_comparison
     from ..views.comparison_plot import comparison_image
 
     where = algorithm if is_object_name(algorithm) else None

@@ -13,7 +13,7 @@ from .rule import Rule, Wording
 from .settings import Settings
 
 if TYPE_CHECKING:
-    from ..audit.fields import Layout
+    from ..audit.layout import Layout
 
 FOLDERS = (
     "verl",

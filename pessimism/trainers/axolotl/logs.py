@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from ...audit.fields import Layout
+from ...audit.layout import Layout
 
 LAYOUTS: tuple[Layout, ...] = ()

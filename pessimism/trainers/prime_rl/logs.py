@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from ...audit import lines
-from ...audit.fields import Layout
+from ...audit.layout import Layout
 from ...audit.nested import canonical_table, summed
 from ...audit.rows import NO_NUMBER
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ...audit.fields import Columns, Layout
+from ...audit.layout import Columns, Layout
 from ...audit.nested import canonical_table, summed
 from ...audit.rows import NO_NUMBER
 

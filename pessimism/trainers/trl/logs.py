@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ...audit.fields import Columns, Layout
+from ...audit.layout import Columns, Layout
 
 COLUMNS = Columns(group=("step", "prompt"), step="step", in_runs=True, content=("prompt", "completion", "advantage"))
 """TRL writes its last generated batch at every logging step, the same batch several times if steps share one."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...audit.fields import Columns, Layout
+from ...audit.layout import Columns, Layout
 
 LAYOUTS = (
     Layout(

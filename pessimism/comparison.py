@@ -1,0 +1,56 @@
+"""Comparisons as users see them: the numbers of :mod:`pessimism.compare` with a verdict, tables and a picture."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from .algorithm import Algorithm
+from .bandit import Bandit
+from .compare import Comparison as Measured
+from .compare import compare as measured
+from .verdict import verdict
+from .views.comparison import comparison_dict, comparison_html, comparison_table
+from .views.comparison_plot import plot_comparison
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from rich.console import RenderableType
+
+
+class Comparison(Measured):
+    __doc__ = Measured.__doc__
+
+    @cached_property
+    def verdict(self) -> str:
+        """One line: is the induced target more conservative than the nominal one, and by how much?"""
+        return verdict(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain Python values, ready for JSON (infinities as None are left to the writer)."""
+        return comparison_dict(self)
+
+    def __rich__(self) -> RenderableType:
+        return comparison_table(self)
+
+    def _repr_html_(self) -> str:
+        return comparison_html(self)
+
+    def plot(self) -> Figure:
+        """Both targets and the behavior policy, arm by arm, as a matplotlib figure (needs matplotlib)."""
+        return plot_comparison(self)
+
+
+def compare(bandit: Bandit, algorithm: Algorithm) -> Comparison:
+    """Both targets of an algorithm on a bandit, what they are like, and a verdict.
+
+    >>> import pessimism as ps
+    >>> bandit = ps.Bandit([0.5, 0.3, 0.2], [0, 0, 1])
+    >>> comparison = ps.compare(bandit, ps.algorithm("shifted_mean", beta=0.5))
+    >>> round(comparison.induced_metrics.value, 4), round(comparison.nominal_metrics.value, 4)
+    (0.3709, 0.6488)
+    >>> print(comparison.verdict)
+    pessimistic (positive regime): KL from the behavior policy 0.078 nats (nominal 0.474), value 0.371 (nominal 0.649)
+    """
+    found = measured(bandit, algorithm)
+    return Comparison(found.bandit, found.algorithm, found.induced, found.nominal, found.stated)
