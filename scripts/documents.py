@@ -39,6 +39,9 @@ PICTURES = DOCS / "assets"
 FIGURES = ("language_model_lag", "language_model_settings")
 PLOT = "compare shifted_mean beta=0.1 --bandit bandits.instances:asymre_100 --plot"
 
+QUOTING = (DOCS / "adapters.md",)
+"""Pages whose other blocks need a trainer: only the output that they quote is run."""
+
 BLOCK = re.compile(
     r"^```(?P<language>\w+)(?: title=\"(?P<title>[^\"]+)\")?\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
 )
@@ -64,7 +67,7 @@ class Block:
 def pages() -> list[Path]:
     """The pages whose examples are run."""
     guides = (path for folder in ("tutorials", "howto") for path in sorted((DOCS / folder).glob("*.md")))
-    return [ROOT / "README.md", DOCS / "index.md", *guides]
+    return [ROOT / "README.md", DOCS / "index.md", *QUOTING, *guides]
 
 
 def blocks(text: str) -> list[Block]:
@@ -79,10 +82,15 @@ def blocks(text: str) -> list[Block]:
     ]
 
 
-def refreshed(text: str) -> str:
+def refreshed(text: str, only_quotes: bool = False) -> str:
     """The page's text with current output, after everything else in it was run without an error.
 
-    Raises ValueError if a block fails; the message holds what it printed.
+    Args:
+        text: of the page.
+        only_quotes: run nothing but the commands whose output is quoted.
+
+    Raises:
+        ValueError: a block fails; the message holds what it printed.
     """
     found = blocks(text)
     names: dict[str, Any] = {}
@@ -94,7 +102,7 @@ def refreshed(text: str) -> str:
         for block in found:
             if block.command:
                 changes.append((block, f"$ {block.command}\n{run(block.command, folder).rstrip()}\n"))
-            elif not block.title:
+            elif not (block.title or only_quotes):
                 _execute(block, names, folder)
     for block, content in reversed(changes):
         start, end = block.span
@@ -203,7 +211,7 @@ def main() -> int:
     stale = []
     for path in pages():
         before = path.read_text("utf-8")
-        after = refreshed(before)
+        after = refreshed(before, path in QUOTING)
         if before != after:
             stale.append(path.relative_to(ROOT).as_posix())
             if not options.check:
