@@ -1,5 +1,6 @@
 """README.md and the pages of docs/: examples run, quoted output is current, options exist, links resolve."""
 
+import importlib.util
 import posixpath
 import re
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from scripts import documents
+from scripts.website import reference
 
 ROOT = documents.ROOT
 PAGES = {path.relative_to(ROOT).as_posix(): path.read_text("utf-8") for path in documents.pages()}
@@ -75,6 +77,11 @@ def test_the_two_commands_are_what_ci_runs():
     for command in ("make verify", "make test"):
         assert f"\n{command} " in PAGES["README.md"]
         assert re.search(rf"^{command}$", ci, re.MULTILINE)
+
+
+@pytest.mark.parametrize("module", reference.MODULES)
+def test_modules_of_the_reference_exist(module):
+    assert importlib.util.find_spec(module) is not None, "moved? scripts/website/reference.py lists it"
 
 
 @pytest.mark.parametrize("private", ["/work/", "../shared", "/root/"])
