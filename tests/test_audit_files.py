@@ -38,7 +38,6 @@ def test_every_format_gives_the_same_audit(tmp_path, suffix):
 @pytest.mark.parametrize("rows_at_once", [1, 3, 7, 1000])
 def test_groups_survive_the_pieces_that_files_are_read_in(tmp_path, suffix, rows_at_once, monkeypatch):
     monkeypatch.setattr(files, "PIECE_ROWS", rows_at_once)
-    monkeypatch.setattr(files, "PIECE_BYTES", 2 * max(64 * rows_at_once, 200))
     monkeypatch.setattr(lines, "BLOCK", 100 * rows_at_once)
     rows = log()
     path = write(rows, tmp_path / f"log{suffix}")

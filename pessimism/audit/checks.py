@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
+import polars as pl
 
-from .groups import Groups, key_names, shown_id
-from .rows import NO_NUMBER, ROUNDING, pc
+from .groups import Groups, shown_id
+from .rows import NO_NUMBER, ROUNDING, key_names
 
 EXAMPLES = 5
 
@@ -87,8 +88,8 @@ def checked(
 
 def _example(groups: Groups, group: int, reason: str, row: int, name: str, where: Callable[[int, int], str]) -> str:
     """Where the fault of a group is, and the value that is at fault."""
-    file, place = groups.table.column("file")[row].as_py(), groups.table.column("place")[row].as_py()
-    value = None if name not in groups.table.column_names else groups.table.column(name)[row].as_py()
+    file, place = groups.table.item(row, "file"), groups.table.item(row, "place")
+    value = groups.table.item(row, name) if name in groups.table.columns else None
     shown = "" if value in (None, NO_NUMBER) else f" ({name} is {value:g})"
     return f"{where(file, place)}, group {shown_id(groups.names(np.array([group]))[0])}: {reason}{shown}"
 
@@ -100,11 +101,9 @@ def _firsts(owner: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 def _row_faults(groups: Groups) -> list[tuple[str, np.ndarray, str]]:
     faults = []
-    keys = [groups.table.column(name) for name in key_names(groups.table)]
-    missing = np.zeros(groups.table.num_rows, dtype=bool)
-    for key in keys:
-        missing |= pc.equal(pc.fill_null(key, ""), "").to_numpy()
-    faults.append((NO_KEY, np.flatnonzero(missing), ""))
+    keys = pl.col(key_names(groups.table.columns))
+    missing = groups.table.select(pl.any_horizontal(keys.fill_null("") == "")).to_series()
+    faults.append((NO_KEY, np.flatnonzero(missing.to_numpy()), ""))
     reward = groups.column("reward")
     faults.append((NOT_FINITE, np.flatnonzero(~np.isfinite(reward)), "reward"))
     for name, reason in (("log_prob", BEHAVIOR), ("current_log_prob", CURRENT)):

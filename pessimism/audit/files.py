@@ -5,28 +5,24 @@ from __future__ import annotations
 import csv
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
+import polars as pl
 
 from . import lines
 from .fields import layout_by_suffix, layout_of, resolve
 from .groups import numbered_runs
 from .layout import Columns, Layout
-from .rows import INTEGERS, canonical, pc
+from .rows import INTEGERS, canonical
 
-PIECE_BYTES = 24 << 20
-PIECE_ROWS = 1 << 18
-LEAST_ROWS = 1 << 11
+PIECE_ROWS = 1 << 17
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet", ".csv", ".db", ".sqlite")
 
-Piece = tuple[pa.Table, float]
+Piece = tuple[pl.DataFrame, float]
 """Canonical rows, and the share of the file that has been read with them."""
 
 
@@ -114,66 +110,63 @@ def _open(path: Path, given: Mapping[str, str]) -> Source:
 
 
 def _parquet(path: Path, given: Mapping[str, str], size: int) -> Source:
+    scan = pl.scan_parquet(path, glob=False)
     try:
-        with pq.ParquetFile(path) as file:
-            schema, metadata = file.schema_arrow, file.metadata
-    except (pa.ArrowException, OSError) as error:
+        schema, rows = scan.collect_schema(), scan.select(pl.len()).collect().item()
+    except (pl.exceptions.PolarsError, OSError) as error:
         raise ValueError(f"not Parquet, damaged or cut off ({_first_line(error)})") from None
-    numeric = [field.name for field in schema if pa.types.is_floating(field.type) or pa.types.is_integer(field.type)]
-    columns, layout = resolve(schema.names, numeric, given)
-    heads = list(dict.fromkeys(name if name in schema.names else name.split(".")[0] for name in columns.used))
-    texts = [name for name in columns.group if name in schema.names and _is_text(schema.field(name).type)]
-
-    def pieces(number: int) -> Iterator[Piece]:
-        done = 0
-        try:
-            with pq.ParquetFile(path, pre_buffer=False, read_dictionary=texts) as file:
-                for batch in file.iter_batches(_rows_at_once(metadata), columns=heads):
-                    for part in _slices(batch, texts):
-                        place = np.arange(done + 1, done + 1 + part.num_rows)
-                        done += part.num_rows
-                        yield canonical(pa.Table.from_batches([part]), columns, number, place), done / metadata.num_rows
-        except (pa.ArrowException, OSError) as error:
-            raise ValueError(f"{path}: damaged after row {done} ({_first_line(error)})") from None
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
-
-    content = _digest(path, columns.content) if columns.content else ""
+    columns, layout = resolve(schema.names(), [name for name in schema if schema[name].is_numeric()], given)
+    heads = list(dict.fromkeys(name if name in schema else name.split(".")[0] for name in columns.used))
+    told = partial("{}: damaged after row {} ({})".format, path)
+    pieces = partial(_scanned, path, scan.select(heads), columns, partial(_share_of_rows, rows), told)
+    content = _digest(scan.select(columns.content)) if columns.content else ""
     every = partial(numbered_runs, pieces) if columns.in_runs else pieces
     return Source(path, layout, columns, "row", every, size, content)
 
 
-def _digest(path: Path, names: tuple[str, ...]) -> str:
+def _scanned(
+    path: Path,
+    scan: pl.LazyFrame,
+    columns: Columns,
+    share: Callable[[int, pl.DataFrame], float],
+    told: Callable[[int, str], str],
+    number: int,
+) -> Iterator[Piece]:
+    """The rows of a scan, in the order of the file.
+
+    Args:
+        path: the file.
+        scan: its columns that are read.
+        columns: which is which.
+        share: (rows read so far, the last of them) -> the share of the file that has been read.
+        told: (rows read so far, what polars says) -> the message where it can read no further.
+        number: of the file.
+    """
+    done = 0
+    try:
+        for raw in scan.collect_batches(chunk_size=PIECE_ROWS, engine="streaming"):
+            place = pl.int_range(done + 1, done + 1 + raw.height, eager=True)
+            done += raw.height
+            yield canonical(raw, columns, number, place), share(done, raw)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise ValueError(told(done, _first_line(error))) from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _share_of_rows(rows: int, done: int, _: pl.DataFrame) -> float:
+    return done / max(rows, 1)
+
+
+def _digest(scan: pl.LazyFrame) -> str:
     """Of what a file holds in these columns."""
     digest = hashlib.sha256()
     try:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(columns=list(names)):
-                digest.update(batch.serialize())
-    except (pa.ArrowException, OSError) as error:
+        for rows in scan.collect_batches(chunk_size=PIECE_ROWS, engine="streaming"):
+            digest.update(rows.hash_rows().to_numpy().tobytes())
+    except (pl.exceptions.PolarsError, OSError) as error:
         raise ValueError(f"damaged ({_first_line(error)})") from None
     return digest.hexdigest()
-
-
-def _rows_at_once(metadata: pq.FileMetaData) -> int:
-    """As many rows as keep a piece within bounds, as far as the sizes of all columns together tell."""
-    size = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
-    return int(min(PIECE_ROWS, max(LEAST_ROWS, PIECE_BYTES // max(size / max(metadata.num_rows, 1), 1))))
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
-
-
-def _slices(batch: pa.RecordBatch, texts: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """The batch in parts whose ids, written out, stay within bounds: few long prompts compress well."""
-    size = 0
-    for name in texts:
-        keys = batch.column(name)
-        if pa.types.is_dictionary(keys.type):
-            size += pc.sum(pc.binary_length(keys.dictionary).take(keys.indices)).as_py() or 0
-    rows = max(1, batch.num_rows // (1 + size // PIECE_BYTES))
-    return (batch.slice(start, rows) for start in range(0, batch.num_rows, rows))
 
 
 # --- CSV ------------------------------------------------------------------------------------------------------------
@@ -181,35 +174,38 @@ def _slices(batch: pa.RecordBatch, texts: Sequence[str]) -> Iterator[pa.RecordBa
 
 def _csv(path: Path, given: Mapping[str, str], size: int) -> Source:
     names, second = _head(path)
-    for name in names:
-        if names.count(name) > 1:
+    for name, count in Counter(names).items():
+        if count > 1:
             raise ValueError(f"the column {name!r} appears twice")
     numeric = [name for name, cell in zip(names, second, strict=False) if _is_number(cell)]
     columns, layout = resolve(names, numeric, given)
-    types = (
-        dict.fromkeys(columns.group, pa.large_string())
-        | {name: pa.float64() for _, name in columns.reward}
-        | {name: pa.int64() if role in INTEGERS else pa.float64() for role, name in columns.single.items()}
-    )
+    whole = [name for role, name in columns.single.items() if role in INTEGERS]
+    types: dict[str, pl.DataType] = {
+        name: pl.String() if name in columns.group else pl.Int64() if name in whole else pl.Float64()
+        for name in columns.used
+    }
+    scan = pl.scan_csv(path, glob=False, schema_overrides=types, infer_schema=False)
+    heads = list(dict.fromkeys([*columns.used, names[-1]]))
 
     def pieces(number: int) -> Iterator[Piece]:
+        place, suspect = 0, True
         done = 0
         try:
-            with pa_csv.open_csv(
-                path,
-                read_options=pa_csv.ReadOptions(block_size=PIECE_BYTES // 2),
-                parse_options=pa_csv.ParseOptions(newlines_in_values=True),
-                convert_options=pa_csv.ConvertOptions(include_columns=list(columns.used), column_types=types),
-            ) as reader:
-                for batch in reader:
-                    place = np.arange(done + 1, done + 1 + batch.num_rows)
-                    done += batch.num_rows
-                    part = canonical(pa.Table.from_batches([batch]), columns, number, place)
-                    yield part, min(done * part.nbytes / part.num_rows / size, 1.0)  # about as many bytes in text
-        except pa.ArrowException as error:
-            raise ValueError(f"{path}, {_bad_cell(path, types, error)}") from None
+            for raw in scan.select(heads).collect_batches(chunk_size=PIECE_ROWS, engine="streaming"):
+                if suspect and raw.get_column(names[-1]).null_count():  # polars fills rows that are too short
+                    suspect = False
+                    if fault := _bad_cell(path, types):
+                        raise ValueError(fault)
+                filled = raw.filter(~pl.all_horizontal(pl.all().is_null()))  # blank lines
+                rows = pl.int_range(place + 1, place + 1 + filled.height, eager=True)
+                place += filled.height
+                done += raw.estimated_size()
+                yield canonical(filled, columns, number, rows), min(done / size, 1.0)
+        except pl.exceptions.PolarsError as error:
+            fault = _bad_cell(path, types) or f"after row {place}: {_first_line(error)}"
+            raise ValueError(f"{path}, {fault}") from None
         except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
+            raise ValueError(f"{path}, {error}") from None
 
     return Source(path, layout, columns, "row", pieces, size)
 
@@ -233,8 +229,8 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _bad_cell(path: Path, types: Mapping[str, pa.DataType], error: Exception) -> str:
-    """Where a CSV file stops being readable, in words: the reader that is fast does not say in which row."""
+def _bad_cell(path: Path, types: Mapping[str, pl.DataType]) -> str:
+    """Where a CSV file stops being readable, in words, "" if nowhere: polars does not say in which row."""
     row = 0
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -244,15 +240,15 @@ def _bad_cell(path: Path, types: Mapping[str, pa.DataType], error: Exception) ->
                 if len(cells) != len(names):
                     return f"row {row}: {len(cells)} cells where the header has {len(names)}"
                 for name, cell in zip(names, cells, strict=True):
-                    if name in types and pa.types.is_floating(types[name]) and cell and not _is_number(cell):
+                    if types.get(name) == pl.Float64 and cell and not _is_number(cell):
                         return f"row {row}: {name} is {cell[:60]!r}; it must be a number"
-                    if name in types and pa.types.is_integer(types[name]) and cell and not re.fullmatch(r"-?\d+", cell):
+                    if types.get(name) == pl.Int64 and cell and not re.fullmatch(r"[+-]?\d+", cell):
                         return f"row {row}: {name} is {cell[:60]!r}; it must be a whole number"
     except UnicodeDecodeError as broken:
         return f"after row {row}: not UTF-8 text (byte {broken.object[broken.start]:#04x})"
     except csv.Error as broken:
         return f"row {row + 1}: {broken}"
-    return f"after row {row}: {_first_line(error)}"
+    return ""
 
 
 # --- JSON lines -----------------------------------------------------------------------------------------------------
@@ -266,10 +262,9 @@ def _json_lines(path: Path, given: Mapping[str, str], size: int) -> Source:
     if found.tables is not None and not given:
         return _own(path, found, given, size)
     columns, layout = resolve(names, numeric, given)
-    schema = lines.schema(record, columns)
 
     def pieces(number: int) -> Iterator[Piece]:
-        for raw, place, done in lines.tables(path, schema):
+        for raw, place, done in lines.tables(path, record, columns):
             try:
                 yield canonical(raw, columns, number, place), done / size
             except ValueError as error:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from math import gcd
 from pathlib import Path
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
+from polars.io.plugins import register_io_source
 
-from .rows import KEY, pc
+from .rows import KEY, key_names
 
 LARGEST = 1 << 20
 """Samples that a group may have; more are the sign of a column that names no groups."""
@@ -37,7 +36,7 @@ class Groups:
         start: (n + 1,) where each group begins.
     """
 
-    table: pa.Table
+    table: pl.DataFrame
     start: np.ndarray
 
     def __len__(self) -> int:
@@ -50,55 +49,59 @@ class Groups:
 
     def column(self, name: str) -> np.ndarray:
         """(N,) values of a numeric column."""
-        return self.table.column(name).to_numpy()
+        return self.table.get_column(name).to_numpy()
 
     def get(self, name: str) -> np.ndarray | None:
         """The same, or None where the log has no such column."""
-        return self.column(name) if name in self.table.column_names else None
+        return self.column(name) if name in self.table.columns else None
 
     def names(self, groups: np.ndarray) -> list[str]:
         """The ids of these groups."""
-        rows = self.table.take(pa.array(self.start[:-1][groups]))
-        parts = [rows.column(name).to_pylist() for name in key_names(rows)]
-        return [BETWEEN.join("(none)" if part is None else part for part in row) for row in zip(*parts, strict=True)]
+        rows = self.table.select(key_names(self.table.columns))[self.start[:-1][groups]]
+        return rows.select(_identity().fill_null("(none)")).to_series().to_list()
 
     def keep(self, chosen: np.ndarray) -> Groups:
         """The groups where ``chosen`` (n,) is true."""
         if chosen.all():
             return self
         size = self.size
-        table = self.table.filter(pa.array(np.repeat(chosen, size)))
+        table = self.table.filter(pl.Series(np.repeat(chosen, size)))
         return Groups(table, np.concatenate([[0], np.cumsum(size[chosen])]))
 
 
-def whole_groups(pieces: Iterable[pa.Table]) -> Iterator[Groups]:
+def _identity() -> pl.Expr:
+    """A group's id, null where a part of it is."""
+    return pl.concat_str(pl.col(f"^{KEY}.*$"), separator=BETWEEN)
+
+
+def whole_groups(pieces: Iterable[pl.DataFrame]) -> Iterator[Groups]:
     """Groups as runs of rows with equal keys; one that a piece cuts is put together again.
 
     Raises:
         Scattered: a key comes back after other keys.
     """
     seen = np.empty(0, dtype=np.uint64)
-    rest: pa.Table | None = None
+    rest: pl.DataFrame | None = None
     for piece in pieces:
         table = piece if rest is None else _stacked(rest, piece)
         start = run_starts(table)
-        rest = _bounded(table.slice(int(start[-1])).combine_chunks()) if len(start) else None
+        rest = _bounded(table.slice(int(start[-1]))) if len(start) else None
         if len(start) > 1:
             seen = _not_seen(seen, table, start[:-1])
             yield Groups(table.slice(0, int(start[-1])), start)
-    if rest is not None and rest.num_rows:
+    if rest is not None and rest.height:
         _not_seen(seen, rest, np.zeros(1, dtype=np.int64))
-        yield Groups(rest, np.array([0, rest.num_rows]))
+        yield Groups(rest, np.array([0, rest.height]))
 
 
-def _bounded(rows: pa.Table) -> pa.Table:
+def _bounded(rows: pl.DataFrame) -> pl.DataFrame:
     """The rows of one group.
 
     Raises:
         ValueError: there are too many.
     """
-    if rows.num_rows > LARGEST:
-        name = shown_id(Groups(rows, np.array([0, rows.num_rows])).names(np.zeros(1, np.int64))[0])
+    if rows.height > LARGEST:
+        name = shown_id(Groups(rows, np.array([0, rows.height])).names(np.zeros(1, np.int64))[0])
         raise ValueError(
             f"group {name} has more than {LARGEST:,} samples; say what names a group with --column group=NAME"
         )
@@ -114,37 +117,35 @@ def shown_id(name: str, width: int = 60) -> str:
     return repr(name if len(name) <= width else name[: width - 3] + "...")
 
 
-def _stacked(first: pa.Table, second: pa.Table) -> pa.Table:
-    return pa.concat_tables([first, _ordered(second, first.column_names)]).combine_chunks()
+def _stacked(first: pl.DataFrame, second: pl.DataFrame) -> pl.DataFrame:
+    return pl.concat([first, _ordered(second, first.columns)], rechunk=True)
 
 
-def _ordered(table: pa.Table, names: Sequence[str]) -> pa.Table:
+def _ordered(table: pl.DataFrame, names: list[str]) -> pl.DataFrame:
     """The table with its columns in this order.
 
     Raises:
         ValueError: it has others.
     """
-    different = sorted(set(names) ^ set(table.column_names))
+    different = sorted(set(names) ^ set(table.columns))
     if different:
         raise ValueError(f"some files have {', '.join(different)} and others do not; audit them apart")
     return table.select(names)
 
 
-def run_starts(table: pa.Table) -> np.ndarray:
+def run_starts(table: pl.DataFrame) -> np.ndarray:
     """Where runs of equal keys begin; a missing key equals nothing but a missing key."""
-    if table.num_rows == 0:
+    if table.height == 0:
         return np.empty(0, dtype=np.int64)
-    new = np.zeros(table.num_rows, dtype=bool)
+    keys = pl.col(key_names(table.columns))
+    new = table.select(pl.any_horizontal(keys.ne_missing(keys.shift()))).to_series().to_numpy(writable=True)
     new[0] = True
-    for name in key_names(table):
-        keys = pc.fill_null(table.column(name).combine_chunks(), "\0")
-        new[1:] |= pc.not_equal(keys[1:], keys[:-1]).to_numpy(zero_copy_only=False)
     return np.flatnonzero(new)
 
 
 def numbered_runs(
-    pieces: Callable[[int], Iterator[tuple[pa.Table, float]]], file: int
-) -> Iterator[tuple[pa.Table, float]]:
+    pieces: Callable[[int], Iterator[tuple[pl.DataFrame, float]]], file: int
+) -> Iterator[tuple[pl.DataFrame, float]]:
     """The pieces of a file with the number of the group as one more key, where all groups are runs of one length.
 
     That length is the greatest common divisor of the lengths of all runs of equal keys: a prompt drawn twice in a row
@@ -152,7 +153,7 @@ def numbered_runs(
     """
     size, length = 0, 0
     for table, _, continues in _continued(pieces(file)):
-        lengths = np.diff(run_starts(table), append=table.num_rows)
+        lengths = np.diff(run_starts(table), append=table.height)
         if continues:
             lengths[0] += length
         else:
@@ -165,47 +166,38 @@ def numbered_runs(
         return
     for table, share, continues in _continued(pieces(file)):
         start = run_starts(table)
-        within = np.arange(table.num_rows) - np.repeat(start, np.diff(start, append=table.num_rows))
+        within = np.arange(table.height) - np.repeat(start, np.diff(start, append=table.height))
         if continues:
             within[: start[1] if len(start) > 1 else None] += place
         numbers = number + np.cumsum(within % size == 0)
         place, number = int(within[-1]) + 1, int(numbers[-1])
-        key = f"{KEY}{len(key_names(table))}"
-        yield table.append_column(key, pa.array(numbers).cast(pa.large_string())), share
+        key = f"{KEY}{len(key_names(table.columns))}"
+        yield table.with_columns(pl.Series(key, numbers).cast(pl.String)), share
 
 
-def _continued(pieces: Iterable[tuple[pa.Table, float]]) -> Iterator[tuple[pa.Table, float, bool]]:
+def _continued(pieces: Iterable[tuple[pl.DataFrame, float]]) -> Iterator[tuple[pl.DataFrame, float, bool]]:
     """Every piece with rows, its share, and whether its first row belongs to the run that ended the last."""
-    last: pa.Table | None = None
+    last: pl.DataFrame | None = None
     for table, share in pieces:
-        if table.num_rows:
+        if table.height:
             yield table, share, last is not None and len(run_starts(_stacked(last, table.slice(0, 1)))) == 1
-            last = table.slice(table.num_rows - 1)
+            last = table.slice(table.height - 1)
 
 
-def rows_of(name: str, table: pa.Table) -> pa.Table:
+def rows_of(name: str, table: pl.DataFrame) -> pl.DataFrame:
     """The rows of the group of that id."""
-    keys = [table.column(key) for key in key_names(table)]
-    return table.filter(pc.equal(pc.binary_join_element_wise(*keys, pa.scalar(BETWEEN, keys[0].type)), name))
+    return table.filter(_identity() == name)
 
 
-def key_names(table: pa.Table) -> list[str]:
-    """The columns that make a group's id."""
-    return [name for name in table.column_names if name.startswith(KEY)]
-
-
-def _marks(table: pa.Table) -> np.ndarray:
+def _marks(keys: list[str]) -> pl.Expr:
     """A 64-bit hash of each row's keys."""
-    mark = np.zeros(table.num_rows, dtype=np.uint64)
-    for name in key_names(table):
-        keys = pl.Series(pl.from_arrow(table.column(name)))
-        mark = mark * np.uint64(0x9E3779B97F4A7C15) + keys.hash(seed=1).to_numpy()
-    return mark
+    return pl.struct(keys).hash(seed=1)
 
 
-def _not_seen(seen: np.ndarray, table: pa.Table, starts: np.ndarray) -> np.ndarray:
+def _not_seen(seen: np.ndarray, table: pl.DataFrame, starts: np.ndarray) -> np.ndarray:
     """The hashes seen before and these, sorted. Two keys of one hash cost time, not correctness."""
-    marks = _marks(table.take(pa.array(starts)))
+    keys = key_names(table.columns)
+    marks = table.select(keys)[starts].select(_marks(keys)).to_series().to_numpy()
     known = np.sort(np.concatenate([seen, np.sort(marks)]), kind="stable")
     if (known[1:] == known[:-1]).any():
         raise Scattered
@@ -215,7 +207,7 @@ def _not_seen(seen: np.ndarray, table: pa.Table, starts: np.ndarray) -> np.ndarr
 # --- groups whose rows are not together -------------------------------------------------------------------------------
 
 
-def gathered_groups(pieces: Iterable[pa.Table]) -> Iterator[tuple[Groups, np.ndarray]]:
+def gathered_groups(pieces: Iterable[pl.DataFrame]) -> Iterator[tuple[Groups, np.ndarray]]:
     """The same for rows in any order, by way of temporary files that hold the rows of some of the groups each.
 
     Yields:
@@ -223,37 +215,39 @@ def gathered_groups(pieces: Iterable[pa.Table]) -> Iterator[tuple[Groups, np.nda
     """
     with tempfile.TemporaryDirectory(prefix="pessimism-audit-") as folder:
         for path in _partitioned(pieces, Path(folder)):
-            with pa.memory_map(str(path)) as file:
-                table = pa.ipc.open_stream(file).read_all().combine_chunks()
-            codes = np.zeros(table.num_rows, dtype=np.int64)
-            for name in key_names(table):
-                part = table.column(name).combine_chunks().dictionary_encode(null_encoding="encode")
-                codes = codes * (len(part.dictionary) + 1) + part.indices.to_numpy()
-                _, codes = np.unique(codes, return_inverse=True)
-            table = table.take(pa.array(np.argsort(codes, kind="stable"))).combine_chunks()
-            groups = Groups(table, np.concatenate([run_starts(table), [table.num_rows]]))
+            table = pl.read_ipc(path)
+            table = table.sort(key_names(table.columns), maintain_order=True).rechunk()
+            groups = Groups(table, np.concatenate([run_starts(table), [table.height]]))
             for group in np.flatnonzero(groups.size > LARGEST)[:1]:
                 _bounded(table.slice(int(groups.start[group]), int(groups.size[group])))
             yield groups, _repeated(groups)
 
 
-def _partitioned(pieces: Iterable[pa.Table], folder: Path) -> list[Path]:
-    writers: dict[int, pa.RecordBatchStreamWriter] = {}
-    names: Sequence[str] | None = None
-    with ExitStack() as stack:
-        for piece in pieces:
-            names = names or piece.column_names
-            part = (_marks(piece) >> np.uint64(40)) % np.uint64(PARTITIONS)
-            order = np.argsort(part, kind="stable")
-            table = _ordered(piece, names).take(pa.array(order))
-            edges = np.searchsorted(part[order], np.arange(PARTITIONS + 1))
-            for index in range(PARTITIONS):
-                if edges[index] == edges[index + 1]:
-                    continue
-                if index not in writers:
-                    writers[index] = stack.enter_context(pa.ipc.new_stream(folder / f"{index}.arrows", table.schema))
-                writers[index].write_table(table.slice(edges[index], edges[index + 1] - edges[index]))
-    return [folder / f"{index}.arrows" for index in sorted(writers)]
+def _partitioned(pieces: Iterable[pl.DataFrame], folder: Path) -> list[Path]:
+    """The rows in files, all of a group in one."""
+    rest = iter(pieces)
+    first = next(rest, None)
+    if first is None:
+        return []
+    failures: list[Exception] = []
+
+    def rows(*_: object) -> Iterator[pl.DataFrame]:
+        try:
+            yield first
+            yield from (_ordered(piece, first.columns) for piece in rest)
+        except Exception as error:  # polars would tell it in its own words
+            failures.append(error)
+            raise
+
+    part = (_marks(key_names(first.columns)) // (1 << 40) % PARTITIONS).alias("part")
+    target = pl.PartitionBy(folder, key=part, include_key=False)
+    try:
+        register_io_source(rows, schema=first.schema).sink_ipc(
+            target, compression="uncompressed", mkdir=True, engine="streaming"
+        )
+    except pl.exceptions.PolarsError:
+        raise (failures or [RuntimeError("rows could not be put into temporary files")])[0] from None
+    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def _repeated(groups: Groups) -> np.ndarray:
@@ -274,7 +268,7 @@ def _repeated(groups: Groups) -> np.ndarray:
     length = size // np.maximum(runs, 1)
     period = np.repeat(length, size)
     before = np.maximum(np.arange(len(place)) - period, 0)
-    telling = bool({"log_prob", "length"} & set(groups.table.column_names))
+    telling = bool({"log_prob", "length"} & set(groups.table.columns))
     logged = (groups.get(name) for name in ("reward", "log_prob", "length", "version", "step"))
     same = np.logical_and.reduce([column == column[before] for column in logged if column is not None])
     fits = (head == (within % np.maximum(period, 1) == 0)) & (same | (within < period))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    import polars as pl
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Columns:
         return tuple(dict.fromkeys([*self.group, *(column for _, column in self.reward), *self.single.values()]))
 
 
-TableReader = Callable[[Path, int, int], "Iterator[tuple[pa.Table, float]]"]
+TableReader = Callable[[Path, int, int], "Iterator[tuple[pl.DataFrame, float]]"]
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,21 @@
-"""JSON lines in blocks: parsed by pyarrow, or line by line where a block is not plain enough for it."""
+"""JSON lines in blocks: parsed by polars, or line by line where a block is not plain enough for it."""
 
 from __future__ import annotations
 
+import gzip
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.json as pa_json
+import polars as pl
 
 from .ahead import ahead
 from .layout import Columns
-from .rows import INTEGERS
+from .rows import INTEGERS, kind
 
 BLOCK = 8 << 20
 LONGEST_LINE = 64 << 20
@@ -32,24 +32,36 @@ def blocks(path: Path) -> Iterator[tuple[int, bytes, int]]:
         ValueError: a line longer than 64 MiB, text that is not UTF-8.
     """
     line, done, rest = 1, 0, b""
-    with path.open("rb") as file:
-        while chunk := file.read(BLOCK):
-            if done == 0:
-                chunk = _without_mark(path, chunk)
-            done += len(chunk)
-            data = rest + chunk
-            cut = data.rfind(b"\n") + 1
-            rest = data[cut:]
-            if len(rest) > LONGEST_LINE:
-                number = line + data.count(b"\n", 0, cut)
-                raise ValueError(
-                    f"{path}, line {number}: longer than {LONGEST_LINE >> 20} MiB; is this a log of rollouts?"
-                )
-            if cut:
-                yield line, _utf8(path, line, data[:cut]), done - len(rest)
-                line += data.count(b"\n", 0, cut)
+    for chunk, done in _chunks(path):
+        data = rest + (_without_mark(path, chunk) if line == 1 and not rest else chunk)
+        cut = data.rfind(b"\n") + 1
+        rest = data[cut:]
+        if len(rest) > LONGEST_LINE:
+            number = line + data.count(b"\n", 0, cut)
+            raise ValueError(f"{path}, line {number}: longer than {LONGEST_LINE >> 20} MiB; is this a log of rollouts?")
+        if cut:
+            yield line, _utf8(path, line, data[:cut]), done
+            line += data.count(b"\n", 0, cut)
     if rest.strip():
         yield line, _utf8(path, line, rest), done
+
+
+def _chunks(path: Path) -> Iterator[tuple[bytes, int]]:
+    """(text, bytes of the file read so far), decompressed where the name ends in .gz or .zst."""
+    with ExitStack() as stack:
+        file: Any = stack.enter_context(path.open("rb"))
+        text = file
+        if path.suffix.lower() == ".gz":
+            text = stack.enter_context(gzip.GzipFile(fileobj=file))
+        elif path.suffix.lower() == ".zst":
+            import pyarrow as pa  # its zstd is the one at hand before Python 3.14
+
+            text = stack.enter_context(pa.CompressedInputStream(pa.PythonFile(file), "zstd"))
+        try:
+            while chunk := text.read(BLOCK):
+                yield chunk, file.tell()
+        except (OSError, EOFError) as error:
+            raise ValueError(f"{path}: damaged or cut off ({error})") from None
 
 
 def _without_mark(path: Path, chunk: bytes) -> bytes:
@@ -116,89 +128,138 @@ def _an_object(path: Path, number: int, record: Any) -> dict[str, Any]:
     return record
 
 
-def schema(record: dict[str, Any], columns: Columns) -> pa.Schema:
-    """Types of the columns that are used, judged by a typical record."""
+def schema(record: Mapping[str, Any], columns: Columns) -> dict[str, pl.DataType]:
+    """Types of the columns that are used, judged by a typical record; "a.b" is field b of object a."""
     roles = {name: role for role, name in columns.single.items()}
-    tree: dict[str, Any] = {}
-    for name in columns.used:
-        path = [name] if name in record else name.split(".")
-        value: Any = record
-        for part in path:
-            value = value.get(part) if isinstance(value, dict) else None
-        kind = _type(roles.get(name), value, name in columns.group)
-        branch = tree
-        for part in path[:-1]:
-            branch = branch.setdefault(part, {})
-        branch[path[-1]] = kind
-    return pa.schema(_fields(tree))
+    return {name: _type(roles.get(name), value_at(record, name), name in columns.group) for name in columns.used}
 
 
-def _fields(tree: dict[str, Any]) -> list[pa.Field]:
-    return [pa.field(name, pa.struct(_fields(kind)) if isinstance(kind, dict) else kind) for name, kind in tree.items()]
+def value_at(record: Mapping[str, Any], name: str) -> Any:
+    """The value of that name, or of field b of the object a for "a.b"; None where there is none."""
+    value: Any = record
+    for part in [name] if name in record else name.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
 
 
-def _type(role: str | None, value: Any, is_key: bool) -> pa.DataType:
-    if is_key and not isinstance(value, (int, float)):
-        return pa.large_string()
-    if role in INTEGERS or (is_key and isinstance(value, int)):
-        return pa.int64()
+def _type(role: str | None, value: Any, is_key: bool) -> pl.DataType:
+    if role in INTEGERS:
+        return pl.Int64()
+    if is_key:
+        return pl.String()
     if role is not None and isinstance(value, list):
-        return pa.list_(pa.float64())
-    return pa.bool_() if isinstance(value, bool) else pa.float64()
+        return pl.List(pl.Float64())
+    return pl.Boolean() if isinstance(value, bool) else pl.Float64()
 
 
-def tables(path: Path, wanted: pa.Schema) -> Iterator[tuple[pa.Table, np.ndarray, int]]:
+def _nested(flat: Mapping[str, pl.DataType], names: Mapping[str, Any]) -> dict[str, Any]:
+    """The schema with objects as they are in the file."""
+    tree: dict[str, Any] = {}
+    for name, dtype in flat.items():
+        *path, last = [name] if name in names else name.split(".")
+        branch = tree
+        for part in path:
+            branch = branch.setdefault(part, {})
+        branch[last] = dtype
+
+    def closed(branch: dict[str, Any]) -> dict[str, Any]:
+        return {name: pl.Struct(closed(part)) if isinstance(part, dict) else part for name, part in branch.items()}
+
+    return closed(tree)
+
+
+def tables(path: Path, record: Mapping[str, Any], columns: Columns) -> Iterator[tuple[pl.DataFrame, pl.Series, int]]:
     """(rows, their line numbers, bytes read so far), block by block.
+
+    Args:
+        path: the file.
+        record: a typical one, which says what types the columns have.
+        columns: which are read.
 
     Raises:
         ValueError: a line that is no JSON object or whose columns have other types than in the first lines.
     """
-    for (_, _, done), (raw, place) in ahead(blocks(path), partial(_parsed, path, wanted)):
+    for (_, _, done), (raw, place) in ahead(blocks(path), partial(_parsed, path, record, columns)):
         yield raw, place, done
 
 
-def _parsed(path: Path, wanted: pa.Schema, part: tuple[int, bytes, int]) -> tuple[pa.Table, np.ndarray]:
+def _parsed(
+    path: Path, record: Mapping[str, Any], columns: Columns, part: tuple[int, bytes, int]
+) -> tuple[pl.DataFrame, pl.Series]:
     line, block, _ = part
-    try:
-        raw = pa_json.read_json(
-            pa.py_buffer(block),
-            read_options=pa_json.ReadOptions(use_threads=False, block_size=len(block) + 1),
-            parse_options=pa_json.ParseOptions(explicit_schema=wanted, unexpected_field_behavior="ignore"),
-        )
-    except pa.ArrowException:
-        return _line_by_line(path, line, block, wanted)
+    flat = schema(record, columns)
+    wanted = _nested(flat, record)
     count = block.count(b"\n") + (not block.endswith(b"\n"))
-    if raw.num_rows != count:
-        return _line_by_line(path, line, block, wanted)
-    return raw, np.arange(line, line + count)
+    try:
+        raw = pl.read_ndjson(block, schema=wanted)
+    except pl.exceptions.PolarsError:
+        raw = None
+    if raw is None or raw.height != count or not _plain(raw, block, record, columns):
+        return _line_by_line(path, line, block, flat, record)
+    return raw, pl.int_range(line, line + count, eager=True)
 
 
-def _line_by_line(path: Path, line: int, block: bytes, wanted: pa.Schema) -> tuple[pa.Table, np.ndarray]:
-    """What pyarrow does not take: blank lines, infinities, keys given twice, whole numbers written as 3.0."""
-    numbers, found = [], []
-    for number, record in records(path, line, block):
+def _plain(raw: pl.DataFrame, block: bytes, record: Mapping[str, Any], columns: Columns) -> bool:
+    """Whether polars must have read what is there: it takes a key given twice, and objects as the ids of groups."""
+    for name, column in zip(raw.columns, raw, strict=True):
+        once = block.count(f'"{name}"'.encode()) == column.len() - column.null_count()
+        if not once and column.null_count() < column.len():
+            return False
+        surface = column.dtype == pl.String and not isinstance(value_at(record, name), (dict, list))
+        if surface and column.str.contains(r"^[\[{]").any():
+            return False
+    return True
+
+
+def _line_by_line(
+    path: Path, line: int, block: bytes, flat: Mapping[str, pl.DataType], record: Mapping[str, Any]
+) -> tuple[pl.DataFrame, pl.Series]:
+    """What is not plain: blank lines, infinities, a name that comes twice, whole numbers written as 3.0."""
+    numbers: list[int] = []
+    values: dict[str, list[Any]] = {name: [] for name in flat}
+    for number, found in records(path, line, block):
         numbers.append(number)
-        found.append(_an_object(path, number, record))
-    try:
-        return pa.Table.from_pylist(found, wanted), np.array(numbers, dtype=np.int64)
-    except (pa.ArrowException, TypeError):
-        for number, record in zip(numbers, found, strict=True):
-            for field in wanted:
-                _check(path, number, field, record.get(field.name))
-        raise
+        for name, column in values.items():
+            column.append(value_at(_an_object(path, number, found), name))
+    made = {name: _series(path, numbers, name, column, flat[name], record) for name, column in values.items()}
+    return pl.DataFrame(made), pl.Series(numbers, dtype=pl.Int64)
 
 
-def _check(path: Path, number: int, field: pa.Field, value: Any) -> None:
-    try:
-        pa.array([value], field.type)
-    except (pa.ArrowException, TypeError):
-        shown = json.dumps(value)[:60]
-        raise ValueError(
-            f"{path}, line {number}: {field.name} is {shown}; in the first lines it is {_word(field.type)}"
-        ) from None
+def _series(
+    path: Path, numbers: list[int], name: str, values: list[Any], dtype: pl.DataType, record: Mapping[str, Any]
+) -> pl.Series:
+    """The values of a column.
+
+    Raises:
+        ValueError: one of them is of another type, with its line.
+    """
+    nested = isinstance(value_at(record, name), (dict, list))
+    for number, value in zip(numbers, values, strict=True):
+        if not _fits(value, dtype, nested):
+            word = {"string": "text", "int64": "a whole number", "float64": "a number", "boolean": "true or false"}
+            shown = json.dumps(value)[:60]
+            told = word.get(kind(dtype), "a list of numbers")
+            raise ValueError(f"{path}, line {number}: {name} is {shown}; in the first lines it is {told}")
+    if dtype == pl.String:  # as polars writes them in plain blocks
+        text = "".join(json.dumps({"k": value}) + "\n" for value in values)
+        return pl.read_ndjson(text.encode(), schema={"k": dtype}).to_series()
+    if dtype == pl.Int64:
+        values = [None if value is None else int(value) for value in values]
+    return pl.Series(values, dtype=dtype, strict=False)
 
 
-def _word(kind: pa.DataType) -> str:
-    if pa.types.is_floating(kind):
-        return "a number"
-    return {pa.int64(): "a whole number", pa.large_string(): "text", pa.bool_(): "true or false"}.get(kind, str(kind))
+def _fits(value: Any, dtype: pl.DataType, nested: bool) -> bool:
+    if value is None:
+        return True
+    if isinstance(dtype, pl.List):
+        return isinstance(value, list) and all(part is None or _is_number(part) for part in value)
+    if dtype == pl.String:
+        return nested or not isinstance(value, (dict, list))
+    if dtype == pl.Boolean:
+        return isinstance(value, bool)
+    whole = dtype != pl.Int64 or (value == value // 1 and abs(value) < 2**63 if _is_number(value) else False)
+    return _is_number(value) and whole
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

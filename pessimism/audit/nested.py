@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
+import polars as pl
 
 from .rows import NO_NUMBER
 
@@ -17,7 +17,7 @@ def summed(parts: Any) -> float:
     return max(sum(values), max(values)) if values and max(values) > 0 else math.fsum(values)
 
 
-def canonical_table(rows: list[dict[str, Any]], file: int, step: int) -> pa.Table:
+def canonical_table(rows: list[dict[str, Any]], file: int, step: int) -> pl.DataFrame:
     """The canonical rows of records with key0, version, place, reward, log_prob, current_log_prob and length."""
     floats = {
         name: np.array([math.nan if row[name] is None else row[name] for row in rows], dtype=np.float64)
@@ -27,12 +27,12 @@ def canonical_table(rows: list[dict[str, Any]], file: int, step: int) -> pa.Tabl
         if np.isnan(floats[name]).all():  # these files have none
             del floats[name]
     versions = {"version": [row["version"] for row in rows], "step": [step] * len(rows)}
-    return pa.table(
-        {"key0": pa.array([row["key0"] for row in rows], pa.large_string())}
-        | {name: pa.array(values) for name, values in floats.items()}
-        | {name: pa.array(values, pa.int64()) for name, values in versions.items() if set(values) != {NO_NUMBER}}
+    return pl.DataFrame(
+        {"key0": pl.Series([row["key0"] for row in rows], dtype=pl.String)}
+        | floats
+        | {name: pl.Series(values, dtype=pl.Int64) for name, values in versions.items() if set(values) != {NO_NUMBER}}
         | {
-            "file": pa.array([file] * len(rows), pa.int32()),
-            "place": pa.array([row["place"] for row in rows], pa.int64()),
+            "file": np.full(len(rows), file, dtype=np.int32),
+            "place": pl.Series([row["place"] for row in rows], dtype=pl.Int64),
         }
     )

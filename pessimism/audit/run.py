@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
+import polars as pl
 
 from ..algorithm import Algorithm
 from ..bandit import Bandit
@@ -150,7 +150,7 @@ def _place(sources: Sequence[Source]) -> Callable[[int, int], str]:
     return lambda file, place: f"{sources[file].path}, {sources[file].unit} {place}"
 
 
-def _pieces(sources: Sequence[Source], progress: Progress | None) -> Iterator[pa.Table]:
+def _pieces(sources: Sequence[Source], progress: Progress | None) -> Iterator[pl.DataFrame]:
     total, before = sum(source.size for source in sources), 0
     for number, source in enumerate(sources):
         for piece, share in source.pieces(number):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
+import polars as pl
 
 from ...audit import lines
 from ...audit.layout import Layout
@@ -18,7 +18,7 @@ EPISODES = "prime-rl episodes (prime-rl 0.8, verifiers 0.4)"
 STEP_FOLDER = re.compile(r"step_(\d+)")
 
 
-def episode_tables(path: Path, file: int, size: int) -> Iterator[tuple[pa.Table, float]]:
+def episode_tables(path: Path, file: int, size: int) -> Iterator[tuple[pl.DataFrame, float]]:
     """Rows of ``rollouts/step_N/train/effective/traces.jsonl``: one per trainable trace that ended well.
 
     A line is an episode: ``group.id``, ``run.work.policy.start`` (the version) and traces with named, weighted rewards

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
+import polars as pl
 
 from ...audit.layout import Columns, Layout
 from ...audit.nested import canonical_table, summed
@@ -23,7 +23,7 @@ SERIALIZED = b"TRXP\x01"
 FLOAT_TYPES = {"F32": np.float32, "F64": np.float64}
 
 
-def database_tables(path: Path, file: int, size: int) -> Iterator[tuple[pa.Table, float]]:
+def database_tables(path: Path, file: int, size: int) -> Iterator[tuple[pl.DataFrame, float]]:
     """Rows of Trinity-RFT's SQLite database of experiences (``explorer_output.db``), in the order of their ids.
 
     Its tables hold task, version and reward; the log-probabilities come from the serialized experience, of which only
@@ -34,7 +34,9 @@ def database_tables(path: Path, file: int, size: int) -> Iterator[tuple[pa.Table
         ValueError: not such a database.
     """
     try:
-        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+        with closing(
+            sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, check_same_thread=False)
+        ) as connection:
             table = _experience_table(path, connection)
             total = connection.execute(f'select count(*) from "{table}_meta"').fetchone()[0]
             rows = connection.execute(
