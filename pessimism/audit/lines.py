@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
@@ -194,21 +195,20 @@ def _parsed(
         raw = pl.read_ndjson(block, schema=wanted)
     except pl.exceptions.PolarsError:
         raw = None
-    if raw is None or raw.height != count or not _plain(raw, block, record, columns):
+    if raw is None or raw.height != count or not _plain(raw, block, record):
         return _line_by_line(path, line, block, flat, record)
     return raw, pl.int_range(line, line + count, eager=True)
 
 
-def _plain(raw: pl.DataFrame, block: bytes, record: Mapping[str, Any], columns: Columns) -> bool:
+def _plain(raw: pl.DataFrame, block: bytes, record: Mapping[str, Any]) -> bool:
     """Whether polars must have read what is there: it takes a key given twice, and objects as the ids of groups."""
-    for name, column in zip(raw.columns, raw, strict=True):
-        once = block.count(f'"{name}"'.encode()) == column.len() - column.null_count()
-        if not once and column.null_count() < column.len():
-            return False
-        surface = column.dtype == pl.String and not isinstance(value_at(record, name), (dict, list))
-        if surface and column.str.contains(r"^[\[{]").any():
-            return False
-    return True
+    some = [column for column in raw if column.null_count() < column.len()]
+    keys = [column for column in some if column.dtype == pl.String]
+    if any(column.str.contains(r"^[\[{]").any() for column in keys if not _is_nested(record.get(column.name))):
+        return False
+    names = "|".join(f'"{re.escape(column.name)}"' for column in some)
+    text = pl.Series([block]).cast(pl.String).str.count_matches(names) if some else [0]
+    return text[0] == sum(column.len() - column.null_count() for column in some)
 
 
 def _line_by_line(
@@ -233,7 +233,7 @@ def _series(
     Raises:
         ValueError: one of them is of another type, with its line.
     """
-    nested = isinstance(value_at(record, name), (dict, list))
+    nested = _is_nested(value_at(record, name))
     for number, value in zip(numbers, values, strict=True):
         if not _fits(value, dtype, nested):
             word = {"string": "text", "int64": "a whole number", "float64": "a number", "boolean": "true or false"}
@@ -259,6 +259,10 @@ def _fits(value: Any, dtype: pl.DataType, nested: bool) -> bool:
         return isinstance(value, bool)
     whole = dtype != pl.Int64 or (value == value // 1 and abs(value) < 2**63 if _is_number(value) else False)
     return _is_number(value) and whole
+
+
+def _is_nested(value: Any) -> bool:
+    return isinstance(value, (dict, list))
 
 
 def _is_number(value: Any) -> bool:
