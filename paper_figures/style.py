@@ -85,17 +85,6 @@ SHADES = {
 LINES = ("-", (0, (5, 1.5)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (6, 1, 1, 1, 1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*")
 
-NEGATIVE = ("oapl.missing_log_g",)
-AT_BOUNDARY = (
-    "opmd",
-    "pmd_partition",
-    "oapl.single_beta",
-    "is_regression",
-    "pairwise_regression",
-    "centered_regression",
-    "rebel",
-)
-
 
 def group(entry: ps.Entry) -> str:
     """The group whose hue an entry has: its family, with regression split by regime.
@@ -105,9 +94,7 @@ def group(entry: ps.Entry) -> str:
     """
     if entry.family != "regression":
         return entry.family
-    if entry.name in NEGATIVE:
-        return "negative regression"
-    return "nominal regression" if entry.name in AT_BOUNDARY else "pessimistic regression"
+    return {"negative": "negative", "boundary": "nominal"}.get(entry.regime, "pessimistic") + " regression"
 
 
 # Objectives that are drawn together often, told apart by hand.

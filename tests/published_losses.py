@@ -490,3 +490,10 @@ PUBLISHED_LOSSES: dict[str, Loss] = {
 
 # Losses whose masks or counts look at mu(y) itself: a sampled group hands that over as behavior=.
 NEED_PROBABILITIES = frozenset({"kimi_k2", "pevi"})
+
+# Losses without a stop-gradient, whose minimum over the simplex is the target.
+MINIMIZED = [
+    "ls", "opmd", "kimi_k15", "pmd_mean", "pmd_partition", "a_star_po", "oapl", "shifted_mean", "dro", "qrpo", "rebel",
+    "pairwise_regression", "centered_regression", "awr", "roirl", "tpo", "dpo", "ipo", "chi_po", "oapl.single_beta",
+    "opmd.rec", "trinity.opmd", "verl.dro", "roirl.exponential",
+]  # fmt: skip

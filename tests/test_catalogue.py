@@ -1,7 +1,7 @@
 """What holds of every objective in the catalogue; a new entry inherits all of it by being listed.
 
-Where a property holds for some entries only, a table here says for which, and the test also checks that the others
-really lack it, so that the tables stay honest.
+Where a property holds for some entries only, the entry says so, and the test also checks that the others really lack
+it, so that entries stay honest.
 """
 
 from __future__ import annotations
@@ -17,122 +17,23 @@ from scipy.optimize import minimize
 
 import pessimism as ps
 from pessimism.targets import Target
-from published_losses import PUBLISHED_LOSSES, Group
+from published_losses import MINIMIZED, PUBLISHED_LOSSES, Group
 
 NAMES = list(ps.catalogue())
 
-# Settings at which targets lie inside the simplex; the published defaults are often so cold that they touch its edge.
-MODERATE: dict[str, dict[str, float]] = {
-    "asymre": {"shift": -0.6},
-    "red_weight": {"temperature": 0.7},
-    "ls": {"t": 0.8},
-    "trpo": {"delta": 0.1},
-    "pevi": {"bonus": 0.5, "samples": 10.0},
-    "cql": {"alpha": 0.6, "beta": 0.4},
-    "cispo": {"cap": 1.5},
-    "kimi_k2": {"tau": 0.3},
-    "opmd": {"tau": 0.5},
-    "kimi_k15": {"tau": 0.5},
-    "pmd_mean": {"tau": 0.5},
-    "pmd_partition": {"tau": 0.5},
-    "a_star_po": {"beta1": 0.9, "beta2": 0.5},
-    "oapl": {"beta1": 0.9, "beta2": 0.5},
-    "shifted_mean": {"beta": 0.5, "delta": 0.7},
-    "dro": {"beta": 0.5},
-    "qrpo": {"beta": 0.5},
-    "rebel": {"eta": 2.0},
-    "is_regression": {"beta": 0.5},
-    "pairwise_regression": {"beta": 0.5},
-    "centered_regression": {"beta": 0.5},
-    "residual_regression": {"beta": 0.5, "delta": 0.7, "dose": 1.5},
-    "residual_regression.weighted": {"beta": 0.5, "delta": 0.7, "dose": 0.5},
-    "residual_nominal": {"beta": 0.5},
-    "residual_nominal.weighted": {"beta": 0.5},
-    "awr": {"beta": 0.5},
-    "tpo": {"eta": 0.8},
-    "dpo": {"beta": 0.5},
-    "ipo": {"tau": 0.4},
-    "chi_po": {"beta": 0.5},
-    "oapl.missing_log_g": {"beta1": 0.9, "beta2": 0.8, "group_size": 1.2},
-    "oapl.single_beta": {"beta": 0.5},
-    "opmd.rec": {"tau": 0.3},
-    "trinity.opmd": {"tau": 1.0, "kl": 0.4},
-    "qrpo.identity": {"beta": 0.5},
-    "verl.dro": {"beta": 0.5},
-    "roirl.exponential": {"beta": 0.5},
-    "trl.cispo": {"epsilon_high": 0.7},
-    "verl.tis": {"cap": 1.5},
-}
-
-# The power of the reward's unit that each parameter carries (0 if unlisted, 1 for an epsilon added to a standard
-# deviation): (r, parameters) scaled together leave
-# the target unchanged. None: the objective has a unit of its own (the logistic function's).
-UNITS: dict[str, dict[str, int] | None] = {
-    "asymre": {"shift": 1},
-    "red_weight": {"temperature": 1},
-    "ls": {"t": -1},
-    "pevi": {"bonus": 1},
-    "cql": {"alpha": 1, "beta": 1},
-    "kimi_k2": {"tau": 1},
-    "opmd": {"tau": 1},
-    "kimi_k15": {"tau": 1},
-    "pmd_mean": {"tau": 1},
-    "pmd_partition": {"tau": 1},
-    "a_star_po": {"beta1": 1, "beta2": 1},
-    "oapl": {"beta1": 1, "beta2": 1},
-    "shifted_mean": {"beta": 1},
-    "dro": {"beta": 1},
-    "rebel": {"eta": -1},
-    "is_regression": {"beta": 1},
-    "pairwise_regression": {"beta": 1},
-    "centered_regression": {"beta": 1},
-    "residual_regression": {"beta": 1},
-    "residual_regression.weighted": {"beta": 1},
-    "residual_nominal": {"beta": 1},
-    "residual_nominal.weighted": {"beta": 1},
-    "awr": {"beta": 1},
-    "dpo": {"beta": 1},
-    "ipo": None,
-    "chi_po": {"beta": 1},
-    "oapl.missing_log_g": {"beta1": 1, "beta2": 1},
-    "oapl.single_beta": {"beta": 1},
-    "opmd.rec": {"tau": 1},
-    "trinity.opmd": {"kl": 1},
-    "verl.dro": {"beta": 1},
-    "roirl.exponential": {"beta": 1},
-}
-
-# Rewards enter these by their absolute level; everyone else subtracts a baseline or normalizes the level away.
-ABSOLUTE = {"ls", "roirl"}
+ENTRIES = ps.catalogue()
 
 # Two equal halves of an arm are not treated like the whole: the coefficient acts on mu itself (projection of mu A,
 # counts, probability thresholds), or the limit depends on the path, and rare arms move more slowly. The latter is so of
 # every coefficient that jumps.
-FEELS_SPLITS = {
-    "reinforce", "rloo", "asymre", "red_weight", "red_drop", "grpo.no_ratio", "pevi", "verl.cispo", "trinity.sapo",
-} | {name for name in NAMES if ps.algorithm(name).kinks is not None}  # fmt: skip
+FEELS_SPLITS = {name for name in NAMES if ENTRIES[name].feels_splits or ps.algorithm(name).kinks is not None}
 MAY_FEEL_SPLITS = {"verl.icepop"}  # path-dependent too, but its wide band binds on neither of the bandits tried
 
 # A bandit on which those show it: the first arm has the largest mu A, the second once the first is halved.
 SPLIT = ([0.4, 0.2, 0.4], [1.0, 1.08, 0.0])
 
-# Published losses without a stop-gradient, whose minimum over the simplex is the target.
-MINIMIZED = [
-    "ls", "opmd", "kimi_k15", "pmd_mean", "pmd_partition", "a_star_po", "oapl", "shifted_mean", "dro", "qrpo", "rebel",
-    "pairwise_regression", "centered_regression", "awr", "roirl", "tpo", "dpo", "ipo", "chi_po", "oapl.single_beta",
-    "opmd.rec", "trinity.opmd", "verl.dro", "roirl.exponential",
-]  # fmt: skip
-
 # With every temperature sent to infinity the update leaves the behavior policy where it is.
-TEMPERATURES = {
-    "cql": ("alpha",), "kimi_k2": ("tau",), "opmd": ("tau",), "kimi_k15": ("tau",), "pmd_mean": ("tau",),
-    "pmd_partition": ("tau",), "a_star_po": ("beta2",), "oapl": ("beta2",), "shifted_mean": ("beta",), "dro": ("beta",),
-    "is_regression": ("beta",), "pairwise_regression": ("beta",), "centered_regression": ("beta",), "awr": ("beta",),
-    "tpo": ("eta",), "dpo": ("beta",), "ipo": ("tau",), "chi_po": ("beta",), "oapl.single_beta": ("beta",),
-    "opmd.rec": ("tau",), "trinity.opmd": ("kl",), "verl.dro": ("beta",), "roirl.exponential": ("beta",),
-    "ls": ("t",), "qrpo": ("beta",), "residual_regression": ("beta",), "residual_regression.weighted": ("beta",),
-    "residual_nominal": ("beta",), "residual_nominal.weighted": ("beta",),
-}  # fmt: skip
+ANCHORED = [name for name in NAMES if any(parameter.anchors for parameter in ENTRIES[name].parameters.values())]
 
 # Their nominal target is a policy that the source names, not where their update would stop on its own data.
 NAMED_TARGETS = {"ipo"} | {name for name in NAMES if ps.catalogue()[name].family == "weighted"}
@@ -142,18 +43,12 @@ KINDS = {"interior", "sparse", "vertex", "face", "path-dependent", "not converge
 
 
 def algorithm(name: str) -> ps.Algorithm:
-    return ps.algorithm(name, **moderate(name))
-
-
-def moderate(name: str) -> dict[str, float]:
-    """Narrow clip ranges, made for averaged log-ratios, are widened to what shows on a bandit."""
-    high = ps.catalogue()[name].parameters.get("high")
-    return {"low": 0.1, "high": 0.3} if high is not None and high.default < 0.01 else MODERATE.get(name, {})
+    return ps.algorithm(name, **ENTRIES[name].examples)
 
 
 def rewards(name: str, values: np.ndarray) -> np.ndarray:
     """Logarithmic smoothing and identity weights are about rewards >= 0."""
-    return np.abs(values) if name in ABSOLUTE else values
+    return np.abs(values) if ENTRIES[name].absolute else values
 
 
 @cache
@@ -426,6 +321,12 @@ def test_targets_minimize_the_published_loss(name: str) -> None:
         np.testing.assert_allclose(policy, target.policy[row], atol=2e-6 if interior else 2e-3)
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if ENTRIES[name].family == "regression"])
+def test_regimes_by_construction(name: str) -> None:
+    """An entry that says boundary has the nominal target, and every other regression another one."""
+    assert same_targets(induced_for(name), nominal_for(name), 1e-9) == (ENTRIES[name].regime == "boundary")
+
+
 # --- invariances ------------------------------------------------------------------------------------------------------
 
 
@@ -441,7 +342,7 @@ def accuracy(target: Target) -> float:
 def test_a_shift_of_all_rewards(name: str) -> None:
     bandit, made = bandit_for(name), algorithm(name)
     moved = ps.induced_target(ps.Bandit(bandit.behavior, bandit.reward + 2.5), made)
-    if name in ABSOLUTE:
+    if ENTRIES[name].absolute:
         assert not same_targets(moved, induced_for(name), 1e-3)
     else:
         assert same_targets(moved, induced_for(name), accuracy(moved))
@@ -451,15 +352,15 @@ def test_a_shift_of_all_rewards(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_rewards_and_temperatures_in_another_unit(name: str) -> None:
     bandit, made = bandit_for(name), algorithm(name)
-    powers = UNITS.get(name, {"epsilon": 1} if "epsilon" in made.parameters else {})
+    powers = {key: parameter.unit for key, parameter in ENTRIES[name].parameters.items() if parameter.unit}
     factor = 8.0
-    scaled = {key: value * factor ** (powers or {}).get(key, 0) for key, value in made.parameters.items()}
+    scaled = {key: value * factor ** powers.get(key, 0) for key, value in made.parameters.items()}
     moved = ps.induced_target(ps.Bandit(bandit.behavior, factor * bandit.reward), ps.algorithm(name, **scaled))
     nominal = ps.nominal_target(ps.Bandit(bandit.behavior, factor * bandit.reward), ps.algorithm(name, **scaled))
-    if powers is None:
+    if ENTRIES[name].own_unit:
         assert not same_targets(moved, induced_for(name), 1e-3)
         return
-    message = f"say in UNITS which of {name}'s parameters carry the reward's unit"
+    message = f"say by unit= which of {name}'s parameters carry the reward's unit"
     assert same_targets(moved, induced_for(name), accuracy(moved)), message
     assert same_targets(nominal, nominal_for(name), accuracy(nominal)), message
     for key in powers:  # each of them is needed
@@ -502,9 +403,9 @@ def test_an_arm_split_into_halves(name: str) -> None:
     if name in MAY_FEEL_SPLITS:
         return
     if name not in FEELS_SPLITS:
-        assert max(distances) < accuracy(target), f"{name} treats halves differently: say so in FEELS_SPLITS"
+        assert max(distances) < accuracy(target), f"{name} treats halves differently: say feels_splits=True"
     else:
-        assert max(distances) > 1e-4, f"{name} treats halves like the whole: take it out of FEELS_SPLITS"
+        assert max(distances) > 1e-4, f"{name} treats halves like the whole: leave out feels_splits=True"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -549,11 +450,11 @@ def test_a_batch_is_its_rows(name: str) -> None:
 # --- limits -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", TEMPERATURES)
+@pytest.mark.parametrize("name", ANCHORED)
 def test_infinite_temperature_leaves_the_behavior_policy(name: str) -> None:
     bandit = bandit_for(name)
-    hot = {key: 1e7 for key in TEMPERATURES[name]}
-    made = ps.algorithm(name, **(moderate(name) | hot))
+    hot = {key: 1e7 for key, parameter in ENTRIES[name].parameters.items() if parameter.anchors}
+    made = ps.algorithm(name, **(ENTRIES[name].examples | hot))
     target = ps.induced_target(bandit, made)
     if name == "ls":  # its limit is mu r / E r spread over all that pays: rho = [1/lambda - 1/r]/t -> 1
         paying = bandit.reward > 0

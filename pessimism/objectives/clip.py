@@ -20,10 +20,11 @@ CLIPPED = "rho A while rho <= 1 + high (A > 0) or rho >= 1 - low (A < 0), else 0
 FLOW = "limit of the flow from mu, held at the clip (path-dependent)"
 
 
-def _range(low: float = 0.2, high: float = 0.2) -> dict[str, Parameter]:
+def _range(low: float = 0.2, high: float = 0.2, example: tuple[float, float] | None = None) -> dict[str, Parameter]:
+    lower, upper = example or (None, None)
     return {
-        "low": fraction(low, "clip range below 1"),
-        "high": positive(high, "clip range above 1"),
+        "low": fraction(low, "clip range below 1", example=lower),
+        "high": positive(high, "clip range above 1", example=upper),
     }
 
 
@@ -78,6 +79,7 @@ PPO = Entry(
     make=lambda low, high: clipped_objective(baselines.mean(), low, high),
     parameters=_range(),
     notes="The source's learned value is the mean reward here.",
+    bounded="gains",
 )
 
 PPO_DUAL_CLIP = Entry(
@@ -90,6 +92,7 @@ PPO_DUAL_CLIP = Entry(
     source="arXiv 1912.09729; verl's default",
     make=lambda low, high, cap: clipped_objective(baselines.mean(), low, high, cap),
     parameters=_range() | {"cap": Parameter(3.0, "ratio beyond which negative samples are ignored", low=1.0)},
+    bounded="all",
 )
 
 GRPO = Entry(
@@ -103,6 +106,7 @@ GRPO = Entry(
     make=lambda low, high, epsilon: clipped_objective(baselines.standardized(epsilon), low, high),
     parameters=_range() | {"epsilon": EPSILON},
     notes="A = (r - mean)/(std + epsilon). TRL's default loss type is dapo. Without ratio and clip: grpo.no_ratio.",
+    bounded="gains",
 )
 
 DR_GRPO = Entry(
@@ -116,6 +120,7 @@ DR_GRPO = Entry(
     make=lambda low, high: clipped_objective(baselines.mean(), low, high),
     parameters=_range(),
     notes="No division by the standard deviation; summed over tokens, divided by a constant length.",
+    bounded="gains",
 )
 
 DAPO = Entry(
@@ -129,6 +134,7 @@ DAPO = Entry(
     make=lambda low, high, epsilon: clipped_objective(baselines.standardized(epsilon), low, high),
     parameters=_range(0.2, 0.28) | {"epsilon": EPSILON},
     notes="Clip-higher; token mean over the batch; groups without reward spread are dropped (their A is 0 anyway).",
+    bounded="gains",
 )
 
 GSPO = Entry(
@@ -140,8 +146,9 @@ GSPO = Entry(
     level="sequence mean",
     source="GSPO, arXiv 2507.18071",
     make=lambda low, high, epsilon: clipped_objective(baselines.standardized(epsilon), low, high),
-    parameters=_range(3e-4, 4e-4) | {"epsilon": EPSILON},
+    parameters=_range(3e-4, 4e-4, example=(0.1, 0.3)) | {"epsilon": EPSILON},
     notes="On a bandit an arm is one token long, so the target shows the clip range at face value.",
+    bounded="gains",
 )
 
 LUSPO = Entry(
@@ -153,8 +160,9 @@ LUSPO = Entry(
     level="sequence mean times length",
     source="LUSPO, arXiv 2602.05261",
     make=lambda low, high, epsilon: clipped_objective(baselines.standardized(epsilon), low, high),
-    parameters=_range(2e-3, 2.5e-3) | {"epsilon": EPSILON},
+    parameters=_range(2e-3, 2.5e-3, example=(0.1, 0.3)) | {"epsilon": EPSILON},
     notes="GSPO without its division by the length: a token counts the same in a long completion as in a short one.",
+    bounded="gains",
 )
 
 REC_ONESIDE_IS = Entry(
@@ -168,6 +176,7 @@ REC_ONESIDE_IS = Entry(
     make=lambda low, high: clipped_objective(baselines.mean(), low, high),
     parameters=_range(),
     notes="Equals dr_grpo's gradient.",
+    bounded="gains",
 )
 
 
@@ -192,6 +201,7 @@ REC_ONESIDE_NOIS = Entry(
         kinks=partial(one_side_kinks, low=low, high=high),
     ),
     parameters=_range(),
+    bounded="all",
 )
 
 # --- of token vectors -------------------------------------------------------------------------------------------------
@@ -234,6 +244,7 @@ GMPO = Entry(
         "epsilon": EPSILON,
     },
     notes="A clipped token keeps its share of the mean and loses its gradient. On a bandit an arm is one token long.",
+    bounded="gains",
 )
 
 # --- two sides --------------------------------------------------------------------------------------------------------
@@ -270,6 +281,7 @@ REC_TWOSIDE = Entry(
     source="REC, arXiv 2509.24203",
     make=lambda low, high: two_side_objective(baselines.mean(), low, high),
     parameters=_range(),
+    bounded="all",
 )
 
 
@@ -314,6 +326,7 @@ REC_RING = Entry(
         "low_outer": fraction(0.6, "outer range below 1, beyond which positive samples count again"),
         "high_outer": positive(2.0, "outer range above 1, beyond which negative samples count again"),
     },
+    bounded="all",
 )
 
 ENTRIES = (

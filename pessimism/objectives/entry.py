@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import Literal, TypedDict, Unpack
 
 from ..algorithm import Algorithm, as_baseline
 from ..levels import Level
@@ -18,7 +19,14 @@ SMALLEST, LARGEST = 1e-100, 1e100
 class Parameter:
     """One parameter of an entry: its published default and what values are allowed.
 
-    ``low`` and ``high`` bound it, exclusively unless ``closed``; infinite values need ``infinite``.
+    ``low`` and ``high`` bound it, exclusively unless ``closed``; infinite values need ``infinite``. The rest are facts
+    that tests and figures rest on.
+
+    Attributes:
+        unit: the power of the reward's unit that it carries: with rewards and parameters scaled together the target
+            stays.
+        example: a value at which targets lie well inside the simplex, where the default's may touch its edge.
+        anchors: whether the target goes to the behavior policy as the parameter goes to infinity.
     """
 
     default: float
@@ -27,6 +35,9 @@ class Parameter:
     high: float = math.inf
     closed: bool = False
     infinite: bool = False
+    unit: int = 0
+    example: float | None = None
+    anchors: bool = False
 
     def check(self, entry: str, name: str, value: object) -> float:
         """The value as a float, or a ValueError that says what is allowed."""
@@ -62,27 +73,35 @@ def _as_float(value: object) -> float:
         return math.nan
 
 
-def positive(default: float, description: str, infinite: bool = False) -> Parameter:
+class Facts(TypedDict, total=False):
+    """The facts of a :class:`Parameter`."""
+
+    unit: int
+    example: float | None
+    anchors: bool
+
+
+def positive(default: float, description: str, infinite: bool = False, **facts: Unpack[Facts]) -> Parameter:
     """A parameter that must be > 0."""
-    return Parameter(default, description, low=0.0, infinite=infinite)
+    return Parameter(default, description, low=0.0, infinite=infinite, **facts)
 
 
-def nonnegative(default: float, description: str) -> Parameter:
+def nonnegative(default: float, description: str, **facts: Unpack[Facts]) -> Parameter:
     """A parameter that must be >= 0."""
-    return Parameter(default, description, low=0.0, closed=True)
+    return Parameter(default, description, low=0.0, closed=True, **facts)
 
 
-def fraction(default: float, description: str) -> Parameter:
+def fraction(default: float, description: str, **facts: Unpack[Facts]) -> Parameter:
     """A parameter strictly between 0 and 1."""
-    return Parameter(default, description, low=0.0, high=1.0)
+    return Parameter(default, description, low=0.0, high=1.0, **facts)
 
 
-def real(default: float, description: str) -> Parameter:
+def real(default: float, description: str, **facts: Unpack[Facts]) -> Parameter:
     """Any finite number."""
-    return Parameter(default, description)
+    return Parameter(default, description, **facts)
 
 
-EPSILON = positive(1e-4, "added to the standard deviation")
+EPSILON = positive(1e-4, "added to the standard deviation", unit=1)
 """Of standardized advantages (r - mean)/(std + epsilon)."""
 
 
@@ -102,6 +121,13 @@ class Entry:
         make: parameters -> Algorithm (without name, level and parameters, which the entry fills in).
         notes: what public implementations do differently, and facts with the claim that checks them. What names
             neither a source nor a claim is our interpretation.
+        regime: "boundary" where the induced target is the nominal one on every bandit, "negative" where its baseline
+            puts every sampled group of two or more in the negative regime, else "".
+        bounded: for which advantages the coefficient is bounded in the ratio: "all", "gains" (A > 0) or "none".
+        feels_splits: whether two equal halves of an arm get together something else than the whole arm, because the
+            coefficient acts on the behavior policy itself. Also so of all that jump, whose limits depend on the path.
+        absolute: whether rewards count by their level, which every other entry subtracts or divides out.
+        own_unit: whether the objective has a unit of reward of its own, such as the logistic function's.
     """
 
     name: str
@@ -114,6 +140,16 @@ class Entry:
     make: Callable[..., Algorithm]
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     notes: str = ""
+    regime: Literal["", "boundary", "negative"] = ""
+    bounded: Literal["all", "gains", "none"] = "none"
+    feels_splits: bool = False
+    absolute: bool = False
+    own_unit: bool = False
+
+    @property
+    def examples(self) -> dict[str, float]:
+        """Parameters at which targets lie well inside the simplex, where the defaults' may not."""
+        return {name: each.example for name, each in self.parameters.items() if each.example is not None}
 
     def algorithm(self, baseline: object = None, **values: object) -> Algorithm:
         """The algorithm with these parameters; see :func:`pessimism.algorithm`."""

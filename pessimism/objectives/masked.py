@@ -71,7 +71,7 @@ KIMI_K2 = Entry(
     parameters={
         "low": positive(0.2, "largest loss of probability for A < 0"),
         "high": positive(0.2, "largest gain of probability for A > 0"),
-        "tau": positive(1e-3, "weight of the squared log-ratio"),
+        "tau": positive(1e-3, "weight of the squared log-ratio", unit=1, example=0.3, anchors=True),
     },
     notes="The mask compares probabilities, not ratios, so the coefficient needs behavior=.",
 )

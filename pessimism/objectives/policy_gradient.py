@@ -158,6 +158,7 @@ REINFORCE = Entry(
     source="Williams 1992; off-policy: arXiv 2509.24203",
     make=lambda: policy_gradient_objective(baselines.mean()),
     notes="Not the best arm but that of the largest mu A takes everything (claim reinforce.best_arm).",
+    feels_splits=True,
 )
 
 RLOO = Entry(
@@ -169,6 +170,7 @@ RLOO = Entry(
     level="sequence",
     source="RLOO, arXiv 2402.14740",
     make=lambda: policy_gradient_objective(baselines.leave_one_out()),
+    feels_splits=True,
 )
 
 ASYMRE = Entry(
@@ -180,9 +182,10 @@ ASYMRE = Entry(
     level="sequence",
     source="AsymRE, arXiv 2506.20520",
     make=lambda shift: policy_gradient_objective(baselines.shifted_mean(shift)),
-    parameters={"shift": real(-0.1, "delta V, added to the mean baseline, in units of reward")},
+    parameters={"shift": real(-0.1, "delta V, added to the mean baseline, in units of reward", unit=1, example=-0.6)},
     notes="Equals REINFORCE plus a forward-KL penalty of weight -shift (claim asymre.chi_squared). The authors saw "
     "collapse at shift = 0.",
+    feels_splits=True,
 )
 
 # --- reweighted by its own value --------------------------------------------------------------------------------------
@@ -237,7 +240,8 @@ RED_WEIGHT = Entry(
         ),
         nominal=greedy,
     ),
-    parameters={"temperature": positive(1.0, "of the exponential weight, in units of reward")},
+    parameters={"temperature": positive(1.0, "of the exponential weight, in units of reward", unit=1, example=0.7)},
+    feels_splits=True,
 )
 
 
@@ -270,6 +274,7 @@ RED_DROP = Entry(
     ),
     notes="In expectation over which negatives are dropped. Trinity-RFT (advantage rec, drop balance) takes the "
     "mean anew over the samples that it keeps, so that their advantages sum to 0.",
+    feels_splits=True,
 )
 
 ENTRIES = (

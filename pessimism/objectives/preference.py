@@ -51,7 +51,7 @@ DPO = Entry(
         nominal=partial(gibbs, beta=beta, centered=True),
         scale=2 * beta,
     ),
-    parameters={"beta": positive(0.1, "temperature")},
+    parameters={"beta": positive(0.1, "temperature", unit=1, example=0.5, anchors=True)},
     notes="Link log z (claim preference.links).",
 )
 
@@ -91,8 +91,9 @@ IPO = Entry(
         nominal=partial(identity_preference_target, tau=tau),
         scale=4 / tau,
     ),
-    parameters={"tau": positive(0.1, "temperature, in units of win rate")},
+    parameters={"tau": positive(0.1, "temperature, in units of win rate", example=0.4, anchors=True)},
     notes="Link log z, on win rates.",
+    own_unit=True,
 )
 
 
@@ -123,7 +124,7 @@ CHI_PO = Entry(
         nominal=partial(mixed_link, beta=beta, alpha=beta, carries_ratio=False),
         scale=2 * beta,
     ),
-    parameters={"beta": positive(0.1, "temperature")},
+    parameters={"beta": positive(0.1, "temperature", unit=1, example=0.5, anchors=True)},
     notes="Link z + log z: the Lambert-tempered target with lambda = beta (claim preference.links). Its clipping is "
     "left out.",
 )

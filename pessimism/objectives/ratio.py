@@ -122,10 +122,11 @@ CISPO = Entry(
         induced=partial(truncated_target, cap=cap),
     ),
     parameters={
-        "cap": positive(5.0, "largest ratio (the source gives none; 5 is a common setting)"),
+        "cap": positive(5.0, "largest ratio (the source gives none; 5 is a common setting)", example=1.5),
         "epsilon": EPSILON,
     },
     notes="trl.cispo: an absolute cap; verl.cispo: an active lower bound; trinity.cispo_masked: a mask on top.",
+    bounded="all",
 )
 
 # --- tapered ----------------------------------------------------------------------------------------------------------
@@ -163,6 +164,7 @@ TOPR = Entry(
         nominal=greedy,
     ),
     notes="Trinity-RFT takes the ratio per token, the paper per sequence.",
+    bounded="all",
 )
 
 # --- gated ------------------------------------------------------------------------------------------------------------
@@ -195,6 +197,7 @@ SAPO = Entry(
         "epsilon": EPSILON,
     },
     notes="TRL, verl and AReaL differentiate the gate; Trinity-RFT does not (trinity.sapo).",
+    bounded="all",
 )
 
 
@@ -239,6 +242,7 @@ VESPO = Entry(
         "lambda_negative": positive(2.0, "decay rate for A < 0"),
         "epsilon": EPSILON,
     },
+    bounded="all",
 )
 
 # --- smoothed ---------------------------------------------------------------------------------------------------------
@@ -302,8 +306,12 @@ LS = Entry(
         induced=partial(log_smoothed_target, t=t),
         nominal=greedy,
     ),
-    parameters={"t": positive(0.1, "smoothing (the source's lambda), per unit of reward")},
+    parameters={
+        "t": positive(0.1, "smoothing (the source's lambda), per unit of reward", unit=-1, example=0.8, anchors=True)
+    },
     notes="Rewards must be >= 0. That the smoothing is pessimism by design is its authors' reading.",
+    bounded="all",
+    absolute=True,
 )
 
 ENTRIES = (

@@ -126,8 +126,13 @@ OPMD = Entry(
     level="sequence",
     source="Kimi k1.5, arXiv 2501.12599 (before its mean approximation); arXiv 2509.24203",
     make=lambda tau: regression_objective(baselines.log_mean_exp(tau), tau),
-    parameters={"tau": positive(1.0, "regression temperature and that of the log-mean-exp baseline")},
+    parameters={
+        "tau": positive(
+            1.0, "regression temperature and that of the log-mean-exp baseline", unit=1, example=0.5, anchors=True
+        )
+    },
     notes="Trinity-RFT's opmd drops the log-ratio and divides the gradient by 1 + tau: see trinity.opmd.",
+    regime="boundary",
 )
 
 KIMI_K15 = Entry(
@@ -139,7 +144,15 @@ KIMI_K15 = Entry(
     level="sequence",
     source="Kimi k1.5, arXiv 2501.12599",
     make=lambda tau: regression_objective(baselines.mean(), tau),
-    parameters={"tau": positive(0.01, "regression temperature (not printed in the report; OpenKimi's default)")},
+    parameters={
+        "tau": positive(
+            0.01,
+            "regression temperature (not printed in the report; OpenKimi's default)",
+            unit=1,
+            example=0.5,
+            anchors=True,
+        )
+    },
     notes="The mean reward stands in for tau log Z: that is what makes it pessimistic (claim mean.normalizer).",
 )
 
@@ -152,7 +165,7 @@ PMD_MEAN = Entry(
     level="sequence",
     source="PMD-mean, arXiv 2602.05933",
     make=lambda tau: regression_objective(baselines.leave_one_out(), tau),
-    parameters={"tau": positive(0.01, "regression temperature")},
+    parameters={"tau": positive(0.01, "regression temperature", unit=1, example=0.5, anchors=True)},
     notes="OpenKimi divides each squared error by the completion's length.",
 )
 
@@ -165,8 +178,11 @@ PMD_PARTITION = Entry(
     level="sequence",
     source="arXiv 2602.05933",
     make=lambda tau: regression_objective(baselines.leave_one_out_log_mean_exp(tau), tau),
-    parameters={"tau": positive(0.01, "regression temperature and that of the baseline")},
+    parameters={
+        "tau": positive(0.01, "regression temperature and that of the baseline", unit=1, example=0.5, anchors=True)
+    },
     notes="With finite groups the leave-one-out estimate is pessimistic on average (claim groups.jensen).",
+    regime="boundary",
 )
 
 A_STAR_PO = Entry(
@@ -179,8 +195,8 @@ A_STAR_PO = Entry(
     source="A*-PO, arXiv 2505.20686",
     make=lambda beta1, beta2: regression_objective(baselines.log_mean_exp(beta1, "reference"), beta2, 2 * beta2),
     parameters={
-        "beta1": positive(0.5, "temperature of the optimal-value estimate from reference samples"),
-        "beta2": positive(1e-3, "regression temperature"),
+        "beta1": positive(0.5, "temperature of the optimal-value estimate from reference samples", unit=1, example=0.9),
+        "beta2": positive(1e-3, "regression temperature", unit=1, example=0.5, anchors=True),
     },
     notes="Anchored at the reference: once data come from a later policy, give the bandit its reference.",
 )
@@ -195,8 +211,8 @@ OAPL = Entry(
     source="OAPL, arXiv 2602.19362",
     make=lambda beta1, beta2: regression_objective(baselines.log_mean_exp(beta1), beta2, 2 * beta2),
     parameters={
-        "beta1": positive(1.0, "temperature of the group's log-mean-exp baseline"),
-        "beta2": positive(1e-3, "regression temperature"),
+        "beta1": positive(1.0, "temperature of the group's log-mean-exp baseline", unit=1, example=0.9),
+        "beta2": positive(1e-3, "regression temperature", unit=1, example=0.5, anchors=True),
     },
     notes="Anchor: the lagged inference policy, not the initial model. See oapl.missing_log_g and oapl.single_beta.",
 )
@@ -211,8 +227,8 @@ SHIFTED_MEAN = Entry(
     source="idea: arXiv 2605.28150; formula derived here",
     make=lambda beta, delta: regression_objective(baselines.shifted_mean(-delta * beta), beta),
     parameters={
-        "beta": positive(0.1, "regression temperature and unit of the shift"),
-        "delta": real(1.0, "shift of the mean baseline, in units of beta; 0 is the mean baseline"),
+        "beta": positive(0.1, "regression temperature and unit of the shift", unit=1, example=0.5, anchors=True),
+        "delta": real(1.0, "shift of the mean baseline, in units of beta; 0 is the mean baseline", example=0.7),
     },
     notes="Single temperature; positive regime on every prompt for delta > 0 (claim shifted.normalizer).",
 )
@@ -226,7 +242,7 @@ DRO = Entry(
     level="sequence",
     source="DRO, arXiv 2405.19107",
     make=lambda beta: regression_objective(baselines.mean(), beta),
-    parameters={"beta": positive(0.1, "regularization strength")},
+    parameters={"beta": positive(0.1, "regularization strength", unit=1, example=0.5, anchors=True)},
     notes="The source learns V; here it is the mean. verl squares per-token log-ratios: see verl.dro.",
 )
 
@@ -239,7 +255,9 @@ QRPO = Entry(
     level="sequence",
     source="QRPO, arXiv 2507.08068",
     make=lambda beta: regression_objective(baselines.quantile(quantile_log_partition(beta)), beta, 2 * beta),
-    parameters={"beta": positive(0.1, "regression temperature, in units of quantile reward")},
+    parameters={
+        "beta": positive(0.1, "regression temperature, in units of quantile reward", example=0.5, anchors=True)
+    },
     notes="The public 'identity' option approximates log Z by log beta + 1/beta: see qrpo.identity.",
 )
 
@@ -276,7 +294,8 @@ REBEL = Entry(
     level="sequence",
     source="REBEL, arXiv 2404.16767",
     make=lambda eta: centered_objective(baselines.mean(), 1 / eta, 4 / eta),
-    parameters={"eta": positive(1.0, "step size: the inverse temperature")},
+    parameters={"eta": positive(1.0, "step size: the inverse temperature", unit=-1, example=2.0)},
+    regime="boundary",
 )
 
 PAIRWISE_REGRESSION = Entry(
@@ -288,7 +307,8 @@ PAIRWISE_REGRESSION = Entry(
     level="sequence",
     source="derived here; the surrogate of arXiv 2509.24203",
     make=lambda beta: centered_objective(baselines.mean(), beta),
-    parameters={"beta": positive(0.1, "regression temperature")},
+    parameters={"beta": positive(0.1, "regression temperature", unit=1, example=0.5, anchors=True)},
+    regime="boundary",
 )
 
 CENTERED_REGRESSION = Entry(
@@ -300,9 +320,10 @@ CENTERED_REGRESSION = Entry(
     level="sequence",
     source="derived here",
     make=lambda beta: centered_objective(baselines.mean(), beta),
-    parameters={"beta": positive(0.1, "regression temperature")},
+    parameters={"beta": positive(0.1, "regression temperature", unit=1, example=0.5, anchors=True)},
     notes="The same coefficient as pairwise_regression: expanding the square over pairs centers the error (claim "
     "twins.nominal).",
+    regime="boundary",
 )
 
 # --- with the ratio ---------------------------------------------------------------------------------------------------
@@ -336,10 +357,11 @@ IS_REGRESSION = Entry(
     source="derived here",
     make=weighted_regression_objective,
     parameters={
-        "beta": positive(0.1, "regression temperature"),
+        "beta": positive(0.1, "regression temperature", unit=1, example=0.5, anchors=True),
         "cap": positive(math.inf, "largest ratio; finite caps lose the closed form", infinite=True),
     },
     notes="Carries the ratio: nominal for every baseline (claim twins.nominal). Noise and preconditioner differ too.",
+    regime="boundary",
 )
 
 ENTRIES = (

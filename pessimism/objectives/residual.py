@@ -254,8 +254,8 @@ def _check_arm_wise(algorithm: Algorithm) -> None:
 
 # --- entries ---------------------------------------------------------------------------------------------------------
 
-_BETA = positive(0.1, "regression temperature")
-_DELTA = real(1.0, "shift of the mean baseline, in units of beta; 0 is the mean baseline")
+_BETA = positive(0.1, "regression temperature", unit=1, example=0.5, anchors=True)
+_DELTA = real(1.0, "shift of the mean baseline, in units of beta; 0 is the mean baseline", example=0.7)
 _POWER = real(1.0, "exponent of the weight min(rho, cap)^power; 0 is no weight")
 _CAP = positive(2.0, "largest ratio in the weight", infinite=True)
 
@@ -290,7 +290,7 @@ RESIDUAL_REGRESSION = Entry(
     level="sequence",
     source=SOURCE,
     make=_lambert,
-    parameters={"beta": _BETA, "delta": _DELTA, "dose": _DOSE, "group_size": _GROUP_SIZE},
+    parameters={"beta": _BETA, "delta": _DELTA, "dose": replace(_DOSE, example=1.5), "group_size": _GROUP_SIZE},
     notes=_COSTS + "The step of shifted_mean in expectation, at dose 1, with noise that vanishes at the target.",
 )
 
@@ -307,7 +307,7 @@ RESIDUAL_REGRESSION_WEIGHTED = Entry(
     parameters={
         "beta": _BETA,
         "delta": _DELTA,
-        "dose": _DOSE,
+        "dose": replace(_DOSE, example=0.5),
         "power": _POWER,
         "cap": _CAP,
         "group_size": _GROUP_SIZE,
@@ -326,6 +326,7 @@ RESIDUAL_NOMINAL = Entry(
     make=_nominal,
     parameters={"beta": _BETA, "group_size": _GROUP_SIZE},
     notes=_COSTS + "residual_regression at dose 0: centered_regression that also keeps a group's mean ratio at one.",
+    regime="boundary",
 )
 
 RESIDUAL_NOMINAL_WEIGHTED = Entry(
@@ -339,6 +340,7 @@ RESIDUAL_NOMINAL_WEIGHTED = Entry(
     make=_nominal,
     parameters={"beta": _BETA, "power": _POWER, "cap": _CAP, "group_size": _GROUP_SIZE},
     notes=_COSTS + "An infinite cap is the full importance weight.",
+    regime="boundary",
 )
 
 ENTRIES = (

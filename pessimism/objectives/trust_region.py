@@ -87,7 +87,7 @@ TRPO = Entry(
         induced=partial(trust_region_target, delta=delta),
         nominal=greedy,
     ),
-    parameters={"delta": positive(0.01, "trust region: greatest KL(mu|pi)")},
+    parameters={"delta": positive(0.01, "trust region: greatest KL(mu|pi)", example=0.1)},
 )
 
 ENTRIES = (TRPO,)

@@ -62,10 +62,13 @@ PEVI = Entry(
         nominal=greedy,
     ),
     parameters={
-        "bonus": nonnegative(1.0, "width of the confidence interval at one sample, in units of reward"),
-        "samples": positive(100.0, "how many samples of the behavior policy the values rest on"),
+        "bonus": nonnegative(
+            1.0, "width of the confidence interval at one sample, in units of reward", unit=1, example=0.5
+        ),
+        "samples": positive(100.0, "how many samples of the behavior policy the values rest on", example=10.0),
     },
     notes="Explicit pessimism, for comparison.",
+    feels_splits=True,
 )
 
 
@@ -96,8 +99,10 @@ CQL = Entry(
         nominal=partial(gibbs, beta=beta),
     ),
     parameters={
-        "alpha": positive(1.0, "weight of the conservative penalty, in units of reward"),
-        "beta": positive(0.1, "temperature of the actor"),
+        "alpha": positive(
+            1.0, "weight of the conservative penalty, in units of reward", unit=1, example=0.6, anchors=True
+        ),
+        "beta": positive(0.1, "temperature of the actor", unit=1, example=0.4),
     },
     notes="Explicit pessimism of the same form as the implicit one (claim cql.fixed_point).",
 )

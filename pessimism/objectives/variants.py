@@ -33,6 +33,7 @@ GRPO_NO_RATIO = Entry(
     make=lambda epsilon: policy_gradient_objective(baselines.standardized(epsilon)),
     parameters={"epsilon": EPSILON},
     notes="What GRPO is when the log-probabilities in its ratio are recomputed on every batch.",
+    feels_splits=True,
 )
 
 OAPL_MISSING_LOG_G = Entry(
@@ -47,12 +48,15 @@ OAPL_MISSING_LOG_G = Entry(
         baselines.log_sum_exp(beta1, group_size), beta2, 2 * beta2
     ),
     parameters={
-        "beta1": positive(1.0, "temperature of the baseline"),
-        "beta2": positive(1e-3, "regression temperature"),
-        "group_size": Parameter(8.0, "G where the policy is exact; sampled groups use their own", low=1.0, closed=True),
+        "beta1": positive(1.0, "temperature of the baseline", unit=1, example=0.9),
+        "beta2": positive(1e-3, "regression temperature", unit=1, example=0.8),
+        "group_size": Parameter(
+            8.0, "G where the policy is exact; sampled groups use their own", low=1.0, closed=True, example=1.2
+        ),
     },
     notes="Puts every sampled group of two or more in the negative regime (claim negative.missing_log_g); with exact "
     "expectations not every policy (claim negative.missing_log_g_population, refuted).",
+    regime="negative",
 )
 
 OAPL_SINGLE_BETA = Entry(
@@ -64,9 +68,10 @@ OAPL_SINGLE_BETA = Entry(
     level="sequence",
     source="a public draft (frozen reference)",
     make=lambda beta: regression_objective(baselines.log_mean_exp(beta), beta, 2 * beta),
-    parameters={"beta": positive(0.1, "both temperatures")},
+    parameters={"beta": positive(0.1, "both temperatures", unit=1, example=0.5, anchors=True)},
     notes="No implicit pessimism with exact expectations (claim regimes.boundary); with a frozen reference, give the "
     "bandit its reference.",
+    regime="boundary",
 )
 
 OPMD_REC = Entry(
@@ -78,7 +83,11 @@ OPMD_REC = Entry(
     level="token",
     source="Trinity-RFT's rec loss with its k2 regularizer; arXiv 2509.24203",
     make=lambda tau: regression_objective(baselines.mean(), 2 * tau),
-    parameters={"tau": positive(0.1, "weight of the squared log-ratio (the source's 1/2 absorbed)")},
+    parameters={
+        "tau": positive(
+            0.1, "weight of the squared log-ratio (the source's 1/2 absorbed)", unit=1, example=0.3, anchors=True
+        )
+    },
     notes=PER_TOKEN,
 )
 
@@ -99,8 +108,10 @@ TRINITY_OPMD = Entry(
     source="Trinity-RFT, opmd policy loss with its k2 penalty to the reference",
     make=_trinity_opmd,
     parameters={
-        "tau": nonnegative(1.0, "divides the gradient by 1 + tau"),
-        "kl": nonnegative(1e-3, "weight of the k2 penalty to the reference; 0 for none"),
+        "tau": nonnegative(1.0, "divides the gradient by 1 + tau", example=1.0),
+        "kl": nonnegative(
+            1e-3, "weight of the k2 penalty to the reference; 0 for none", unit=1, example=0.4, anchors=True
+        ),
     },
     notes="The temperature scales the step, not the target: without the penalty it is REINFORCE, which collapses. "
     + PER_TOKEN,
@@ -115,7 +126,7 @@ QRPO_IDENTITY = Entry(
     level="sequence",
     source="QRPO's public 'identity' option",
     make=lambda beta: regression_objective(baselines.quantile(beta * math.log(beta) + 1), beta, 2 * beta),
-    parameters={"beta": positive(0.1, "regression temperature")},
+    parameters={"beta": positive(0.1, "regression temperature", example=0.5)},
     notes="Right at beta = 0.1, wrong at beta = 1: it drops log(1 - exp(-1/beta)).",
 )
 
@@ -128,7 +139,7 @@ VERL_DRO = Entry(
     level="token",
     source="verl",
     make=lambda beta: regression_objective(baselines.mean(), beta),
-    parameters={"beta": positive(0.1, "regularization strength")},
+    parameters={"beta": positive(0.1, "regularization strength", unit=1, example=0.5, anchors=True)},
     notes="On one-token arms it equals dro; on sequences the sum of squares is not the square of the sum. " + PER_TOKEN,
 )
 
@@ -141,7 +152,7 @@ ROIRL_EXPONENTIAL = Entry(
     level="sequence",
     source="RoiRL, arXiv 2510.02892",
     make=lambda beta: exponential_objective(beta, math.inf),
-    parameters={"beta": positive(1.0, "temperature, in units of reward")},
+    parameters={"beta": positive(1.0, "temperature, in units of reward", unit=1, example=0.5, anchors=True)},
     notes="The mean reward is subtracted in the exponent, which scales the gradient and leaves the target.",
 )
 
@@ -161,10 +172,11 @@ TRL_CISPO = Entry(
         induced=partial(truncated_target, cap=epsilon_high),
     ),
     parameters={
-        "epsilon_high": positive(0.2, "an absolute cap, although its default is a range"),
+        "epsilon_high": positive(0.2, "an absolute cap, although its default is a range", example=0.7),
         "epsilon": EPSILON,
     },
     notes="A cap of .2 is active from the first step: positive samples count as if ratio-free.",
+    bounded="all",
 )
 
 VERL_CISPO = Entry(
@@ -180,6 +192,8 @@ VERL_CISPO = Entry(
     ),
     parameters={"low": fraction(0.2, "range below 1"), "high": positive(0.2, "range above 1"), "epsilon": EPSILON},
     notes="The lower bound is active: negative samples keep pushing however rare they have become.",
+    bounded="all",
+    feels_splits=True,
 )
 
 TRINITY_CISPO = Entry(
@@ -197,6 +211,7 @@ TRINITY_CISPO = Entry(
     ),
     parameters={"high": positive(0.28, "range above 1"), "epsilon": EPSILON},
     notes="Its option enable_mask_clip, off by default, adds PPO's mask: trinity.cispo_masked.",
+    bounded="all",
 )
 
 
@@ -225,6 +240,7 @@ TRINITY_CISPO_MASKED = Entry(
     ),
     parameters={"high": positive(0.28, "range above 1, of the ratio and of the mask"), "epsilon": EPSILON},
     notes="The mask takes back what CISPO is for: clipped samples lose their gradient again.",
+    bounded="all",
 )
 
 
@@ -254,6 +270,8 @@ TRINITY_SAPO = Entry(
         "epsilon": EPSILON,
     },
     notes="A stop-gradient on the gate: at rho = 1/2/4 its weight is 2.0/2.9/3.8 where SAPO's is 1.0/1.6/0.7.",
+    bounded="all",
+    feels_splits=True,
 )
 
 VERL_TIS = Entry(
@@ -269,7 +287,8 @@ VERL_TIS = Entry(
         baselines.mean(),
         induced=partial(truncated_target, cap=cap),
     ),
-    parameters={"cap": positive(2.0, "largest ratio")},
+    parameters={"cap": positive(2.0, "largest ratio", example=1.5)},
+    bounded="all",
 )
 
 # --- masked -----------------------------------------------------------------------------------------------------------
@@ -288,6 +307,7 @@ VERL_ICEPOP = Entry(
         kinks=partial(two_side_kinks, bounds=(low, high)),
     ),
     parameters={"low": fraction(0.5, "smallest ratio kept"), "high": Parameter(5.0, "largest ratio kept", low=1.0)},
+    bounded="all",
 )
 
 ENTRIES = (

@@ -57,7 +57,7 @@ AWR = Entry(
     source="AWR, arXiv 1910.00177",
     make=exponential_objective,
     parameters={
-        "beta": positive(0.05, "temperature, in units of reward"),
+        "beta": positive(0.05, "temperature, in units of reward", unit=1, example=0.5, anchors=True),
         "cap": positive(20.0, "largest weight; infinite for none", infinite=True),
     },
     notes="Without the cap it has exactly the nominal target, whatever the baseline (claim twins.nominal).",
@@ -79,6 +79,7 @@ ROIRL = Entry(
         nominal=partial(weighted_target, weight=policy_gradient),
     ),
     notes="The source's reward is a majority vote. Exponential weights: roirl.exponential.",
+    absolute=True,
 )
 
 
@@ -129,8 +130,8 @@ TPO = Entry(
         nominal=partial(cross_entropy_target, eta=eta),
     ),
     parameters={
-        "eta": positive(1.0, "temperature, in standard deviations of reward"),
-        "epsilon": positive(1e-6, "added to the standard deviation"),
+        "eta": positive(1.0, "temperature, in standard deviations of reward", example=0.8, anchors=True),
+        "epsilon": positive(1e-6, "added to the standard deviation", unit=1),
     },
     notes="On sampled groups the source weighs samples by p_old once more: pass its probabilities as behavior=.",
 )
