@@ -148,11 +148,10 @@ def dose_is_a_dial(case: Case) -> Array:
         target = induced(bandit, _shifted(case, 0.7, dose=dose))
         distance = -mass(target.log_ratio, bandit.behavior).astype(np.float64)
         shift = 0.7 * dose - (1 - dose) * distance
-
-        def baseline(reward: Array, behavior: Array, shift: Array = shift) -> Array:
-            return mass(reward, behavior).astype(np.float64) - shift * case.beta
-
-        plain = induced(bandit, regression(case.beta, baseline))
+        # A number per row is no rule of a baseline, which may see any part of the rows: it goes into the rewards.
+        baseline = mass(bandit.reward, bandit.behavior).astype(np.float64) - shift * case.beta
+        advantage = case.with_reward(bandit.reward - baseline[:, None]).bandit
+        plain = induced(advantage, regression(case.beta, 0.0))
         found.append(np.abs(plain.policy - target.policy).max(axis=-1))
         if before is not None:
             found.append(excess(distance, before, distance, 1.0))
