@@ -33,7 +33,7 @@ def figures(
     recompute: Annotated[bool, typer.Option("--recompute", help="Compute data that are there already, too.")] = False,
     listed: Annotated[bool, typer.Option("--list", help="Print the names and what they show, and stop.")] = False,
 ) -> None:
-    """Write figures (PDF and PNG), the data behind them (CSV), a manifest, and every number quoted in the texts."""
+    """Write figures (PDF and PNG), their data (CSV) and captions (text), a manifest, and every number quoted."""
     chosen = _chosen(names or [])
     if listed:
         show(_listing(chosen))
@@ -46,7 +46,7 @@ def figures(
     ):
         tables[made.name] = made.table
         source = "data as they were" if made.cached else f"{made.table.height:,} rows computed"
-        print(f"{out / made.name}.pdf .png .csv  {source}, {made.seconds:.1f} s", flush=True)
+        print(f"{out / made.name}.pdf .png .csv .txt  {source}, {made.seconds:.1f} s", flush=True)
     if NUMBERS_NAME in chosen:
         numbers = evaluate(tables)
         path = write_numbers(out, numbers)

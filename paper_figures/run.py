@@ -49,8 +49,9 @@ class Made:
 def make(specs: Sequence[FigureSpec], folder: Path, jobs: int = 1, recompute: bool = False) -> Iterator[Made]:
     """Make figures, several at a time, and yield each as it is finished, in any order.
 
-    For each: NAME.csv, NAME.pdf, NAME.png, and its record in manifest.json. All files are written whole or not at all;
-    the record comes last, so that a run that is cut short leaves nothing that a later one would take for current.
+    For each: NAME.csv, NAME.pdf, NAME.png, its caption in NAME.txt, and its record in manifest.json. All files are
+    written whole or not at all; the record comes last, so that a run that is cut short leaves nothing that a later one
+    would take for current.
 
     Args:
         specs: which.
@@ -135,6 +136,7 @@ def _make_one(spec: FigureSpec, folder: Path, kept: _Kept | None) -> Made:
     with style.context():
         figure = spec.draw(table)
         files = {f"{spec.name}.csv": content} | {f"{spec.name}.{kind}": picture(figure, kind) for kind in UNDATED}
+        files[f"{spec.name}.txt"] = f"{spec.caption}\n".encode()
     for name, whole in files.items():
         write_whole(folder / name, whole)
     record = Record(

@@ -64,7 +64,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_two_runs_write_the_same_bytes(tmp_path):
     made(SPEC, tmp_path / "first")
     made(SPEC, tmp_path / "second")
-    assert sorted(contents(tmp_path / "first")) == ["manifest.json", "wave.csv", "wave.pdf", "wave.png"]
+    assert sorted(contents(tmp_path / "first")) == ["manifest.json", "wave.csv", "wave.pdf", "wave.png", "wave.txt"]
     assert contents(tmp_path / "first") == contents(tmp_path / "second")
 
 
