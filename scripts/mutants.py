@@ -1,7 +1,7 @@
 """Mutation testing of the mathematics: each small change of the code must fail a test.
 
 python -m scripts.mutants                          every mutant, two at a time; status 1 under 95%
-python -m scripts.mutants --files '*targets*'      those of some files (or --functions)
+python -m scripts.mutants --files '*targets*'      those of some files (or --functions, or a --sample)
 python -m scripts.mutants --keep killed            keeps what was killed before: after new tests
 python -m scripts.mutants --keep all               keeps every verdict: goes on where a run was stopped
 
@@ -17,6 +17,7 @@ import argparse
 import hashlib
 import json
 import os
+import random
 import sys
 import tomllib
 from collections import Counter
@@ -79,10 +80,13 @@ class Project:
         return sorted({path.relative_to(self.root).as_posix() for one in patterns for path in self.root.glob(one)})
 
     @property
-    def equivalent(self) -> list[dict[str, str]]:
-        """Changes that are listed as equivalent: file, function, before, after and the reason."""
+    def equivalent(self) -> dict[str, list[dict[str, str]]]:
+        """Changes that are listed as equivalent, each with its reason.
+
+        "mutant": one change each, by file, function, before and after. "rule": ``before`` for ``after`` anywhere.
+        """
         path = self.root / "scripts" / "equivalent_mutants.toml"
-        return tomllib.loads(path.read_text("utf-8"))["mutant"] if path.exists() else []
+        return tomllib.loads(path.read_text("utf-8")) if path.exists() else {}
 
     @property
     def verdicts(self) -> Path:
@@ -138,7 +142,7 @@ def differing(before: str, after: str) -> tuple[str, str]:
 
 def made(project: Project, file: str) -> tuple[str, list[Mutant]]:
     """As :func:`mutated`, which takes seconds, kept in ``mutants/made`` until the file or the settings change."""
-    version = (project.root / file).read_bytes() + repr(project.settings).encode()
+    version = (project.root / file).read_bytes() + repr(project.settings.get("do_not_mutate_patterns")).encode()
     kept = project.folder / "made" / f"{hashlib.sha256(version).hexdigest()[:12]}.json"
     if not kept.exists():
         kept.parent.mkdir(parents=True, exist_ok=True)
@@ -188,7 +192,7 @@ def judge(project: Project, mutants: list[Mutant], options: argparse.Namespace) 
         raise SystemExit(f"pytest ended with {status}")
 
 
-def equivalent(mutants: Sequence[Mutant], listed: Sequence[dict[str, str]]) -> set[str]:
+def equivalent(mutants: Sequence[Mutant], listed: dict[str, list[dict[str, str]]]) -> set[str]:
     """Names of the mutants that are listed as equivalent.
 
     Raises:
@@ -196,15 +200,22 @@ def equivalent(mutants: Sequence[Mutant], listed: Sequence[dict[str, str]]) -> s
     """
     made = {(mutant.file, mutant.function, mutant.before, mutant.after): mutant.name for mutant in mutants}
     files = {mutant.file for mutant in mutants}
-    rows = [(row["file"], row["function"], row["before"], row["after"]) for row in listed if row["file"] in files]
-    if stale := [row for row in rows if row not in made]:
+    rows = [tuple(row[key] for key in ("file", "function", "before", "after")) for row in listed.get("mutant", [])]
+    if stale := [row for row in rows if row[0] in files and row not in made]:
         raise ValueError(f"equivalent_mutants.toml lists changes that no mutant makes: {stale}")
-    return {made[row] for row in rows}
+    ruled = {mutant.name for mutant in mutants for rule in listed.get("rule", []) if _follows(mutant, rule)}
+    return ruled | {made[row] for row in rows if row in made}
 
 
-def settled(project: Project, mutants: Sequence[Mutant], keep: str) -> list[Mutant]:
-    """Mutants that need no test: listed as equivalent, or judged before (``keep``: "none", "killed" or "all")."""
-    same = equivalent(mutants, project.equivalent)
+def _follows(mutant: Mutant, rule: dict[str, str]) -> bool:
+    """Whether putting the rule's ``after`` for its ``before`` at one place is all that the mutant does."""
+    old, new = rule["before"], rule["after"]
+    parts = mutant.before.split(old)
+    return mutant.after in (old.join(parts[:at]) + new + old.join(parts[at:]) for at in range(1, len(parts)))
+
+
+def settled(project: Project, mutants: Sequence[Mutant], same: set[str], keep: str) -> list[Mutant]:
+    """Mutants that need no test: ``same`` as the original, or judged before (``keep``: "none", "killed" or "all")."""
     kept = {"none": (), "killed": KILLED, "all": (*KILLED, *LEFT)}[keep]
     known = {mutant.change: mutant for mutant in project.earlier() if mutant.status in kept}
     done = [replace(mutant, status="equivalent") for mutant in mutants if mutant.name in same]
@@ -246,6 +257,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m scripts.mutants", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--files", default="*", help="pattern of the files whose mutants are judged")
     parser.add_argument("--functions", default="*", help="pattern of the functions whose mutants are judged")
+    parser.add_argument("--sample", type=int, help="so many of them, drawn at random")
     parser.add_argument("--keep", default="none", choices=["none", "killed", "all"], help="verdicts of earlier runs")
     parser.add_argument("--tests", nargs="*", help="files of tests, instead of those in pyproject.toml")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time")
@@ -259,8 +271,13 @@ def main() -> int:
     project = Project(options.root.resolve())
     os.chdir(project.root)  # where mutmut looks for its settings
     every = prepare(project)
+    same = equivalent(every, project.equivalent)
     mutants = [one for one in every if fnmatch(one.file, options.files) and fnmatch(one.function, options.functions)]
-    done = settled(project, mutants, options.keep)
+    if options.sample:
+        mutants = random.Random(0).sample(mutants, min(options.sample, len(mutants)))
+    if options.keep == "none":
+        (project.folder / "tests.json").unlink(missing_ok=True)
+    done = settled(project, mutants, same, options.keep)
     names = {mutant.name for mutant in done}
     judge(project, [mutant for mutant in mutants if mutant.name not in names], options)
     last = {mutant.name: mutant for mutant in [*project.earlier(), *done]}

@@ -258,6 +258,45 @@ def test_arms_without_mass_change_nothing() -> None:
             np.testing.assert_allclose(own + padded.kappa * np.exp(own), wide[[0, -1]] + offset, rtol=1e-9)
 
 
+def test_coverage_of_a_batch_and_of_arms_without_mass() -> None:
+    """Every arm, played or not, solves its own equation with its own coverage; two leading axes equal their rows."""
+    rng = np.random.default_rng(17)
+    anchor = rng.dirichlet(np.ones(5), size=(2, 3))
+    behavior = np.where(np.arange(5) == 1, 0.0, rng.dirichlet(np.ones(5), size=(2, 3)))
+    coverage = np.where(behavior > 0, anchor / np.where(behavior > 0, behavior, 1.0), 3.0)
+    played = behavior * coverage
+    deviation, _ = centered(played / played.sum(axis=-1, keepdims=True), rng.normal(size=behavior.shape))
+    uncovered = np.where(behavior > 0, 0.0, anchor).sum(axis=-1)
+    found = solve_lambert(behavior, deviation + 1.5, deviation, np.full((2, 3), 1.5), coverage, uncovered)
+    assert (found.kappa > 0).all()
+    equation = found.log_ratio + found.kappa[..., None] * coverage * np.exp(found.log_ratio)
+    np.testing.assert_allclose(equation, deviation + 1.5, rtol=1e-13, atol=1e-13)
+    for row in np.ndindex(2, 3):
+        given = (behavior[row], deviation[row] + 1.5, deviation[row], 1.5, coverage[row], uncovered[row])
+        alone = solve_lambert(*given)
+        np.testing.assert_allclose(found.log_ratio[row], alone.log_ratio, rtol=1e-13, atol=1e-15)
+
+
+def test_float32_is_computed_in_float64() -> None:
+    rng = np.random.default_rng(19)
+    behavior = rng.dirichlet(np.ones(4)).astype(np.float32)
+    advantage, deviation = (rng.normal(size=4).astype(np.float32) for _ in range(2))
+    for rest in (deviation, np.float32(0.3)), (advantage, np.float32(0.0)):
+        arguments = (behavior, advantage, *rest)
+        narrow, wide = solve_lambert(*arguments), solve_lambert(*(np.float64(value) for value in arguments))
+        np.testing.assert_array_equal(narrow.log_ratio, wide.log_ratio)
+        assert narrow.kappa == wide.kappa
+    for narrow, wide in zip(
+        solve_fixed_kappa(behavior, advantage, np.float32(0.7)),
+        solve_fixed_kappa(np.float64(behavior), np.float64(advantage), float(np.float32(0.7))),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(narrow, wide)
+    np.testing.assert_array_equal(
+        critical_offset(behavior, advantage), critical_offset(np.float64(behavior), np.float64(advantage))
+    )
+
+
 def test_batches_equal_their_rows() -> None:
     """Mixed regimes and scales in one batch of two leading axes, larger than one block, shuffled."""
     rng = np.random.default_rng(11)

@@ -120,7 +120,17 @@ def test_what_differs_and_how_many_are_killed() -> None:
 def test_the_list_of_equivalent_mutants_must_be_current() -> None:
     mutant = Mutant("m.x_f__mutmut_1", "m.py", "f", "", "return 1", "return 2")
     row = {"file": "m.py", "function": "f", "before": "return 1", "after": "return 2", "reason": "-"}
-    assert equivalent([mutant], [row]) == {mutant.name}
-    assert equivalent([mutant], [row | {"file": "other.py"}]) == set()
+    assert equivalent([mutant], {"mutant": [row]}) == {mutant.name}
+    assert equivalent([mutant], {"mutant": [row | {"file": "other.py"}]}) == set()
     with pytest.raises(ValueError, match="no mutant makes"):
-        equivalent([mutant], [row | {"after": "return 3"}])
+        equivalent([mutant], {"mutant": [row | {"after": "return 3"}]})
+
+
+@pytest.mark.parametrize(
+    ("after", "follows"),
+    [("f(g(-1), h(-2))", True), ("f(g(-2), h(-1))", True), ("f(g(-2), h(-2))", False), ("f(g(-1), k(-1))", False)],
+)
+def test_a_rule_is_about_one_place(after: str, follows: bool) -> None:
+    mutant = Mutant("m.x_f__mutmut_1", "m.py", "f", "", "f(g(-1), h(-1))", after)
+    rule = {"before": "(-1)", "after": "(-2)", "reason": "-"}
+    assert equivalent([mutant], {"rule": [rule]}) == ({mutant.name} if follows else set())
