@@ -22,10 +22,11 @@ import sys
 import tomllib
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from difflib import SequenceMatcher
 from fnmatch import fnmatch
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -152,19 +153,18 @@ def made(project: Project, file: str) -> tuple[str, list[Mutant]]:
     return code, [Mutant(**mutant) for mutant in mutants]
 
 
-def prepare(project: Project) -> list[Mutant]:
+def prepare(project: Project, jobs: int) -> list[Mutant]:
     """Copies what the tests need to ``mutants/``, with every mutant in it; what has not changed stays compiled."""
-    texts, mutants = {}, []
-    for file in project.files:
-        texts[file], found = made(project, file)
-        mutants += found
+    with ProcessPoolExecutor(jobs) as pool:
+        results = list(pool.map(partial(made, project), project.files))
+    texts = dict(zip(project.files, (code for code, _ in results), strict=True))
     paths = [path for name in COPIED for path in [project.root / name, *project.root.glob(f"{name}/**/*")]]
     kept = {path.relative_to(project.root): path for path in paths if path.is_file() and path.suffix != ".pyc"}
     for gone in {path.relative_to(project.folder) for path in project.folder.glob("*/**/*.py")} - set(kept):
         (project.folder / gone).unlink()
     for name, path in kept.items():
         _write(project.folder / name, texts[str(name)].encode() if str(name) in texts else path.read_bytes())
-    return mutants
+    return [mutant for _, mutants in results for mutant in mutants]
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -270,7 +270,7 @@ def main() -> int:
     options = arguments()
     project = Project(options.root.resolve())
     os.chdir(project.root)  # where mutmut looks for its settings
-    every = prepare(project)
+    every = prepare(project, options.jobs)
     same = equivalent(every, project.equivalent)
     mutants = [one for one in every if fnmatch(one.file, options.files) and fnmatch(one.function, options.functions)]
     if options.sample:

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 import pessimism as ps
 
-mp.mp.dps = 60
 EPS = float(np.finfo(np.float64).eps)
 KINDS = ("normal", "ties", "equal", "binary", "decimals", "offset")
 
@@ -145,6 +144,7 @@ def precise_advantage(name: str, weights: list, reward: list, group: bool) -> li
     return [scale * (r - mean) for r in reward]
 
 
+@mp.workdps(60)
 def faults_of_regression(name: str, seed: int, group: bool) -> list[str]:
     """Regime by the soft value, and the equation beta x + lambda e^x = A with E e^x = 1, in 60 digits."""
     _, behavior, reward = cases(seed)
