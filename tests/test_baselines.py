@@ -423,3 +423,15 @@ def test_a_baseline_may_be_a_number_or_a_function() -> None:
     np.testing.assert_allclose(moments.mean, (reward @ behavior) / 2, rtol=1e-14)
     with pytest.raises(ValueError, match="baseline is 'mean'; it must be a Baseline, a number or a function"):
         ps.Algorithm(lambda log_ratio, advantage: advantage, baseline="mean")  # type: ignore[arg-type]
+
+
+def test_rows_of_moments_are_those_that_the_mask_keeps() -> None:
+    parts = [np.arange(24.0).reshape(2, 3, 4) + 100 * part for part in range(3)]
+    flat = [np.arange(6.0).reshape(2, 3) - 100 * part for part in (1, 2)]
+    made = baselines.Moments(parts[0], parts[1], flat[0], flat[1], parts[2], 0.7)
+    kept = made.rows(np.array([True, False, False, True, False, True]))
+    for have, whole in [(kept.advantage, parts[0]), (kept.deviation, parts[1]), (kept.below, parts[2])]:
+        np.testing.assert_array_equal(have, [whole[0, 0], whole[1, 0], whole[1, 2]])
+    for have, whole in [(kept.mean, flat[0]), (kept.rounding, flat[1])]:
+        np.testing.assert_array_equal(have, [whole[0, 0], whole[1, 0], whole[1, 2]])
+    assert kept.soft_temperature == 0.7

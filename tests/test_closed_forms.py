@@ -217,6 +217,18 @@ def test_gibbs_and_its_normalizers(seed: int, beta: float) -> None:
     assert found.normalizer == pytest.approx(soft, rel=1e-9, abs=1e-9)
 
 
+@pytest.mark.parametrize("reward", [1e6, -1e6])
+def test_an_arm_that_is_never_played_does_not_count_however_good(reward: float) -> None:
+    played = ps.Bandit([0.5, 0.5], [0.0, 1.0])
+    wide = ps.Bandit([0.5, 0.5, 0.0], [0.0, 1.0, reward])
+    for name in ("awr", "opmd", "dro", "shifted_mean", "chi_po", "dpo", "ipo"):
+        for which in (ps.induced_target, ps.nominal_target):
+            one, other = (which(bandit, ps.algorithm(name)) for bandit in (played, wide))
+            np.testing.assert_allclose(other.policy, [*one.policy, 0.0], rtol=1e-12, err_msg=name)
+            assert other.normalizer == pytest.approx(one.normalizer, rel=1e-12, abs=1e-15)
+            assert other.regime == one.regime
+
+
 def test_win_rates_are_those_against_the_behavior_policy() -> None:
     bandit, base = instance(5)
     found = identity_preference_target(bandit, base, tau=0.3)

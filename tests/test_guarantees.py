@@ -203,6 +203,15 @@ def test_the_standard_deviation_alone_gives_the_same_shift():
     assert other.nats is None
 
 
+@pytest.mark.parametrize("sd", [0.5, [0.5, 0.0, 2.0]])
+def test_without_rewards_the_shift_of_groups_is_chernoffs(sd):
+    """beta log(1/p)/G holds for all rewards; a standard deviation does not give the range that Hoeffding's needs."""
+    found = prescribe(sd=sd, nats=0.1, beta=0.2, group_size=8, failure=0.01)
+    np.testing.assert_allclose(found.group_shift, np.full(np.shape(sd), 0.2 * np.log(100) / 8), rtol=1e-14)
+    np.testing.assert_allclose(found.delta, np.asarray(sd) / np.sqrt(np.expm1(0.1)) / 0.2, rtol=1e-14)
+    assert (found.nats, found.exact_shift, found.exact_delta, found.binding) == (None, None, None, None)
+
+
 def test_equal_rewards_need_no_shift():
     found = prescribe([0.1] * 7, nats=0.1, beta=0.5, group_size=7)
     assert (found.shift, found.exact_shift, found.nats, found.binding, found.group_shift) == (0, 0, 0, False, 0)

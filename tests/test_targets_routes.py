@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import fields
+
 import numpy as np
 import pytest
 
@@ -211,3 +214,30 @@ def test_a_flow_without_time_says_that_it_has_not_converged() -> None:
     flow = ps.gradient_flow(ps.Bandit([0.5, 0.5], [0.0, 1.0]), ps.algorithm("dro", beta=0.5), t_max=0.1)
     assert not flow.converged
     assert float(flow.time) == pytest.approx(0.1)
+
+
+MIXED = ps.Bandit(
+    [[[0.4, 0.3, 0.2, 0.1], [0.3, 0.3, 0.4, 0.0]], [[0.1, 0.2, 0.3, 0.4], [0.25, 0.25, 0.25, 0.25]]],
+    [[[0.3, 0.2, 1.1, 0.6], [1.0, 1.0, 0.0, 2.0]], [[0.7, 0.7, 0.7, 0.7], [0.0, 1.0, 1.0, 0.0]]],
+)
+"""Two leading axes: distinct rewards; a tie below an arm that is never played; no signal; a tie of two and two."""
+
+
+@pytest.mark.parametrize("which", [ps.induced_target, ps.nominal_target])
+@pytest.mark.parametrize("name", [name for name in ps.catalogue() if ps.algorithm(name).induced is not None])
+def test_targets_of_a_batch_are_those_of_its_rows(name: str, which: Callable) -> None:
+    """Every field, in shape, type and value, whichever route each row takes."""
+    made = ps.algorithm(name)
+    whole = which(MIXED, made)
+    for row in np.ndindex(MIXED.batch_shape):
+        alone = which(ps.Bandit(MIXED.behavior[row], MIXED.reward[row]), made)
+        tolerance = 1e-12 if alone.method == "closed form" else 1e-6
+        for field in fields(alone):
+            one, batch = getattr(alone, field.name), getattr(whole, field.name)
+            if one is None:
+                assert batch is None, field.name
+            elif np.asarray(one).dtype.kind == "f":
+                assert np.asarray(batch).dtype == np.float64, field.name
+                np.testing.assert_allclose(batch[row], one, rtol=tolerance, atol=tolerance, err_msg=field.name)
+            else:
+                np.testing.assert_array_equal(batch[row], one, err_msg=field.name)
