@@ -342,3 +342,12 @@ def test_trust_region_with_equal_advantages_or_one_arm_stays() -> None:
         assert np.isfinite(value).all()
         np.testing.assert_allclose(value, np.broadcast_to(value[0], 3), rtol=1e-12)
     assert np.isfinite(trust_region(np.zeros(1), np.ones(1), delta=0.1)).all()
+
+
+@pytest.mark.parametrize("name", ps.catalogue())
+def test_coefficients_are_finite_at_an_advantage_of_zero(name: str) -> None:
+    """A group without signal, and one sample without it among others: no rate or weight is divided by it."""
+    made = ps.algorithm(name)
+    weights = made.weights(np.full(3, 1 / 3))
+    assert np.isfinite(made.coefficient(np.array([-0.7, 0.0, 0.4]), np.zeros(3), **weights)).all()
+    assert np.isfinite(made.coefficient(np.array([-0.7, 0.0, 0.4]), np.array([-1.0, 0.0, 1.0]), **weights)).all()

@@ -1,6 +1,7 @@
 """Lambert-tempered solutions against 50-digit mpmath, and the identities that any solution has."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import mpmath as mp
 import numpy as np
@@ -401,6 +402,15 @@ def test_excess_and_its_inverses_agree_with_mpmath() -> None:
                 assert exact is None or (root > 0) == (exact > 0)
     assert inverse_excess(0.0, positive=False) == 0.0
     assert inverse_excess(0.0, positive=True) == 0.0
+
+
+@pytest.mark.parametrize("roots", [np.geomspace(1e-6, 600.0, 400), -np.geomspace(1e-6, 1e5, 400)])
+def test_each_step_to_an_inverse_triples_the_digits_of_a_start_right_to_five_percent(roots: np.ndarray) -> None:
+    errors = [np.abs(inverse_excess(excess(roots), bool(roots[0] > 0), steps=steps) / roots - 1) for steps in range(4)]
+    assert (errors[0] < 0.05).all()
+    for error, less in pairwise(errors):  # far out phi is e^x, and Halley's error the cube of the absolute one over 12
+        assert (less <= error**3 * np.maximum(2, roots**2 / 6) + 4 * EPSILON).all()
+    assert (errors[3] <= 4 * EPSILON).all()
 
 
 @pytest.mark.filterwarnings("error")

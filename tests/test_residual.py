@@ -198,6 +198,23 @@ def test_a_full_weight_can_make_a_target_unstable_with_the_baseline_above_the_me
     np.testing.assert_allclose(flow.policy, ps.induced_target(bandit, below_the_mean).policy, atol=1e-6)
 
 
+def test_a_residual_form_keeps_what_its_coefficient_does_not_change() -> None:
+    """Level, baseline, nominal target and parameters are the algorithm's; the weight's and the dose's join them."""
+    for plain in (ps.algorithm("oapl", beta1=1.0, beta2=0.5), ps.algorithm("awr", beta=0.5)):
+        made = ps.residual(plain, power=1.0, cap=3.0, dose=0.5, restoring=0.25)
+        assert (made.level, made.baseline, made.scale) == (plain.level, plain.baseline, plain.scale)
+        own = {"power": 1.0, "cap": 3.0, "dose": 0.5, "group_size": math.inf, "restoring": 0.25}
+        assert dict(made.parameters) == {**plain.parameters, **own}
+        assert made.name == f"residual of {plain.name}"
+        assert (made.coupled, made.takes_behavior, made.anchor) == (True, True, "behavior")
+        bandit = ps.Bandit([0.5, 0.3, 0.2], [0.0, 0.4, 1.0])
+        one, other = (ps.nominal_target(bandit, of) for of in (plain, made))
+        np.testing.assert_allclose(other.policy, one.policy, rtol=1e-12)
+    own_rule = ps.Algorithm(lambda log_ratio, advantage: advantage - 0.5 * log_ratio, plain.baseline)
+    nominal = ps.nominal_target(bandit, ps.residual(own_rule))
+    np.testing.assert_allclose(nominal.policy, ps.nominal_target(bandit, own_rule).policy, atol=1e-7)
+
+
 def test_what_has_no_residual_form_is_refused() -> None:
     with pytest.raises(ValueError, match=r"^'pairwise_regression' looks at the behavior policy or at other arms"):
         ps.residual(ps.algorithm("pairwise_regression"))
