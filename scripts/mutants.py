@@ -198,7 +198,9 @@ def equivalent(mutants: Sequence[Mutant], listed: dict[str, list[dict[str, str]]
     Raises:
         ValueError: the list names a change that is not made, in a file of these mutants.
     """
-    made = {(mutant.file, mutant.function, mutant.before, mutant.after): mutant.name for mutant in mutants}
+    made: dict[tuple[str, ...], str] = {
+        (mutant.file, mutant.function, mutant.before, mutant.after): mutant.name for mutant in mutants
+    }
     files = {mutant.file for mutant in mutants}
     rows = [tuple(row[key] for key in ("file", "function", "before", "after")) for row in listed.get("mutant", [])]
     if stale := [row for row in rows if row[0] in files and row not in made]:

@@ -435,3 +435,25 @@ def test_rows_of_moments_are_those_that_the_mask_keeps() -> None:
     for have, whole in [(kept.mean, flat[0]), (kept.rounding, flat[1])]:
         np.testing.assert_array_equal(have, [whole[0, 0], whole[1, 0], whole[1, 2]])
     assert kept.soft_temperature == 0.7
+
+
+@pytest.mark.parametrize("name", ps.catalogue())
+def test_advantages_of_a_batch_are_those_of_its_groups(name: str) -> None:
+    """Two leading axes, ties and equal rewards: of sampled groups, in both ways, and of a policy with its moments."""
+    rng = np.random.default_rng(6)
+    rewards = rng.integers(0, 4, size=(2, 3, 5)) / 4
+    rewards[1, 2] = 0.75
+    behavior = np.where(rng.uniform(size=rewards.shape) < 0.2, 0.0, rng.dirichlet(np.ones(5), (2, 3)))
+    behavior /= behavior.sum(axis=-1, keepdims=True)
+    made = ps.algorithm(name)
+    rule, beta = made.baseline, made.beta
+    group, sampled, exact = rule.group(rewards), rule.sampled(rewards, beta), rule.exact(rewards, behavior, None, beta)
+    for row in np.ndindex(2, 3):
+        np.testing.assert_allclose(group[row], rule.group(rewards[row]), rtol=1e-12, atol=1e-15)
+        for whole, alone in [
+            (sampled, rule.sampled(rewards[row], beta)),
+            (exact, rule.exact(rewards[row], behavior[row], None, beta)),
+        ]:
+            for field in ("advantage", "deviation", "below", "mean", "rounding"):
+                np.testing.assert_array_equal(getattr(whole, field)[row], getattr(alone, field), err_msg=field)
+            assert whole.soft_temperature == alone.soft_temperature

@@ -351,3 +351,21 @@ def test_coefficients_are_finite_at_an_advantage_of_zero(name: str) -> None:
     weights = made.weights(np.full(3, 1 / 3))
     assert np.isfinite(made.coefficient(np.array([-0.7, 0.0, 0.4]), np.zeros(3), **weights)).all()
     assert np.isfinite(made.coefficient(np.array([-0.7, 0.0, 0.4]), np.array([-1.0, 0.0, 1.0]), **weights)).all()
+
+
+WAYS = [(name, way) for name in ps.catalogue() for way in {False, ps.algorithm(name).takes_behavior}]
+NEED_BEHAVIOR = {("kimi_k2", False), ("pevi", False)}
+"""What raises without the behavior policy's probabilities."""
+
+
+@pytest.mark.parametrize(("name", "weighted"), [way for way in WAYS if way not in NEED_BEHAVIOR])
+def test_coefficients_of_a_batch_are_those_of_its_groups(name: str, weighted: bool) -> None:
+    rng = np.random.default_rng(5)
+    shape = (2, 3, 4)
+    log_ratio, advantage, behavior = rng.normal(size=shape), rng.normal(size=shape), rng.dirichlet(np.ones(4), (2, 3))
+    made = ps.algorithm(name)
+    whole = made.coefficient(log_ratio, advantage, **({"behavior": behavior} if weighted else {}))
+    for row in np.ndindex(2, 3):
+        weights = {"behavior": behavior[row]} if weighted else {}
+        alone = made.coefficient(log_ratio[row], advantage[row], **weights)
+        np.testing.assert_allclose(np.broadcast_to(whole, shape)[row], alone, rtol=1e-12, atol=1e-14)

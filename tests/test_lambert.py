@@ -1,7 +1,7 @@
 """Lambert-tempered solutions against 50-digit mpmath, and the identities that any solution has."""
 
+import itertools
 from dataclasses import replace
-from itertools import pairwise
 
 import mpmath as mp
 import numpy as np
@@ -14,7 +14,7 @@ from scipy.special import log_softmax
 import mpmath_reference as reference
 from pessimism.solve import lambert_regimes as regimes
 from pessimism.solve.lambert import critical_offset, solve_fixed_kappa, solve_lambert
-from pessimism.solve.lambert_functions import excess, inverse_excess
+from pessimism.solve.lambert_functions import excess, inverse_excess, own_solution
 
 EPSILON = np.finfo(float).eps
 
@@ -346,6 +346,7 @@ def test_special_rows() -> None:
     np.testing.assert_allclose(constant.log_ratio, [0.0, 0.0], atol=1e-16)
     assert constant.kappa == pytest.approx(2.0, rel=1e-15)
     assert solve_lambert([0.25, 0.75], [-0.9, -0.9], [0.0, 0.0], -0.9).kappa == pytest.approx(-0.9, rel=1e-14)
+    assert constant.exists.dtype == bool
     beyond = solve_lambert([0.25, 0.75], [-1.1, -1.1], [0.0, 0.0], -1.1)
     assert not beyond.exists
     assert np.isnan(beyond.log_ratio).all()
@@ -404,11 +405,29 @@ def test_excess_and_its_inverses_agree_with_mpmath() -> None:
     assert inverse_excess(0.0, positive=True) == 0.0
 
 
+def test_own_equations_on_both_sides_of_the_branch_point() -> None:
+    """x + kappa h e^x = a on the W_0 branch; beyond it, where it ends, -log|kappa h|; a where kappa h is 0."""
+    advantage, coverage = np.linspace(-40.0, 40.0, 9), np.array([0.0, 1e-3, 1.0, 0.5, 2.0, 1.0, 0.0, 7.0, 1.0])
+    for kappa, h in itertools.product((-2.0, -0.5, 0.0, 0.3, 4.0), (None, coverage)):
+        strength = kappa * (np.ones(9) if h is None else h)
+        x = own_solution(advantage[None], np.array([kappa]), h)[0]
+        with np.errstate(divide="ignore"):
+            end = -np.log(np.abs(strength))
+        ended = (strength < 0) & (advantage >= end - 1)
+        np.testing.assert_allclose(x[ended], end[ended], rtol=1e-14)
+        left = (x + strength * np.exp(np.where(ended, 0.0, x)) - advantage)[~ended]
+        np.testing.assert_allclose(left, 0.0, atol=1e-12)
+        assert (x[~ended] <= end[~ended]).all() or kappa >= 0
+        np.testing.assert_array_equal(x[strength == 0], advantage[strength == 0])
+
+
 @pytest.mark.parametrize("roots", [np.geomspace(1e-6, 600.0, 400), -np.geomspace(1e-6, 1e5, 400)])
 def test_each_step_to_an_inverse_triples_the_digits_of_a_start_right_to_five_percent(roots: np.ndarray) -> None:
     errors = [np.abs(inverse_excess(excess(roots), bool(roots[0] > 0), steps=steps) / roots - 1) for steps in range(4)]
     assert (errors[0] < 0.05).all()
-    for error, less in pairwise(errors):  # far out phi is e^x, and Halley's error the cube of the absolute one over 12
+    for error, less in itertools.pairwise(
+        errors
+    ):  # far out phi is e^x, and Halley's error the cube of the absolute one over 12
         assert (less <= error**3 * np.maximum(2, roots**2 / 6) + 4 * EPSILON).all()
     assert (errors[3] <= 4 * EPSILON).all()
 

@@ -180,6 +180,11 @@ def test_no_signal_leaves_every_policy_a_target(name: str) -> None:
     assert target.kind[1] != "face"
 
 
+def test_a_face_has_the_played_arms_only() -> None:
+    target = ps.induced_target(ps.Bandit([0.4, 0.6, 0.0], [0.0, 0.0, 0.0]), ps.algorithm("reinforce"))
+    assert (target.kind, target.face.tolist(), target.support.tolist()) == ("face", *[[True, True, False]] * 2)
+
+
 def test_collapse_and_projection() -> None:
     collapse = ps.induced_target(ONE, ps.algorithm("reinforce"))
     assert (collapse.kind, collapse.regime, collapse.normalizer) == ("vertex", "boundary", 0.0)
