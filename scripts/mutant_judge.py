@@ -7,8 +7,9 @@ import os
 import resource
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,8 +21,8 @@ from _pytest.runner import runtestprotocol
 
 from .mutants import Mutant
 
-LEAST, PATIENCE, MEMORY = 2, 10, 2**31
-"""A mutant is stopped after ``LEAST`` seconds of processor time and ``PATIENCE`` times what its tests take, or when it
+LEAST, PATIENCE, MEMORY = 1, 10, 2**31
+"""A mutant is stopped when a test takes ``LEAST`` processor seconds more than ``PATIENCE`` times its own, or when it
 needs so many bytes more than the tests have taken by then."""
 
 MEMORY_USED = Path("/proc/self/statm")
@@ -54,11 +55,10 @@ class Judge:
         runs = self._measure(session)
         tests = {item.nodeid: item for item in session.items}
 
-        def tasks() -> Iterator[tuple[Mutant, Callable[[], Any], float]]:
+        def tasks() -> Iterator[tuple[Mutant, Callable[[], Any]]]:
             for mutant in self.mutants:
-                names = self._order(mutant, runs)
-                limit = LEAST + PATIENCE * sum(runs[name].seconds for name in names)
-                yield mutant, lambda names=names, mutant=mutant: _verdict(session, mutant, map(tests.get, names)), limit
+                chosen = [(tests[name], runs[name].seconds) for name in self._order(mutant, runs)]
+                yield mutant, partial(_verdict, session, mutant, chosen)
 
         for mutant, answer in _forks(tasks(), self.jobs):
             self._add(mutant, answer)
@@ -69,7 +69,7 @@ class Judge:
         known = json.loads(self.measured.read_text("utf-8")) if self.measured.exists() else {}
         items = [item for item in session.items if item.nodeid not in known]
         shares = [items[start :: 8 * self.jobs] for start in range(8 * self.jobs)]
-        tasks = ((share, lambda share=share: _measured(session, share), 0.0) for share in shares)
+        tasks = ((share, partial(_measured, session, share)) for share in shares)
         for _, answer in _forks(tasks, self.jobs):
             if not isinstance(answer, dict):
                 raise pytest.UsageError(f"a test fails without a mutant: {answer}")
@@ -119,16 +119,29 @@ def _measured(session: pytest.Session, items: Iterable[pytest.Item]) -> dict[str
     return runs
 
 
-def _verdict(session: pytest.Session, mutant: Mutant, items: Iterable[Any]) -> list[Any]:
+def _verdict(session: pytest.Session, mutant: Mutant, tests: Sequence[tuple[pytest.Item, float]]) -> list[Any]:
     from mutmut.mutation.trampoline import set_mutant_under_test
 
     set_mutant_under_test(mutant.name)
-    before, ran = time.process_time(), False
-    for item in items:
-        ran = True
+    _bound_memory()
+    before = time.process_time()
+    for item, seconds in tests:
+        _bound_time(seconds)
         if _failure(session, item):
             return ["killed", item.nodeid, time.process_time() - before]
-    return ["survived" if ran else "not run", "", time.process_time() - before]
+    return ["survived" if tests else "not run", "", time.process_time() - before]
+
+
+def _bound_time(seconds: float) -> None:
+    """An end to this process when it has taken much more processor time, from now on, than ``seconds``."""
+    end = int(time.process_time() + LEAST + PATIENCE * seconds) + 1
+    resource.setrlimit(resource.RLIMIT_CPU, (end, resource.RLIM_INFINITY))
+
+
+def _bound_memory() -> None:
+    if MEMORY_USED.exists():
+        used = int(MEMORY_USED.read_text("ascii").split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
 
 
 def _failure(session: pytest.Session, item: pytest.Item) -> str:
@@ -137,42 +150,32 @@ def _failure(session: pytest.Session, item: pytest.Item) -> str:
     return next((report.longreprtext or "failed" for report in reports if report.failed), "")
 
 
-def _forks(tasks: Iterable[tuple[Any, Callable[[], Any], float]], jobs: int) -> Iterator[tuple[Any, Any]]:
-    """Runs (subject, function, processor seconds or 0) in forks, ``jobs`` at a time; yields (subject, answer).
+def _forks(tasks: Iterable[tuple[Any, Callable[[], Any]]], jobs: int) -> Iterator[tuple[Any, Any]]:
+    """Runs (subject, function) in forks, ``jobs`` at a time; yields (subject, answer).
 
     The answer is None where the fork died: out of time, out of memory or by a signal.
     """
     with TemporaryDirectory() as folder:
         running: dict[int, Any] = {}
-        for subject, function, limit in tasks:
+        for subject, function in tasks:
             if len(running) == jobs:
                 yield _ended(running, folder)
-            running[_fork(function, limit, folder)] = subject
+            running[_fork(function, folder)] = subject
         while running:
             yield _ended(running, folder)
 
 
-def _fork(function: Callable[[], Any], limit: float, folder: str) -> int:
+def _fork(function: Callable[[], Any], folder: str) -> int:
+    """Process that writes the function's answer to a file of the folder, and nothing to the terminal."""
     if pid := os.fork():
         return pid
     try:
-        _confine(limit)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+        os.dup2(null, 2)
         Path(folder, f"{os.getpid()}").write_text(json.dumps(function()), "utf-8")
     finally:
         os._exit(0)
-
-
-def _confine(limit: float) -> None:
-    """In the fork: nothing to the terminal, and where ``limit`` is not 0, an end to its processor time and memory."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 1)
-    os.dup2(null, 2)
-    if limit:
-        seconds = int(limit) + 1
-        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
-    if limit and MEMORY_USED.exists():
-        used = int(MEMORY_USED.read_text("ascii").split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
 
 
 def _ended(running: dict[int, Any], folder: str) -> tuple[Any, Any]:

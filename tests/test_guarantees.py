@@ -150,6 +150,7 @@ def test_counts_are_rarely_far_below_their_expectation(epsilon):
         ({"alpha": 0.0}, "alpha is 0.0"),
         ({"beta": 0.0}, "beta is 0.0"),
         ({"samples": None, "counts": [1, 0.5, 1, 1]}, r"counts\[1\] is 0.5; counts are whole numbers"),
+        ({"samples": None, "counts": [1, -1, 1, 1]}, r"^counts\[1\] is -1; it must be finite and at least 0"),
         ({"samples": None, "counts": [0, 0, 0, 0]}, "a row without samples"),
     ],
 )

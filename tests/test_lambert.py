@@ -12,6 +12,7 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax
 
 import mpmath_reference as reference
+from pessimism.solve import lambert
 from pessimism.solve import lambert_regimes as regimes
 from pessimism.solve.lambert import critical_offset, solve_fixed_kappa, solve_lambert
 from pessimism.solve.lambert_functions import excess, inverse_excess, own_solution
@@ -336,6 +337,20 @@ def test_fallbacks_agree_with_newton(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {True, False} == set((expected.kappa[expected.exists] > 0.0).tolist())
     np.testing.assert_allclose(found.log_ratio, expected.log_ratio, rtol=1e-11, atol=1e-11)
     np.testing.assert_allclose(found.kappa, expected.kappa, rtol=1e-11, atol=1e-12)
+
+
+def test_a_fixed_kappa_is_found_by_brackets_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a step of Newton's every row is left to the search, and where one step settles some, to its own."""
+    rng = np.random.default_rng(23)
+    behavior, score = rng.dirichlet(np.ones(5), size=30), rng.normal(size=(30, 5)) * 10.0 ** rng.uniform(-1, 1, (30, 1))
+    kappa = 10.0 ** rng.uniform(-3, 3, 30)
+    score[::3] = 0.5  # settled by the first step
+    x, shift = solve_fixed_kappa(behavior, score, kappa)
+    for steps in (0, 1):
+        monkeypatch.setattr(lambert, "SHIFT_STEPS", steps)
+        again, at = solve_fixed_kappa(behavior, score, kappa)
+        np.testing.assert_allclose(again, x, rtol=1e-10, atol=1e-11)
+        np.testing.assert_allclose(at, shift, rtol=1e-10, atol=1e-11)
 
 
 def test_special_rows() -> None:
