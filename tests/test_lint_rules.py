@@ -599,7 +599,9 @@ def test_no_finding_rests_on_a_default_that_an_unknown_key_may_replace(tmp_path)
     assert {"unknown-key"} <= {one.rule.id for one in lint(path).findings}
     assert "group-of-one" not in {one.rule.id for one in lint(path).findings}
     path.write_text(f"{start} {ROLLOUT}.n=8 {ACTOR}.loss_mode=kl_cov\n")
-    assert lint(path).settings.objective.algorithm is None
+    report = lint(path)
+    assert report.settings.objective.algorithm is None
+    assert [one.rule.id for one in report.findings if one.rule.severity == "warning"] == ["cannot-tell"]
 
 
 def test_findings_name_the_line_of_the_key():

@@ -107,7 +107,7 @@ def _stale_uncorrected(settings: Settings, groups: Groups) -> Iterator[Found]:
 
 
 def _cannot_tell(settings: Settings, groups: Groups) -> Iterator[Found]:
-    if settings.objective.unknown:
+    if settings.objective.unknown and not settings.untrained:
         yield Found("loss", f"cannot tell what the objective is: {settings.objective.unknown}")
 
 
@@ -248,6 +248,7 @@ DATA_RULES = (
         "The objective decides what everything else means.",
         "the trainer's version that the rules were written for",
         "Check the spelling; for an objective of your own, give it to `pessimism compare` as module:name.",
+        about_reading=True,
     ),
     Rule(
         "misspelt-key",
