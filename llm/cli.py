@@ -49,14 +49,14 @@ def begin(context: typer.Context) -> None:
         print(context.get_help())
 
 
-@app.command(short_help="Run a configuration, or go on with a run.")
+@app.command(short_help="Run a configuration, or continue a run.")
 def train(
     config: ConfigArgument,
     overrides: Overrides = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of the run; default: runs/ and its name.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that is there.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in that folder.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would happen.")] = False,
 ) -> None:
     """Run a configuration; a report is written at the end.

@@ -27,7 +27,8 @@ def escaped(text: str) -> str:
     >>> escaped("KL(mu|pi) of A*-PO")
     'KL(mu\\\\|pi) of A\\\\*-PO'
     """
-    return re.sub(r"([\\`*_|<>\[\]])", r"\\\1", text)
+    marked = re.sub(r"([\\`*_|\[\]])", r"\\\1", text)
+    return marked.replace("<", "&lt;").replace(">", "&gt;")
 
 
 def prose(text: str) -> str:
@@ -54,5 +55,5 @@ def code(text: str, language: str = "python") -> str:
 
 def page(title: str, *parts: str, short: str = "") -> str:
     """A page: its title and its parts, apart by empty lines; ``short`` is its name in the navigation."""
-    head = f"---\ntitle: {short}\n---\n\n" if short else ""
+    head = f'---\ntitle: "{short}"\n---\n\n' if short else ""
     return head + "\n\n".join([f"# {title}", *(part for part in parts if part)]) + "\n"

@@ -71,7 +71,18 @@ def export() -> None:
     OUT.mkdir(parents=True, exist_ok=True)
     for path in SOURCES:
         target = OUT / f"{path.stem}.html"
-        command = [sys.executable, "-m", "marimo", "export", "html", str(path), "-o", str(target), "-f"]
+        command = [
+            sys.executable,
+            "-m",
+            "marimo",
+            "export",
+            "html",
+            "--no-include-code",
+            str(path),
+            "-o",
+            str(target),
+            "-f",
+        ]
         subprocess.run(command, cwd=ROOT, check=True)
 
 

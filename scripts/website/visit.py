@@ -48,10 +48,15 @@ def pages(site: Path) -> list[str]:
 def served(site: Path) -> Iterator[str]:
     """The address of a server of the folder, on this machine only."""
     handler = functools.partial(_Quiet, directory=str(site))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    with _Server(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    def handle_error(self, *_: Any) -> None:
+        """A page that was left while it was loading is no fault."""
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
