@@ -19,7 +19,7 @@ import hypothesis
 import pytest
 from _pytest.runner import runtestprotocol
 
-from .mutants import Mutant
+from .mutant import Mutant
 
 LEAST, PATIENCE, MEMORY = 1, 10, 2**31
 """A mutant is stopped when a test takes ``LEAST`` processor seconds more than ``PATIENCE`` times its own, or when it
