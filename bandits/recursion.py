@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 import pessimism as ps
+from pessimism.solve.divergences import total_variation
 from pessimism.solve.simplex import expectation
 
-from .trajectory import Recorder, Trajectory, describe, total_variation
+from .trajectory import Recorder, Trajectory, describe
 
 
 def ideal_recursion(bandit: ps.Bandit, algorithm: ps.Algorithm, syncs: int) -> Trajectory:

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 import pessimism as ps
+from pessimism.solve.divergences import total_variation
 
 from .instances import asymre_100, rec_counterexample, tpo_multi_context, tpo_single_context
 from .misalignment import misalignments
@@ -30,7 +31,6 @@ from .published import (
 )
 from .settings import Settings
 from .simulate import simulate
-from .trajectory import total_variation
 
 SINGLE_ERRORS = {"tpo": "< 1e-4", "delightful": "< 1e-4", "policy gradient": "~ 1.0e-3", "grpo": "~ 2.7e-3"}
 """Final errors, figure 2 (a) of arXiv 2604.06159, 100 seeds."""

@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 import pessimism as ps
+from pessimism.solve.divergences import total_variation
 from pessimism.solve.simplex import check_finite, log
 
 from .batches import Batch, Generators, Task, draw_batch, make_task, minibatches
 from .learners import Policy, linear, make_optimizer, softmax, tabular
 from .noise import observed
 from .settings import Settings
-from .trajectory import Record, Recorder, Trajectory, describe, first_seeds, join, total_variation
+from .trajectory import Record, Recorder, Trajectory, describe, first_seeds, join
 
 Draw = Callable[[Task, np.ndarray, Generators], Batch]
 """What turns a behavior policy (R, K) into the data of a window."""

@@ -84,11 +84,6 @@ def describe(bandit: ps.Bandit, policy: np.ndarray, log_policy: np.ndarray) -> R
     }
 
 
-def total_variation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Half the sum of absolute differences over the last axis."""
-    return np.abs(first - second).sum(axis=-1) / 2
-
-
 class Recorder:
     """Records of a known number, each written into its place as it comes."""
 

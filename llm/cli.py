@@ -193,15 +193,15 @@ def bridge(
     On exact and on sampled data. Exit status 1 if one does not end within the tolerance of its induced target, or ends
     at the nominal one where the two differ.
     """
-    from .check.bridge import OBJECTIVES, reach_all
+    from .check.bridge import objectives, reach_all
 
     for name in names or ():
         if is_object_name(name):
             load_object(name, ps.Algorithm)
-        elif name not in OBJECTIVES:
-            raise ValueError(f"unknown objective {name!r}; {near(name, OBJECTIVES)}")
+        elif name not in objectives():
+            raise ValueError(f"unknown objective {name!r}; {near(name, objectives())}")
     with progress_bar() as progress:
-        results = list(reach_all(names or list(OBJECTIVES), progress))
+        results = list(reach_all(names or list(objectives()), progress))
     table = new_table("objective", "data", ">to induced", ">to nominal", ">targets apart", "verdict")
     for one in results:
         distances = (f"{value:.4f}" for value in (one.to_induced, one.to_nominal, one.apart))

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 import pessimism as ps
 from bandits.sequences import random_sequences, run_to_convergence
+from pessimism.solve.divergences import total_variation
 
 from . import style
 from .spec import FigureSpec
@@ -59,7 +60,7 @@ def compute(settings: Settings) -> pl.DataFrame:
                         "length": length,
                         "tree": tree,
                         "level": level,
-                        "distance": float(np.abs(reached.policy - target).sum() / 2),
+                        "distance": float(total_variation(reached.policy, target)),
                         "converged": reached.converged,
                     }
                 )

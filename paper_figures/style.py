@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 from scipy.optimize import isotonic_regression
 
 import pessimism as ps
+from pessimism.views.palette import REGIMES as REGIMES
 
 SINGLE = 3.25
 """Width of one column, inches."""
@@ -49,7 +50,6 @@ RC: dict[Any, Any] = {
     "pdf.fonttype": 42,
 }
 
-REGIMES = MappingProxyType({"positive": "#2166ac", "boundary": "#4d4d4d", "negative": "#b2182b"})
 BEHAVIOR = "#9e9e9e"
 NOMINAL = "#000000"
 

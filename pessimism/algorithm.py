@@ -128,6 +128,16 @@ class Algorithm:
         """
         return {"behavior": behavior} if self.takes_behavior else {}
 
+    def __str__(self) -> str:
+        """Its name with its parameters.
+
+        >>> import pessimism as ps
+        >>> print(ps.algorithm("oapl", beta1=1, beta2=0.5))
+        oapl(beta1=1, beta2=0.5)
+        """
+        values = ", ".join(f"{k}={v:g}" for k, v in self.parameters.items() if isinstance(v, (int, float)))
+        return f"{self.name}({values})" if values else self.name
+
     def advantage(self, reward: Array, behavior: Array | None = None, reference: Array | None = None) -> Array:
         """Advantages (..., K) of rewards (..., K), the same array type.
 

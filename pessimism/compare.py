@@ -11,7 +11,7 @@ import numpy as np
 
 from .algorithm import Algorithm
 from .bandit import Bandit
-from .solve.divergences import chi_squared, entropy, kl, reverse_kl
+from .solve.divergences import chi_squared, entropy, kl, reverse_kl, total_variation
 from .solve.simplex import expectation, log_expectation_exp, plain
 from .targets import Target, induced_target, nominal_target
 
@@ -274,7 +274,7 @@ def _tilted(weights: np.ndarray, gap: np.ndarray, log_inverse: np.ndarray) -> tu
 
 
 def _distance(one: Target, other: Target) -> Any:
-    return plain(np.abs(one.policy - other.policy).sum(axis=-1) / 2)
+    return plain(total_variation(one.policy, other.policy))
 
 
 def _same(one: Target, other: Target) -> Any:

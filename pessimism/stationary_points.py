@@ -8,6 +8,7 @@ import numpy as np
 
 from .algorithm import Algorithm
 from .bandit import Bandit
+from .solve.divergences import total_variation
 from .solve.flow import softmax_flow
 from .solve.lambert_minima import regression_minima
 from .solve.simplex import expectation, log_expectation_exp
@@ -104,7 +105,7 @@ def _flow_points(bandit: Bandit, advantage: np.ndarray, algorithm: Algorithm) ->
     )
     points: list[StationaryPoint] = []
     for policy, log_ratio, converged in zip(flow.policy, flow.log_ratio, flow.converged, strict=True):
-        if not converged or any(np.abs(policy - known.policy).sum() / 2 < _SAME for known in points):
+        if not converged or any(total_variation(policy, known.policy) < _SAME for known in points):
             continue
         value = algorithm.coefficient(log_ratio, advantage, **algorithm.weights(bandit.behavior))
         loss = _loss(bandit, advantage, algorithm, log_ratio)

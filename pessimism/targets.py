@@ -14,6 +14,7 @@ from .algorithm import Algorithm, ClosedForm, Coefficient
 from .bandit import Bandit
 from .baselines import UNITS, Moments
 from .solution import Solution, greedy
+from .solve.divergences import total_variation
 from .solve.fixed_point import FixedPoint, solve_fixed_point
 from .solve.flow import Flow, softmax_flow
 from .solve.lambert_minima import regression_minima
@@ -450,7 +451,7 @@ def _move_to_minima(
         arm = int(np.argmax(np.where(behavior > 0, log_ratio[row], -np.inf)))
         minima = regression_minima(behavior, scaled + offset, float(offset), arms=(arm,))
         reached = behavior * np.exp(log_ratio[row])
-        distances = [np.abs(behavior * np.exp(minimum.log_ratio) - reached).sum() / 2 for minimum in minima]
+        distances = [total_variation(behavior * np.exp(minimum.log_ratio), reached) for minimum in minima]
         if distances and min(distances) < SAME_BASIN:
             log_ratio[row] = minima[int(np.argmin(distances))].log_ratio
             method[row], kind[row] = "fixed point", ""

@@ -9,7 +9,6 @@ from scipy.special import logsumexp
 import pessimism as ps
 from audit_logs import json_lines, parquet, per_group, table
 from bandits.instances import asymre_100, five_arm, sparse
-from pessimism.audit.report import label
 from pessimism.audit.run import audit, rollouts_bandit
 from pessimism.audit.statistics import METHODS, REGIMES, Solver, distinct_rows, solve
 from pessimism.audit.totals import Bins, Fit, Sample, Top, quantiles
@@ -296,7 +295,7 @@ def test_the_top_is_that_of_all_batches():
 def test_names_of_algorithms_say_their_parameters_and_none_comes_twice(tmp_path):
     path = parquet(tmp_path / "log.parquet", table(np.array([[0.0, 1.0]])))
     algorithm = ps.algorithm("shifted_mean", beta=0.5)
-    assert label(algorithm) == "shifted_mean(beta=0.5, delta=1)"
+    assert str(algorithm) == "shifted_mean(beta=0.5, delta=1)"
     with pytest.raises(ValueError, match=r"shifted_mean\(beta=0.5, delta=1\).*each once"):
         audit([path], [algorithm, algorithm])
     with pytest.raises(ValueError, match="give one or more"):

@@ -8,12 +8,13 @@ import pessimism as ps
 from bandits.sequences import SequenceBandit, SequenceTree, run_to_convergence
 from llm import cli
 from llm.check import bridge
-from llm.check.bridge import CLOSE, OBJECTIVES, Draws, draw_groups, make_world, merged, reach
+from llm.check.bridge import CLOSE, Draws, draw_groups, make_world, merged, objectives, reach
 from llm.update.batch import make_batch
 from llm.update.loss import accumulate
 from llm_batches import gradient
 
 WORLD = make_world()
+OBJECTIVES = objectives()
 NOMINAL = ("opmd", "is_regression", "pairwise_regression", "centered_regression", "rebel", "awr", "oapl.single_beta")
 ELSEWHERE = ("kimi_k15", "pmd_mean", "a_star_po", "oapl", "shifted_mean", "dro", "qrpo", "oapl.missing_log_g")
 

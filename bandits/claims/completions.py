@@ -16,10 +16,11 @@ from pessimism.claims.counterexamples import refuted, small_rationals
 from pessimism.claims.families import SMALL
 from pessimism.claims.support import HERE, SOLVED, advantages, combined
 from pessimism.claims.symbolic import is_zero
+from pessimism.solve.divergences import total_variation
 from pessimism.solve.simplex import expectation
 
 from ..sequences import SequenceBandit, SequenceTree, population_update, run_to_convergence
-from .support import Array, distance, finite_log, playable
+from .support import Array, finite_log, playable
 
 # Vocabulary and longest length: 15 completions; the four completions 0, 10, 110, 111; and 0, 10, 11.
 SHAPE, NARROW, SHORT = (3, 3), (2, 3), (2, 2)
@@ -90,7 +91,7 @@ def flow_ends(case: Case) -> Array:
     for row in [row for row, world in enumerate(worlds) if np.ptp(world.reward) > 0][:FLOWS]:
         reached = run_to_convergence(worlds[row], chosen, "sequence")
         target = ps.induced_target(worlds[row].bandit, chosen).policy
-        found[row] = distance(reached.policy, target) if reached.converged else 1.0
+        found[row] = total_variation(reached.policy, target) if reached.converged else 1.0
     return found
 
 

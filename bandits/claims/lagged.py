@@ -16,11 +16,12 @@ from pessimism.claims.families import SMALL, Family
 from pessimism.claims.negative import critical_offset
 from pessimism.claims.support import HERE, combined, pessimistic, regression, soft_value
 from pessimism.claims.symbolic import is_zero
+from pessimism.solve.divergences import total_variation
 from pessimism.solve.simplex import expectation
 
 from ..instances import rec_counterexample
 from ..recursion import ideal_recursion
-from .support import Array, distance, exact_window, finite_log, last_policy, playable, tilted
+from .support import Array, exact_window, finite_log, last_policy, playable, tilted
 
 STEPS = 1e-12
 """What is the same step by step: rounding of a softmax, some tens of times."""
@@ -62,7 +63,7 @@ def first_step(case: Case) -> Array:
     """
     case = playable(case)
     ends = [exact_window(case.bandit, chosen, 1, 0.7) for chosen in _ratio_free(case)]
-    return combined(*(distance(end, ends[0]) for end in ends[1:]))
+    return combined(*(total_variation(end, ends[0]) for end in ends[1:]))
 
 
 @claim("lag.one", HERE, SMALL, STEPS, effort=0.1)
@@ -73,7 +74,7 @@ def lag_one(case: Case) -> Array:
     """
     case = playable(case)
     ends = [exact_window(case.bandit, chosen, 1, 0.7, windows=20) for chosen in _ratio_free(case)]
-    return combined(*(distance(end, ends[0]) for end in ends[1:]))
+    return combined(*(total_variation(end, ends[0]) for end in ends[1:]))
 
 
 def _frozen_reinforce_proof() -> bool:
@@ -106,7 +107,7 @@ def frozen_reinforce(case: Case) -> Array:
     for steps, rate in ((1, 0.5), (7, 30.0), (40, 300.0)):
         exact = tilted(bandit, steps * rate * bandit.behavior * centered)
         end = exact_window(bandit, ps.algorithm("reinforce"), steps, rate)
-        found.append(distance(end, exact) / (1 + steps * rate))
+        found.append(total_variation(end, exact) / (1 + steps * rate))
     return combined(*found)
 
 
@@ -122,7 +123,9 @@ def windows_reach(case: Case) -> Array:
         ideal = ideal_recursion(case.bandit, chosen, 2)
         first = ideal_recursion(case.bandit, chosen, 1).policy[0]
         steps = _steps(_slowest(case.bandit.behavior, first))
-        found.append(distance(exact_window(case.bandit, chosen, steps, 1 / case.beta, windows=2), ideal.policy[0]))
+        found.append(
+            total_variation(exact_window(case.bandit, chosen, steps, 1 / case.beta, windows=2), ideal.policy[0])
+        )
     return combined(*found)
 
 
@@ -139,10 +142,10 @@ def twins_reach(case: Case) -> Array:
         baseline = soft_value(beta, offset * beta)
         for name in ("is_regression", "pairwise_regression", "centered_regression"):
             chosen = ps.algorithm(name, beta=beta, baseline=baseline)
-            found.append(distance(exact_window(case.bandit, chosen, _steps(slowest), 1 / beta), target))
+            found.append(total_variation(exact_window(case.bandit, chosen, _steps(slowest), 1 / beta), target))
         # AWR's coefficient exp(A/beta) averages e^-offset: that is its rate.
         awr = ps.algorithm("awr", beta=beta, cap=float("inf"), baseline=baseline)
-        found.append(distance(exact_window(case.bandit, awr, _steps(slowest), float(np.exp(offset))), target))
+        found.append(total_variation(exact_window(case.bandit, awr, _steps(slowest), float(np.exp(offset))), target))
     return combined(*found)
 
 
@@ -160,7 +163,7 @@ def negative_within(case: Case) -> Array:
         # Next to d_c the solution loses its stability: rates shrink with 1 - |kappa| rho.
         slack = 1 + (np.asarray(target.normalizer)[:, None] / case.beta * np.exp(target.log_ratio)).min()
         steps = _steps(_slowest(case.bandit.behavior) * float(slack))
-        found.append(distance(exact_window(case.bandit, chosen, steps, 1 / case.beta), target.policy))
+        found.append(total_variation(exact_window(case.bandit, chosen, steps, 1 / case.beta), target.policy))
     return combined(*found)
 
 
@@ -190,7 +193,7 @@ def negative_ends(case: Case) -> Array:
         for row in range(0, case.size, max(1, case.size // 12)):
             if varied[row]:
                 points = ps.stationary_points(ps.Bandit(bandit.behavior[row], bandit.reward[row]), chosen)
-                nearest = min(float(distance(point.policy, end[row])) for point in points)
+                nearest = min(float(total_variation(point.policy, end[row])) for point in points)
                 found[row] = max(found[row], nearest)
     return np.where((case.bandit.behavior > 0).sum(axis=-1) > 1, found, NOT_APPLICABLE)
 
@@ -257,7 +260,7 @@ def negative_global(case: Case) -> Array:
     chosen, end = _beyond(case, 4.0)
     for row in range(min(case.size, 12)):
         best = ps.stationary_points(ps.Bandit(case.bandit.behavior[row], case.bandit.reward[row]), chosen)[0]
-        found[row] = distance(best.policy, end[row])
+        found[row] = total_variation(best.policy, end[row])
     return found
 
 

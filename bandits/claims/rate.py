@@ -20,11 +20,12 @@ from pessimism.claims.support import (
     size,
 )
 from pessimism.claims.symbolic import is_nonnegative
+from pessimism.solve.divergences import total_variation
 from pessimism.solve.simplex import expectation
 
 from ..recursion import gap_bounds
 from .recursion import SMALLEST, rounding
-from .support import Array, distance, finite_log, syncs
+from .support import Array, finite_log, syncs
 
 SYNCS = 4
 
@@ -126,7 +127,7 @@ def path_length(case: Case) -> Array:
     for delta in (0.0, 1.0):
         moved, spent = np.zeros(case.size), np.zeros(case.size)
         for start, run in syncs(bandit, shifted(case, delta), SYNCS):
-            moved = moved + distance(run.policy[0], start.behavior)
+            moved = moved + total_variation(run.policy[0], start.behavior)
             spent = spent + run.kl[0, 0] + run.reverse_kl[0, 0]
         found.append(excess(moved, allowed, 1.0))
         noise = size(bandit.reward, seen)[:, 0]

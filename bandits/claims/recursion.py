@@ -28,9 +28,10 @@ from pessimism.claims.support import (
     size,
 )
 from pessimism.claims.symbolic import is_positive, is_zero
+from pessimism.solve.divergences import total_variation
 from pessimism.solve.simplex import expectation
 
-from .support import Array, distance, finite_log, last_policy, playable, syncs, tilted
+from .support import Array, finite_log, last_policy, playable, syncs, tilted
 
 SYNCS = 3
 
@@ -87,7 +88,7 @@ def boundary(case: Case) -> Array:
         seen = np.minimum(policy, exact) > SMALLEST
         scale = rounding(case, count)
         found.append(over_arms(np.abs(finite_log(policy) - finite_log(exact)) / scale[:, None], seen))
-        found.append(distance(policy, exact) / scale)
+        found.append(total_variation(policy, exact) / scale)
     return combined(*found)
 
 

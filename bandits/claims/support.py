@@ -92,8 +92,3 @@ def tilted(bandit: ps.Bandit, exponent: Array) -> Array:
     z = np.where(bandit.behavior > 0, exponent, -np.inf)
     raised = bandit.behavior * np.exp(z - z.max(axis=-1, keepdims=True))
     return raised / raised.sum(axis=-1, keepdims=True)
-
-
-def distance(first: Array, second: Array) -> Array:
-    """Total variation (n,)."""
-    return np.abs(first - second).sum(axis=-1) / 2

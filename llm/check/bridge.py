@@ -11,15 +11,17 @@ from __future__ import annotations
 
 import copy
 import itertools
-import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from types import MappingProxyType
 
 import numpy as np
 import torch
 from transformers import PreTrainedModel, Qwen3Config
 
 import pessimism as ps
+from pessimism.solve.divergences import total_variation
 
 from ..config import Objective
 from ..samples import Completion, Group, Prompt
@@ -32,39 +34,6 @@ END = 0
 
 CLOSE = 0.02
 """Total variation within which a policy counts as having reached a target."""
-
-OBJECTIVES: dict[str, dict[str, float]] = {
-    "opmd": {"tau": 0.4},
-    "kimi_k15": {"tau": 0.4},
-    "pmd_mean": {"tau": 0.4},
-    "pmd_partition": {"tau": 0.4},
-    "a_star_po": {"beta1": 1.0, "beta2": 0.4},
-    "oapl": {"beta1": 1.0, "beta2": 0.4},
-    "shifted_mean": {"beta": 0.4},
-    "dro": {"beta": 0.4},
-    "qrpo": {"beta": 0.4},
-    "rebel": {"eta": 2.5},
-    "is_regression": {"beta": 0.4},
-    "pairwise_regression": {"beta": 0.4},
-    "centered_regression": {"beta": 0.4},
-    "residual_regression": {"beta": 0.4},
-    "residual_regression.weighted": {"beta": 0.4},
-    "residual_nominal": {"beta": 0.4},
-    "residual_nominal.weighted": {"beta": 0.4},
-    "oapl.missing_log_g": {"beta1": 1.0, "beta2": 0.4, "group_size": 1.3},
-    "oapl.single_beta": {"beta": 0.4},
-    "qrpo.identity": {"beta": 1.0},
-    "awr": {"beta": 0.4, "cap": math.inf},
-    "roirl": {},
-    "roirl.exponential": {"beta": 0.4},
-    "tpo": {},
-    "dpo": {"beta": 0.4},
-    "ipo": {"tau": 0.4},
-    "chi_po": {"beta": 0.4},
-    "trpo": {"delta": 0.1},
-    "cql": {"alpha": 0.4, "beta": 0.4},
-}
-"""Sequence-level entries whose target keeps every completion, at temperatures where targets differ."""
 
 EXACT_ONLY = ("oapl.missing_log_g",)
 """Baselines that grow with the group: on groups of another size they have another target."""
@@ -231,14 +200,30 @@ def reach_all(names: Sequence[str], progress: Callable[[int, int, str], None]) -
     """Objectives on exact and on sampled data, a few seconds each.
 
     Args:
-        names: keys of :data:`OBJECTIVES`, or objectives of one's own as ``module:name`` or ``file.py:name``.
+        names: keys of :func:`objectives`, or objectives of one's own as ``module:name`` or ``file.py:name``.
         progress: called with (runs done, runs in all, the next).
     """
     world = make_world()
     runs = [(name, None, 150) for name in names] + [(name, Draws(), 200) for name in names if name not in EXACT_ONLY]
     for done, (name, draws, steps) in enumerate(runs):
         progress(done, len(runs), name)
-        yield reach(Objective(algorithm=name, parameters=OBJECTIVES.get(name, {})).make(), world, draws, steps)
+        yield reach(Objective(algorithm=name, parameters=objectives().get(name, {})).make(), world, draws, steps)
+
+
+@cache
+def objectives() -> Mapping[str, dict[str, float]]:
+    """Entries that are trained here, with the parameters at which their targets differ from their nominal ones.
+
+    Those of whole completions that have a closed form and keep every completion.
+    """
+    bandit = make_world().bandit
+    examples = {name: entry.examples for name, entry in ps.catalogue().items() if entry.level == "sequence"}
+    return MappingProxyType({name: given for name, given in examples.items() if _keeps_all(bandit, name, given)})
+
+
+def _keeps_all(bandit: ps.Bandit, name: str, parameters: dict[str, float]) -> bool:
+    made = ps.algorithm(name, **parameters)
+    return made.induced is not None and set(ps.induced_target(bandit, made).kind) == {"interior"}
 
 
 def _random_model(vocabulary: int, seed: int) -> PreTrainedModel:
@@ -292,4 +277,4 @@ def _group(world: World, prompt: int, arms: Iterable[int]) -> Group:
 
 
 def _distance(first: np.ndarray, second: np.ndarray) -> float:
-    return float(np.abs(first - second).sum(axis=-1).max() / 2)
+    return float(total_variation(first, second).max())

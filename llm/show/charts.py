@@ -13,6 +13,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from pessimism.views import palette
+
 RC: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 9,
@@ -34,7 +36,7 @@ RC: dict[Any, Any] = {
     "svg.hashsalt": "report",
 }
 COLORS = ("#2a6fbb", "#d9622b", "#1f8f6b", "#8a4fa8")
-REGIMES = ("#2166ac", "#a3a29c", "#b2182b")  # positive, boundary, negative
+REGIMES = tuple(palette.REGIMES.values())  # positive, boundary, negative
 LOG_RANGE = 1e3
 SYNCS_SHOWN = 40
 

@@ -74,14 +74,13 @@ def audit(
     algorithms = [algorithm_of(text) for text in algorithm]
     need("audits", "matplotlib", "polars", "pyarrow")
     from .fields import parse_columns
-    from .report import label
     from .run import audit as run_audit
     from .table import GroupTable
 
     columns = parse_columns(column or [])
     with ExitStack() as stack:
         progress = stack.enter_context(progress_bar(left=True))
-        names = [label(chosen) for chosen in algorithms]
+        names = [str(chosen) for chosen in algorithms]
         groups = None if parquet is None else stack.enter_context(GroupTable(Path(parquet), names))
         keep = None if groups is None else groups.restart
         result = run_audit(files, algorithms, columns, strict=strict, share=share, progress=progress, keep=keep)

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..views import palette
 from .report import AlgorithmAudit
 from .statistics import REGIMES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-COLORS = {"positive": "#1b4f72", "boundary": "#bdbdbd", "negative": "#e08214", "none": "#7a9e9f"}
-DARK = "#1b4f72"
+COLORS = {**palette.REGIMES, "none": "#7a9e9f"}
+DARK = palette.COLORS["induced"]
 LIGHT = "#e08214"
 TAIL = 0.002
 """Share of the values at each end that a histogram leaves out, and says so."""

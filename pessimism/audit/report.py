@@ -142,17 +142,6 @@ class Audit:
         }
 
 
-def label(algorithm: Algorithm) -> str:
-    """The algorithm with its parameters.
-
-    >>> import pessimism as ps
-    >>> label(ps.algorithm("oapl", beta1=1, beta2=0.5))
-    'oapl(beta1=1, beta2=0.5)'
-    """
-    values = ", ".join(f"{name}={value:g}" for name, value in algorithm.parameters.items())
-    return f"{algorithm.name}({values})" if values else algorithm.name
-
-
 def _algorithm_audit(
     algorithm: Algorithm, totals: AlgorithmTotals, log: Totals, places: Sequence[str]
 ) -> AlgorithmAudit:
@@ -172,7 +161,7 @@ def _algorithm_audit(
         leakage = {"groups": totals.weighed, "open": totals.open, "factor": factor}
     found = {name: quantiles(sample[name]) for name in STATISTICS}
     return AlgorithmAudit(
-        name=label(algorithm),
+        name=str(algorithm),
         baseline=algorithm.baseline.formula,
         level=algorithm.level,
         regimes=counts["regime"],

@@ -16,7 +16,7 @@ from .checks import Skipped, checked
 from .files import Source, open_sources
 from .groups import Groups, Scattered, gathered_groups, rows_of, shown_id, whole_groups
 from .measure import Measured, Totals, measure
-from .report import Audit, label
+from .report import Audit
 from .statistics import Solver
 
 Progress = Callable[[int, int, str], None]
@@ -54,7 +54,7 @@ def audit(
         ValueError: files that cannot be read, faulty groups where ``strict``, no group left, or rewards that an
             algorithm does not take.
     """
-    names = [label(algorithm) for algorithm in algorithms]
+    names = [str(algorithm) for algorithm in algorithms]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"algorithms are {names}; give one or more, each once")
     if not 0 < share <= 1:

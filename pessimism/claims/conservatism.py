@@ -9,7 +9,7 @@ import numpy as np
 from ..bandit import Bandit
 from ..objectives.catalogue import algorithm
 from ..solve import divergences
-from ..solve.divergences import DIVERGENCES
+from ..solve.divergences import DIVERGENCES, total_variation
 from . import exact
 from .case import Case
 from .claim import claim, claims_in
@@ -237,7 +237,7 @@ def baseline_free(case: Case) -> Array:
     """
     gaps = []
     for chosen in pessimistic(case)[:2]:
-        gaps.append(np.abs(induced(case.bandit, chosen).policy - nominal(case.bandit, chosen).policy).sum(axis=-1) / 2)
+        gaps.append(total_variation(induced(case.bandit, chosen).policy, nominal(case.bandit, chosen).policy))
     return combined(*gaps)
 
 

@@ -11,6 +11,7 @@ from .. import targets
 from ..algorithm import Algorithm
 from ..bandit import Bandit
 from ..objectives.catalogue import catalogue
+from ..solve.divergences import total_variation
 from ..targets import Target
 from .case import NOT_APPLICABLE, Case
 from .claim import Claim
@@ -138,7 +139,7 @@ def _flow_distance(bandit: Bandit, chosen: Algorithm) -> Array:
     if rows.size:
         part = Bandit(bandit.behavior[rows], bandit.reward[rows])
         flow = targets.gradient_flow(part, chosen)
-        distance = np.abs(flow.policy - target.policy[rows]).sum(axis=-1) / 2
+        distance = total_variation(flow.policy, target.policy[rows])
         left = np.maximum(distance - 10 * flow.residual * bandit.arms, 0.0)
         values[rows] = np.where(flow.converged, left, NOT_APPLICABLE)
     return values

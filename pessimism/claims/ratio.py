@@ -12,6 +12,7 @@ from ..bandit import Bandit
 from ..objectives.catalogue import algorithm
 from ..objectives.policy_gradient import policy_gradient
 from ..objectives.ratio import importance_weighted
+from ..solve.divergences import total_variation
 from .case import NOT_APPLICABLE, Case
 from .claim import claim, claims_in
 from .counterexamples import refuted, small_rationals
@@ -211,7 +212,7 @@ def carried_ratio(case: Case) -> Array:
     for u in (_hyperbolic, _cubic):
         chosen = Algorithm(partial(_weighted, u), on_policy=u, anchor="behavior")
         one, other = induced(bandit, chosen), nominal(bandit, chosen)
-        found.append(np.abs(one.policy - other.policy).sum(axis=-1) / 2)
+        found.append(total_variation(one.policy, other.policy))
     return combined(*found)
 
 
@@ -244,7 +245,7 @@ def clip_path_free(case: Case) -> Array:
     seen = bandit.behavior > 0
     other = gradient_flow(bandit, chosen, start=seen / seen.sum(axis=-1, keepdims=True))
     found = np.full(case.size, NOT_APPLICABLE)  # flows are slow: six instances a case
-    found[rows] = np.where(one.converged & other.converged, np.abs(one.policy - other.policy).sum(axis=-1) / 2, 0.0)
+    found[rows] = np.where(one.converged & other.converged, total_variation(one.policy, other.policy), 0.0)
     return found
 
 

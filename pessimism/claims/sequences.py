@@ -11,6 +11,7 @@ from ..algorithm import Algorithm
 from ..bandit import Bandit
 from ..levels import Level, PaddedTokens, token_coefficients
 from ..objectives.catalogue import algorithm
+from ..solve.divergences import total_variation
 from . import exact
 from .case import NOT_APPLICABLE, Case
 from .claim import claim, claims_in
@@ -165,7 +166,7 @@ def token_equals_sequence(case: Case) -> Array:
     if case.bandit.arms != 4 or (case.bandit.behavior == 0).any():
         return np.full(case.size, NOT_APPLICABLE)
     target = induced(case.bandit, _low_baseline(case.bandit, case.beta))
-    return np.abs(token_target(case.bandit, case.beta) - target.policy).sum(axis=-1) / 2
+    return total_variation(token_target(case.bandit, case.beta), target.policy)
 
 
 @exact.precisely
@@ -184,7 +185,7 @@ def normalized_equals_sequence(case: Case) -> Array:
     """
     shift = algorithm("shifted_mean", beta=case.beta).baseline
     plain, halved = (algorithm("dro", beta=beta, baseline=shift) for beta in (case.beta, case.beta / 2))
-    return np.abs(induced(case.bandit, plain).policy - induced(case.bandit, halved).policy).sum(axis=-1) / 2
+    return total_variation(induced(case.bandit, plain).policy, induced(case.bandit, halved).policy)
 
 
 @claim("sequences.length", HERE, SMALL, SOLVED, effort=0.5)

@@ -16,7 +16,7 @@ from ..bandit import Bandit
 from ..objectives.policy_gradient import policy_gradient
 from ..objectives.ratio import importance_weighted, truncated, truncated_target
 from ..solution import greedy
-from ..solve.divergences import entropy
+from ..solve.divergences import entropy, total_variation
 from ..solve.flow import softmax_flow
 from ..solve.simplex import expectation
 from ..solve.ties import greedy_fill
@@ -161,7 +161,7 @@ def ties_winner_takes_all(case: Case) -> Array:
     """
     target = induced(case.bandit, WEIGHTED)
     flow = softmax_flow(WEIGHTED.coefficient, *_problem(case, WEIGHTED), t_max=FAR, tol=1e-30, rtol=1e-4)
-    return np.abs(flow.policy - target.policy).sum(axis=-1) / 2
+    return total_variation(flow.policy, target.policy)
 
 
 @claim("ties.rate", HERE, TIED_WINNERS, 0.03, falsify=False, effort=0.1)
@@ -197,7 +197,7 @@ def ties_greedy_fill(case: Case) -> Array:
         target = induced(case.bandit, chosen)
         problem = _problem(case, chosen)
         flow = softmax_flow(chosen.coefficient, *problem, kinks=chosen.kinks, t_max=NEAR, tol=1e-30, rtol=1e-4)
-        distance = np.abs(flow.policy - target.policy).sum(axis=-1) / 2
+        distance = total_variation(flow.policy, target.policy)
         found.append(excluded(far & target.face.any(axis=-1), distance))
     return combined(*found)
 

@@ -112,3 +112,12 @@ def entropy(policy: np.ndarray) -> np.ndarray:
     0.693147
     """
     return -xlogy(policy, policy).sum(axis=-1)
+
+
+def total_variation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    r"""$\frac12\sum_y|\pi(y) - \pi'(y)|$ of policies (..., K), (...).
+
+    >>> float(total_variation(np.array([0.5, 0.5]), np.array([0.75, 0.25])))
+    0.25
+    """
+    return np.abs(first - second).sum(axis=-1) / 2

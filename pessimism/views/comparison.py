@@ -55,10 +55,7 @@ def comparison_table(comparison: Comparison) -> Table:
 
 def title(comparison: Comparison, rows: str = "{} rows") -> str:
     """The algorithm with its parameters; for a batch also its size, in the words of ``rows``."""
-    parameters = comparison.algorithm.parameters
-    settings = ", ".join(f"{k}={v:g}" for k, v in parameters.items() if isinstance(v, (int, float)))
-    name = comparison.algorithm.name + (f"({settings})" if settings else "")
-    shape = comparison.bandit.batch_shape
+    name, shape = str(comparison.algorithm), comparison.bandit.batch_shape
     return f"{name}, {rows.format(int(np.prod(shape, dtype=int)))}" if shape else name
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..shell.extras import need
 from .comparison import title
+from .palette import COLORS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
     from ..compare import Comparison
 
-# Dark to light, so that the three stay apart in greyscale too.
-COLORS = {"induced": "#1b4f72", "nominal": "#e08214", "behavior": "#bdbdbd"}
 BARS_UP_TO = 40
 
 
