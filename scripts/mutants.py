@@ -62,7 +62,8 @@ class Project:
     def equivalent(self) -> dict[str, list[dict[str, str]]]:
         """Changes that are listed as equivalent, each with its reason.
 
-        "mutant": one change each, by file, function, before and after. "rule": ``before`` for ``after`` anywhere.
+        "mutant": one change each, by file, function, before and after. "rule": ``after`` for ``before``
+        anywhere, or in the files and functions that match its patterns.
         """
         path = self.root / "scripts" / "equivalent_mutants.toml"
         return tomllib.loads(path.read_text("utf-8")) if path.exists() else {}
@@ -189,6 +190,8 @@ def equivalent(mutants: Sequence[Mutant], listed: dict[str, list[dict[str, str]]
 
 def _follows(mutant: Mutant, rule: dict[str, str]) -> bool:
     """Whether putting the rule's ``after`` for its ``before`` at one place is all that the mutant does."""
+    if not (fnmatch(mutant.file, rule.get("file", "*")) and fnmatch(mutant.function, rule.get("function", "*"))):
+        return False
     old, new = rule["before"], rule["after"]
     parts = mutant.before.split(old)
     return mutant.after in (old.join(parts[:at]) + new + old.join(parts[at:]) for at in range(1, len(parts)))

@@ -134,3 +134,4 @@ def test_a_rule_is_about_one_place(after: str, follows: bool) -> None:
     mutant = Mutant("m.x_f__mutmut_1", "m.py", "f", "", "f(g(-1), h(-1))", after)
     rule = {"before": "(-1)", "after": "(-2)", "reason": "-"}
     assert equivalent([mutant], {"rule": [rule]}) == ({mutant.name} if follows else set())
+    assert equivalent([mutant], {"rule": [rule | {"file": "other*"}]}) == set()

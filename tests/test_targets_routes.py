@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -228,9 +228,27 @@ MIXED = ps.Bandit(
 def test_targets_of_a_batch_are_those_of_its_rows(name: str, which: Callable) -> None:
     """Every field, in shape, type and value, whichever route each row takes."""
     made = ps.algorithm(name)
-    whole = which(MIXED, made)
-    for row in np.ndindex(MIXED.batch_shape):
-        alone = which(ps.Bandit(MIXED.behavior[row], MIXED.reward[row]), made)
+    check_rows(which, MIXED, made)
+
+
+@pytest.mark.parametrize("name", ["reinforce", "topr", "cispo", "verl.tis"])
+def test_rows_without_a_closed_form_leave_the_others_as_they_are(name: str) -> None:
+    """Beside a row without any advantage and one of ties, one whose advantages are all negative goes to the flow."""
+    bandit = ps.Bandit(
+        [[0.5, 0.3, 0.2], [0.2, 0.5, 0.3], [0.2, 0.5, 0.3], [0.2, 0.3, 0.5]],
+        [[0.7, 0.7, 0.7], [0.1, 0.3, 0.2], [1.0, 1.0, 0.0], [0.7, 0.7, 0.7]],
+    )
+    made = replace(ps.algorithm(name), baseline=ps.baselines.constant(0.7))
+    target = check_rows(ps.induced_target, bandit, made)
+    assert [kind == "face" for kind in target.kind] == [True, False, False, True]
+    assert [method == "closed form" for method in target.method] == [True, False, True, True]
+
+
+def check_rows(which: Callable, bandit: ps.Bandit, made: ps.Algorithm) -> ps.Target:
+    """The target of a batch, every field of which must be that of its rows, in shape, type and value."""
+    whole = which(bandit, made)
+    for row in np.ndindex(bandit.batch_shape):
+        alone = which(ps.Bandit(bandit.behavior[row], bandit.reward[row]), made)
         tolerance = 1e-12 if alone.method == "closed form" else 1e-6
         for field in fields(alone):
             one, batch = getattr(alone, field.name), getattr(whole, field.name)
@@ -241,3 +259,4 @@ def test_targets_of_a_batch_are_those_of_its_rows(name: str, which: Callable) ->
                 np.testing.assert_allclose(batch[row], one, rtol=tolerance, atol=tolerance, err_msg=field.name)
             else:
                 np.testing.assert_array_equal(batch[row], one, err_msg=field.name)
+    return whole
