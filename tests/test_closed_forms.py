@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable
 
@@ -396,3 +397,51 @@ def test_rows_without_signal_beside_rows_with_it(name: str) -> None:
         single = ps.induced_target(ps.Bandit(bandit.behavior[row], bandit.reward[row]), ps.algorithm(name))
         np.testing.assert_allclose(target.policy[row], single.policy, rtol=1e-12)
         assert (single.kind, single.unique) == (target.kind[row], target.unique[row])
+
+
+def elsewhere(name: str, **fixed: float) -> ps.Algorithm:
+    """An entry with six tenths of each of its parameters, where that is allowed: defaults are often 1, or equal."""
+    given = {}
+    for key, parameter in ps.catalogue()[name].parameters.items():
+        if isinstance(parameter.default, float) and math.isfinite(parameter.default):
+            with contextlib.suppress(ValueError):
+                given[key] = parameter.check(name, key, 0.6 * parameter.default)
+    return ps.algorithm(name, **given | fixed)
+
+
+PROJECTIONS = {"awr": {"cap": math.inf}, "roirl": {}, "roirl.exponential": {}}
+"""What is derived as a projection onto a tilted policy claims that policy, and ends there where no cap binds."""
+COLLAPSING = {"reinforce", "rloo", "asymre", "red_weight", "red_drop", "grpo.no_ratio"}
+"""Their mean advantage is not positive: they end at infinity, on an arm whose coefficient no normalizer balances."""
+FOUR = ps.Bandit([0.4, 0.25, 0.2, 0.15], [0.3, 0.2, 1.1, 0.6])
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in ps.catalogue() if ps.algorithm(name).induced is not None and name not in COLLAPSING]
+)
+def test_induced_closed_forms_solve_their_equation_away_from_the_defaults(name: str) -> None:
+    r"""$c(\log\rho, A) = \lambda\rho$ on every arm that keeps mass, from the coefficient itself."""
+    made = elsewhere(name)
+    target = ps.induced_target(FOUR, made)
+    advantage = made.baseline.exact(FOUR.reward, FOUR.behavior, None, made.beta).advantage
+    kept = target.support
+    value = made.coefficient(np.where(kept, target.log_ratio, -50.0), advantage, **made.weights(FOUR.behavior))
+    off = np.abs(value - target.normalizer * np.exp(target.log_ratio))[kept]
+    assert (off <= 1e-9 * (np.abs(value).max() + np.abs(advantage).max())).all()
+
+
+@pytest.mark.parametrize("name", ps.catalogue())
+def test_nominal_targets_make_the_on_policy_coefficient_constant(name: str) -> None:
+    made = elsewhere(name)
+    target = ps.nominal_target(FOUR, made)
+    if name in PROJECTIONS:
+        reached = ps.induced_target(FOUR, elsewhere(name, **PROJECTIONS[name]))
+        np.testing.assert_allclose(target.policy, reached.policy, rtol=1e-12)
+        return
+    advantage = made.baseline.exact(FOUR.reward, FOUR.behavior, None, made.beta).advantage
+    rule, weights = made.on_policy, {}
+    if rule is None:
+        rule, weights = made.coefficient, made.weights(FOUR.behavior)
+    value = np.broadcast_to(rule(np.where(target.support, target.log_ratio, -50.0), advantage, **weights), (4,))
+    assert np.isfinite(value).all()
+    assert np.ptp(value[target.support]) <= 1e-7 * (1 + np.abs(value).max())
