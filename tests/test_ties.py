@@ -155,6 +155,18 @@ def test_divisions_of_a_batch_are_those_made_by_hand(cap: float) -> None:
         assert (found.last[row], found.lost[row]) == (last, lost), row
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if ps.algorithm(name).induced is not None])
+def test_an_arm_that_is_never_played_is_no_loser_and_no_winner(name: str) -> None:
+    """Rates, faces and kinds of tied rewards count the arms that are played, whatever the others would be worth."""
+    made = algorithm(name)
+    plain = ps.induced_target(ps.Bandit([0.5, 0.3, 0.2], [1.0, 1.0, 0.0]), made)
+    for reward in (0.0, 1.0, 2.0):
+        wide = ps.induced_target(ps.Bandit([0.5, 0.3, 0.2, 0.0], [1.0, 1.0, 0.0, reward]), made)
+        assert (wide.kind, wide.method, wide.rate, wide.regime) == (plain.kind, plain.method, plain.rate, plain.regime)
+        assert wide.face.tolist() == [*plain.face.tolist(), False]
+        np.testing.assert_allclose(wide.policy, [*plain.policy, 0.0], rtol=1e-12)
+
+
 def test_an_arm_without_a_cap_may_take_all() -> None:
     assert greedy_fill(np.array([True, True]), np.array([0.3, 0.2]), np.array(0.9)).policy.tolist() == [0.9, 0.0]
 
