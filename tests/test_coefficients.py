@@ -369,3 +369,28 @@ def test_coefficients_of_a_batch_are_those_of_its_groups(name: str, weighted: bo
         weights = {"behavior": behavior[row]} if weighted else {}
         alone = made.coefficient(log_ratio[row], advantage[row], **weights)
         np.testing.assert_allclose(np.broadcast_to(whole, shape)[row], alone, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", [name for name in ps.catalogue() if ps.algorithm(name).kinks is not None])
+def test_kinks_are_where_coefficients_jump_or_bend(name: str) -> None:
+    """Each of an entry's kinks, for advantages of one sign at least: values or slopes on its two sides differ."""
+    made = ps.algorithm(name)
+    assert made.kinks is not None
+    behavior, advantage = np.full(6, 1 / 6), np.array([-2.0, -1.0, -0.3, 0.3, 1.0, 2.0])
+    weights = made.weights(behavior)
+    kinks = made.kinks(advantage, **weights)
+    assert kinks.shape[:-1] == (6,)
+    assert np.isfinite(kinks).any()
+    for place in (column for column in kinks.T if np.isfinite(column).any()):
+        broken = []
+        for arm in np.flatnonzero(np.isfinite(place)):
+            at = np.zeros(6)
+
+            def value(shift: float, arm: int = arm, at: np.ndarray = at, place: np.ndarray = place) -> float:
+                moved = np.where(np.arange(6) == arm, place[arm] + shift, at)
+                return float(np.broadcast_to(made.coefficient(moved, advantage, **weights), (6,))[arm])
+
+            below, above = value(-1e-6), value(1e-6)
+            slopes = (below - value(-2e-6)) / 1e-6, (value(2e-6) - above) / 1e-6
+            broken.append(abs(above - below) > 1e-3 or abs(slopes[1] - slopes[0]) > 1e-3)
+        assert any(broken), place

@@ -148,6 +148,7 @@ def test_counts_are_rarely_far_below_their_expectation(epsilon):
         ({"noise": [0.0, np.nan, 0.0, 0.0]}, r"noise\[1\] is nan"),
         ({"samples": 0}, "samples is 0"),
         ({"alpha": 0.0}, "alpha is 0.0"),
+        ({"alpha": 1.0}, "alpha is 1.0"),
         ({"beta": 0.0}, "beta is 0.0"),
         ({"samples": None, "counts": [1, 0.5, 1, 1]}, r"counts\[1\] is 0.5; counts are whole numbers"),
         ({"samples": None, "counts": [1, -1, 1, 1]}, r"^counts\[1\] is -1; it must be finite and at least 0"),
@@ -158,6 +159,11 @@ def test_bad_input_is_named(change, message):
     given = {"beta": 0.5, "noise": 1.0, "samples": 20} | change
     with pytest.raises(ValueError, match=message):
         lcb(ps.Bandit(BEHAVIOR, REWARDS["varied"]), **given)
+
+
+def test_one_sample_of_an_arm_that_is_never_played_is_refused():
+    with pytest.raises(ValueError, match=r"counts\[2\] is 1; behavior is 0 there"):
+        lcb(ps.Bandit([0.5, 0.5, 0.0], [0.0, 1.0, 0.0]), 0.5, noise=1.0, counts=[1, 1, 1])
 
 
 def test_references_and_impossible_counts_are_refused():
