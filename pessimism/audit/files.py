@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +21,11 @@ from .layout import Columns, Layout
 from .rows import INTEGERS, canonical
 
 PIECE_ROWS = 1 << 17
+LONGEST_HEAD = 16 << 20
+FEW_BYTES = 1 << 29
+DENSEST = 200
+"""A file that takes more than 512 MiB in memory, and this many times what it takes on disk, is no log."""
+
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet", ".csv", ".db", ".sqlite")
 
 Piece = tuple[pl.DataFrame, float]
@@ -61,11 +67,12 @@ def open_sources(paths: Sequence[str | Path], given: Mapping[str, str]) -> list[
     found: list[Path] = []
     for path in map(Path, paths):
         found += _in_folder(path) if path.is_dir() else [path]
-    seen: set[Path] = set()
+    seen: set[str] = set()
     for path in found:
-        if path.resolve() in seen:
+        real = os.path.realpath(path)  # unlike Path.resolve, it takes links that lead to themselves
+        if real in seen:
             raise ValueError(f"{path}: is given twice")
-        seen.add(path.resolve())
+        seen.add(real)
     sources: list[Source] = []
     first: dict[str, str] = {}
     for source in (_open(path, given) for path in found):
@@ -92,7 +99,8 @@ def _open(path: Path, given: Mapping[str, str]) -> Source:
     if suffix not in SUFFIXES:
         raise ValueError(f"{path}: the suffix is {suffix!r}; it must be one of {', '.join(SUFFIXES)}")
     if not path.is_file():
-        raise ValueError(f"{path}: there is no such file")
+        told = "is no regular file (but a device, a pipe or a broken link)"
+        raise ValueError(f"{path}: {told if os.path.lexists(path) else 'there is no such file'}")
     size = path.stat().st_size
     if size == 0:
         raise ValueError(f"{path}: is empty")
@@ -110,6 +118,7 @@ def _open(path: Path, given: Mapping[str, str]) -> Source:
 
 
 def _parquet(path: Path, given: Mapping[str, str], size: int) -> Source:
+    _check_density(path, size)
     scan = pl.scan_parquet(path, glob=False)
     try:
         schema, rows = scan.collect_schema(), scan.select(pl.len()).collect().item()
@@ -122,6 +131,26 @@ def _parquet(path: Path, given: Mapping[str, str], size: int) -> Source:
     content = _digest(scan.select(columns.content)) if columns.content else ""
     every = partial(numbered_runs, pieces) if columns.in_runs else pieces
     return Source(path, layout, columns, "row", every, size, content)
+
+
+def _check_density(path: Path, size: int) -> None:
+    """Refuse a file that asks for far more memory than a log of its size can hold, from its footer alone."""
+    import pyarrow as pa  # polars does not show the footer
+    import pyarrow.parquet as pq
+
+    try:
+        metadata = pq.read_metadata(path)
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"not Parquet, damaged or cut off ({_first_line(error)})") from None
+    lines.check_width(metadata.num_columns)
+    columns = [
+        metadata.row_group(group).column(index)
+        for group in range(metadata.num_row_groups)
+        for index in range(metadata.num_columns)
+    ]
+    asked = sum(max(8 * column.num_values, column.total_uncompressed_size) for column in columns)
+    if asked > max(FEW_BYTES, DENSEST * size):
+        raise ValueError(f"asks for {asked:.3g} bytes of memory where it has {size:,} on disk; this is no log")
 
 
 def _scanned(
@@ -213,8 +242,13 @@ def _csv(path: Path, given: Mapping[str, str], size: int) -> Source:
 def _head(path: Path) -> tuple[list[str], list[str]]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
+            if len(file.readline(LONGEST_HEAD)) == LONGEST_HEAD:
+                raise ValueError(f"its first line is longer than {LONGEST_HEAD >> 20} MiB; is this a log of rollouts?")
+            file.seek(0)
             rows = csv.reader(file)
-            return next(rows), next(rows, [])
+            names = next(rows)
+            lines.check_width(len(names))
+            return names, next(rows, [])
     except UnicodeDecodeError as error:
         raise ValueError(f"not UTF-8 text (byte {error.object[error.start]:#04x})") from None
     except (csv.Error, StopIteration) as error:

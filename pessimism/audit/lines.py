@@ -20,6 +20,10 @@ from .rows import INTEGERS, kind
 
 BLOCK = 8 << 20
 LONGEST_LINE = 64 << 20
+MOST_PARTS = 1 << 22
+"""Values that a line may hold: lists of tokens have fewer."""
+
+MOST_COLUMNS = 1 << 14
 LOOKED_AT = 64
 """Lines by which the columns of a file are judged."""
 
@@ -90,7 +94,8 @@ def typical_record(path: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for line, block, _ in blocks(path):
         for number, record in islice(records(path, line, block), LOOKED_AT):
-            for name, value in _an_object(path, number, record).items():
+            check_width(len(_an_object(path, number, record)))
+            for name, value in record.items():
                 found[name] = value if found.get(name) is None else found[name]
         if found:
             return found
@@ -104,6 +109,7 @@ def records(path: Path, line: int, block: bytes) -> Iterator[tuple[int, Any]]:
         ValueError: a line that is not JSON.
     """
     for number, text in enumerate(block.split(b"\n"), start=line):
+        _check_parts(path, number, text)
         if text.strip():
             try:
                 yield number, json.loads(text, object_pairs_hook=_no_key_twice)
@@ -113,6 +119,21 @@ def records(path: Path, line: int, block: bytes) -> Iterator[tuple[int, Any]]:
                 where = f" at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else ""
                 cut = " (is the file cut off, or still being written?)" if not block.endswith(b"\n") else ""
                 raise ValueError(f"{path}, line {number}: not JSON{where}{cut}") from None
+
+
+def _check_parts(path: Path, line: int, text: bytes) -> None:
+    if len(text) > MOST_PARTS and text.count(b",") > MOST_PARTS:
+        raise ValueError(f"{path}, line {line}: more than {MOST_PARTS:,} values; is this a log of rollouts?")
+
+
+def check_width(columns: int) -> None:
+    """Refuse tables of more columns than a log has.
+
+    Raises:
+        ValueError: there are too many.
+    """
+    if columns > MOST_COLUMNS:
+        raise ValueError(f"has {columns:,} columns; at most {MOST_COLUMNS:,} are read")
 
 
 def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -188,6 +209,9 @@ def _parsed(
     path: Path, record: Mapping[str, Any], columns: Columns, part: tuple[int, bytes, int]
 ) -> tuple[pl.DataFrame, pl.Series]:
     line, block, _ = part
+    if len(block) > 2 * BLOCK:  # it holds a line that is longer than a block
+        for number, text in enumerate(block.split(b"\n"), start=line):
+            _check_parts(path, number, text)
     flat = schema(record, columns)
     wanted = _nested(flat, record)
     count = block.count(b"\n") + (not block.endswith(b"\n"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Sequence
 
+from ..shell.printable import printable
 from .pictures import pictures
 from .report import AlgorithmAudit, Audit
 from .screen import COLUMNS, NAMES, cell, drift_rows, log_lines
@@ -26,11 +27,11 @@ LONGEST_ID = 200
 
 
 def page(audit: Audit) -> str:
-    """The whole page."""
+    """The whole page, without characters that steer a terminal or the reading order."""
     lines = "".join(f"<li>{html.escape(line.strip())}</li>" for line in log_lines(audit))
     contents = "".join(f'<li><a href="#a{i}">{html.escape(a.name)}</a></li>' for i, a in enumerate(audit.algorithms))
     parts = "".join(_section(index, algorithm, audit) for index, algorithm in enumerate(audit.algorithms))
-    return (
+    return printable(
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'

@@ -23,6 +23,9 @@ ARRAYS = ("behavior", "reward", "reference")
 REQUIRED = ARRAYS[:2]
 CONTEXT = "context"
 MAX_NESTING = 32
+LARGEST_FILE = 256 << 20
+"""Bytes of a file, and of an array in it: JSON takes several times as much memory."""
+
 DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
@@ -57,7 +60,7 @@ def read_bandit(path: str | os.PathLike[str]) -> Bandit:
     if suffix not in readers:
         raise ValueError(f"{os.fspath(path)}: the suffix is {suffix!r}; it must be one of {', '.join(readers)}")
     try:
-        content = Path(path).read_bytes()
+        content = _whole_file(Path(path))
         if not content:
             raise ValueError("the file is empty")
         return Bandit(**readers[suffix](content))
@@ -65,6 +68,14 @@ def read_bandit(path: str | os.PathLike[str]) -> Bandit:
         raise ValueError(f"{os.fspath(path)}: {error.strerror or error}") from None
     except ValueError as error:
         raise ValueError(f"{os.fspath(path)}: {error}") from None
+
+
+def _whole_file(path: Path) -> bytes:
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise ValueError("is no regular file (but a pipe or a device)")
+    if path.stat().st_size > LARGEST_FILE:
+        raise ValueError(f"has more than {LARGEST_FILE >> 20} MiB")
+    return path.read_bytes()
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
@@ -228,6 +239,7 @@ def _npz(content: bytes) -> dict[str, Any]:
     if not zipfile.is_zipfile(io.BytesIO(content)):
         raise ValueError("not NPZ, or damaged: it is no zip archive")
     try:
+        _check_sizes(content)
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             _check_names("array", archive.files)
             found = {name: archive[name] for name in archive.files}
@@ -241,6 +253,27 @@ def _npz(content: bytes) -> dict[str, Any]:
         if not (np.issubdtype(array.dtype, np.integer) or np.issubdtype(array.dtype, np.floating)):
             raise ValueError(f"{name} has dtype {array.dtype}; it must be integer or floating-point")
     return found
+
+
+def _check_sizes(content: bytes) -> None:
+    """Refuse arrays that are larger than they may be, or than what the archive holds, before they are allocated."""
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        for member in archive.infolist():
+            with archive.open(member) as file:
+                if file.read(len(np.lib.format.MAGIC_PREFIX)) != np.lib.format.MAGIC_PREFIX:
+                    continue
+                major, minor = file.read(2)
+                if (major, minor) not in readers:
+                    continue
+                shape, _, dtype = readers[major, minor](file)
+            size = max(math.prod(shape) * dtype.itemsize, member.file_size)
+            if size > min(LARGEST_FILE, member.file_size):
+                name = member.filename.removesuffix(".npy")
+                raise ValueError(
+                    f"{name} has shape {str(shape)[:80]} and asks for {size:.3g} bytes of memory; the archive holds "
+                    f"{member.file_size}, and at most {LARGEST_FILE >> 20} MiB are read"
+                )
 
 
 # --- parts ----------------------------------------------------------------------------------------------------------

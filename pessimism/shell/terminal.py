@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from .files import write_whole
+from .printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -76,15 +77,20 @@ def run_app(
 
 
 def _complain(message: str, status: int) -> int:
-    print("error:", " ".join(message.split("\n")), file=sys.stderr)
+    print("error:", printable(" ".join(message.split("\n"))), file=sys.stderr)
     return status
 
 
 def console_on(stream: Any) -> Console:
-    """A console that takes text as it is."""
+    """A console that takes text as it is, but for characters that would steer the terminal."""
     from rich.console import Console
+    from rich.text import Text
 
-    console = Console(file=stream, markup=False, highlight=False, emoji=False)
+    class CleanConsole(Console):
+        def render_str(self, text: str, **options: Any) -> Text:
+            return super().render_str(printable(text), **options)
+
+    console = CleanConsole(file=stream, markup=False, highlight=False, emoji=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = 10_000  # files and pipes have no width: one line per row, nothing cut
     return console
@@ -162,7 +168,7 @@ def progress_bar(*, left: bool = False) -> Iterator[Callable[..., None]]:
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), *remaining, TextColumn("{task.description}"))
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=None)
-        yield lambda done, total, name="": bar.update(task, completed=done, total=total, description=name)
+        yield lambda done, total, name="": bar.update(task, completed=done, total=total, description=printable(name))
 
 
 def _nothing(done: int, total: int, name: str = "") -> None:
