@@ -6,9 +6,10 @@ of the reward per group, start included): ratios are of the least processor time
 time on the clock. "second objective" is what one more objective adds, as a share of the first one's processor time.
 
 Reading is polars' (``scan_parquet``, ``scan_csv``, ``read_ndjson`` block by block). Grouping is not: measured in
-November 2026 with polars 2.1.0 on 10^7 rows of Parquet (2 cores, other work running), ``group_by(...).agg(all columns)`` took
-1,488 MiB on rows in order and 1,579 MiB on rows in any order, ``sort`` 1,070 MiB, where the audit may take 1,024. So
-groups are runs of equal keys, or, for rows in any order, come from partitions that polars' ``sink_ipc`` writes.
+November 2026 with polars 2.1.0 on 10^7 rows of Parquet (2 cores, other work running),
+``group_by(...).agg(all columns)`` took 1,488 MiB on rows in order and 1,579 MiB on rows in any order, ``sort`` 1,070
+MiB, where the audit may take 1,024. So groups are runs of equal keys, or, for rows in any order, come from partitions
+that polars' ``sink_ipc`` writes.
 A row group of Parquet is decoded whole: lists of tokens need as much memory as the largest row group (1.7 GiB where
 it holds 800 MB of them; pyarrow's reader, used before, needed 1.2 GiB).
 """

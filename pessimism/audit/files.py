@@ -173,7 +173,7 @@ def _scanned(
     """
     done = 0
     try:
-        for raw in scan.collect_batches(chunk_size=_rows_at_once(scan), engine="streaming"):
+        for raw in scan.collect_batches(chunk_size=PIECE_ROWS, engine="streaming"):
             place = pl.int_range(done + 1, done + 1 + raw.height, eager=True)
             done += raw.height
             yield canonical(raw, columns, number, place), share(done, raw)
@@ -181,12 +181,6 @@ def _scanned(
         raise ValueError(told(done, _first_line(error))) from None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-
-
-def _rows_at_once(scan: pl.LazyFrame) -> int:
-    """Fewer rows where a sample has a list of tokens."""
-    lists = any(dtype.is_nested() for dtype in scan.collect_schema().dtypes())
-    return max(PIECE_ROWS >> 4 if lists else PIECE_ROWS, 1)
 
 
 def _share_of_rows(rows: int, done: int, _: pl.DataFrame) -> float:
