@@ -12,7 +12,7 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax
 
 import mpmath_reference as reference
-from pessimism.solve import lambert
+from pessimism.solve import lambert, lambert_newton
 from pessimism.solve import lambert_regimes as regimes
 from pessimism.solve.lambert import critical_offset, solve_fixed_kappa, solve_lambert
 from pessimism.solve.lambert_functions import excess, inverse_excess, own_solution
@@ -337,6 +337,25 @@ def test_fallbacks_agree_with_newton(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {True, False} == set((expected.kappa[expected.exists] > 0.0).tolist())
     np.testing.assert_allclose(found.log_ratio, expected.log_ratio, rtol=1e-11, atol=1e-11)
     np.testing.assert_allclose(found.kappa, expected.kappa, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("mean", [0.0, 0.01, 1.0, 30.0, -0.05, -0.2])
+@pytest.mark.parametrize("arms", [3, 8, 30])
+def test_starts_are_so_close_that_four_steps_are_enough(
+    mean: float, arms: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No row is left to a search: what a start costs is speed, which no value would show."""
+
+    def search(*rows: object) -> None:
+        raise AssertionError("Newton's method left rows to a search")
+
+    monkeypatch.setattr(lambert_newton, "MAXIMUM_STEPS", 4)
+    for name in ("_solve_in_kappa_alone", "_solve_bracketed", "_solve_fold"):
+        monkeypatch.setattr(regimes, name, search)
+    rng = np.random.default_rng(arms)
+    behavior = rng.dirichlet(np.ones(arms), size=300)
+    deviation, _ = centered(behavior, rng.normal(size=behavior.shape) * 10.0 ** rng.uniform(-2, 2, (300, 1)))
+    solve_lambert(behavior, deviation + mean, deviation, np.full(300, mean))
 
 
 def test_a_fixed_kappa_is_found_by_brackets_alone(monkeypatch: pytest.MonkeyPatch) -> None:
