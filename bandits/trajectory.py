@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import pessimism as ps
+from pessimism.display import brief_html, long_frame, plain_values, value_text
+from pessimism.shell.extras import need
+from pessimism.shell.hints import near
 from pessimism.solve.divergences import chi_squared, entropy, kl, reverse_kl
 from pessimism.solve.simplex import expectation
+
+if TYPE_CHECKING:
+    import polars as pl
+    from matplotlib.figure import Figure
 
 SUPPORT = 1e-6
 """Arms with less probability than this are not counted as support."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Trajectory:
     r"""Recorded syncs of lagged learning. Arrays are (records, seeds, ...), with ... the bandit's batch shape.
 
@@ -56,9 +64,69 @@ class Trajectory:
     policy: np.ndarray
     diverged: np.ndarray
 
-    def __repr__(self) -> str:
+    def to_dict(self) -> dict[str, Any]:
+        """Every array as nested lists; NaN stays NaN."""
+        return plain_values({each.name: getattr(self, each.name) for each in fields(self)})
+
+    def to_polars(self) -> pl.DataFrame:
+        """A line for every record of every seed (and bandit of the batch, counted by ``row``).
+
+        The policies at the end, which are not recorded sync by sync, are left out.
+
+        Raises:
+            ValueError: polars is not installed.
+        """
+        records, seeds, *_ = self.value.shape
+        rows = self.value[0, 0].size
+        columns = {each.name: getattr(self, each.name) for each in fields(self)}
+        by_record = {n: a.reshape(records, seeds, rows) for n, a in columns.items() if n in RECORDED and a is not None}
+        frame = long_frame({"record": records, "seed": seeds, "row": rows}, {"sync": self.sync} | by_record)
+        return frame.drop("record") if self.value.ndim > 2 else frame.drop("record", "row")
+
+    def plot(self, name: str = "value") -> Figure:
+        """One recorded quantity against the syncs: its mean over everything, and a band from the lowest to the highest
+        run, as a matplotlib figure.
+
+        Args:
+            name: "value", "kl", "entropy" or another recorded attribute.
+
+        Raises:
+            ValueError: matplotlib is not installed, or nothing of that name was recorded.
+        """
+        need("plots", "matplotlib")
+        from matplotlib.figure import Figure
+
+        recorded = [each for each in RECORDED if getattr(self, each) is not None]
+        if name not in recorded:
+            raise ValueError(f"no {name!r} was recorded; {near(name, recorded)}")
+        runs = getattr(self, name).reshape(len(self.sync), -1)
+        figure = Figure(figsize=(6.4, 3.8), layout="constrained")
+        axes = figure.add_subplot()
+        axes.fill_between(self.sync, runs.min(axis=1), runs.max(axis=1), alpha=0.25, linewidth=0)
+        axes.plot(self.sync, runs.mean(axis=1), label=f"mean of {runs.shape[1]} runs; band: lowest to highest")
+        axes.set_xlabel("sync")
+        axes.set_ylabel(name.replace("_", " "))
+        axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1))
+        axes.spines[["top", "right"]].set_visible(False)
+        return figure
+
+    def _contents(self) -> dict[str, Any]:
+        last = {n: float(getattr(self, n)[-1].mean()) for n in ("value", "kl", "entropy")}
+        diverged = int((self.diverged > 0).sum())
+        return {"runs": self._shape(), "at the end": last} | ({"diverged": diverged} if diverged else {})
+
+    def _shape(self) -> str:
         runs, *contexts, arms = self.policy.shape
-        return f"Trajectory({len(self.sync)} records, {runs} seeds, batch shape {tuple(contexts)}, {arms} arms)"
+        return f"{len(self.sync)} records, {runs} seeds, batch shape {tuple(contexts)}, {arms} arms"
+
+    def __repr__(self) -> str:
+        return f"Trajectory({self._shape()}; at the end: {value_text(self._contents()['at the end'])})"
+
+    _repr_html_ = brief_html
+
+
+RECORDED = tuple(each.name for each in fields(Trajectory) if each.name not in ("sync", "policy", "diverged"))
+"""What is recorded of every window."""
 
 
 Record = dict[str, np.ndarray]
@@ -103,8 +171,7 @@ class Recorder:
 
     def trajectory(self, shape: tuple[int, ...], policy: np.ndarray, diverged: np.ndarray) -> Trajectory:
         """All records, their arrays in the given shape (seeds, ...); NaN for runs from where they diverged."""
-        names = {field.name for field in fields(Trajectory)} - {"sync", "policy", "diverged"}
-        arrays = dict.fromkeys(names) | {n: array.reshape(-1, *shape) for n, array in self.arrays.items()}
+        arrays = dict.fromkeys(RECORDED) | {n: array.reshape(-1, *shape) for n, array in self.arrays.items()}
         policy, diverged = policy.reshape(*shape, -1), diverged.reshape(shape)
         policy[diverged > 0] = np.nan
         after = (diverged > 0) & (self.sync.reshape(-1, *(1 for _ in shape)) >= diverged)

@@ -19,8 +19,11 @@ from .objectives.catalogue import algorithm, catalogue
 from .objectives.entry import Entry, Parameter
 from .objectives.residual import residual
 from .prefixes import PrefixRegimes, prefix_regimes
+from .shell.objects import algorithm_of
 from .stationary_points import StationaryPoint, stationary_points
 from .targets import Target, gradient_flow, group_target, induced_target, nominal_target, regression_regime
+
+Algorithm.read = staticmethod(algorithm_of)  # names of the catalogue, module:name, file.py:name
 
 __version__ = "0.1.0"
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from inspect import Parameter, signature
-from typing import TYPE_CHECKING, Any, Literal, cast
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import numpy as np
 from array_api_compat import array_namespace, device, is_array_api_obj
 
 from . import baselines
 from .baselines import Baseline, Moments, Statistics
+from .display import brief, brief_html
 from .levels import Level, known_level
 from .solution import Solution
 from .solve.numbers import as_float64, check_real
@@ -83,6 +85,9 @@ class Algorithm:
     scale: float = 1.0
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
+    read: ClassVar[Callable[[str], Algorithm]]
+    """Makes an algorithm of text. The package sets it: the theory itself knows no objective by name."""
+
     if TYPE_CHECKING:  # what the generated __init__ takes; the baseline is converted
 
         def __init__(
@@ -114,6 +119,31 @@ class Algorithm:
             raise ValueError(f"anchor is {self.anchor!r}; it must be one of {', '.join(ANCHORS)}")
         object.__setattr__(self, "baseline", as_baseline(self.baseline))
         object.__setattr__(self, "takes_behavior", self.takes_behavior or self.coupled)
+
+    def _contents(self) -> dict[str, Any]:
+        solved = "in closed form" if self.induced is not None else "numerically"
+        marks = {
+            "coupled": self.coupled,
+            "takes behavior": self.takes_behavior,
+            "states clips or penalties": self.stated is not None,
+        }
+        return {
+            "algorithm": str(self),
+            "baseline": self.baseline.formula,
+            "level": self.level,
+            "target": f"found {solved}",
+            "notes": ", ".join(name for name, is_so in marks.items() if is_so) or None,
+        }
+
+    __repr__ = brief
+    _repr_html_ = brief_html
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A read-only view cannot be copied or sent to another process; its values can."""
+        return vars(self) | {"parameters": dict(self.parameters)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state | {"parameters": MappingProxyType(state["parameters"])})
 
     @property
     def carries_ratio(self) -> bool:
@@ -179,7 +209,8 @@ def as_baseline(rule: Baseline | float | Callable[..., Array]) -> Baseline:
     if isinstance(rule, Baseline):
         return rule
     if callable(rule):
-        return Baseline(getattr(rule, "__name__", "custom"), "V = f(r, behavior)", _CustomRule(rule), in_double=True)
+        name = getattr(rule, "__name__", "custom").replace("<lambda>", "custom")
+        return Baseline(name, "V = f(r, behavior)", _CustomRule(rule), in_double=True)
     if isinstance(rule, (int, float)):
         return baselines.constant(float(rule))
     raise ValueError(f"baseline is {rule!r}; it must be a Baseline, a number or a function of (reward, behavior)")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .solve.numbers import as_float64
-from .solve.simplex import check_finite, check_policy, first_index, log
+from .display import brief, brief_html
+from .solve.numbers import as_float64, rounding_of
+from .solve.simplex import as_policy, check_finite, check_policy, first_index, log
 
 LARGEST_REWARD = 1e305
 """Rewards larger in size are refused."""
@@ -32,7 +34,9 @@ class Bandit:
     Raises:
         ValueError: what are no real numbers (text, complex numbers, dates, masked entries), NaN or infinite entries,
             rewards beyond 1e305 in size, negative probabilities, rows that do not sum to one within 1e-9,
-            shapes that do not match, no arm at all. Nothing is renormalized.
+            shapes that do not match, no arm at all. Nothing is renormalized, except policies held in float32, float16
+            or bfloat16 (numpy arrays, or torch tensors, gradients or not) that sum to one as nearly as that type can
+            say: these are divided by their sum in double precision.
 
     >>> bandit = Bandit(behavior=[0.5, 0.3, 0.2], reward=[0, 0, 1])
     >>> bandit.arms, bandit.batch_shape
@@ -52,6 +56,8 @@ class Bandit:
         if reference is not None:
             given["reference"] = reference
         arrays = {name: _as_rows(name, value) for name, value in given.items()}
+        for name in set(arrays) - {"reward"}:
+            arrays[name] = as_policy(name, arrays[name], rounding_of(given[name]))
         _check_arms(arrays)
         check_policy("behavior", arrays["behavior"])
         check_finite("reward", arrays["reward"])
@@ -93,9 +99,52 @@ class Bandit:
         """log of the behavior policy (..., K); -inf on arms it never plays."""
         return log(self.behavior)
 
+    def __len__(self) -> int:
+        """Bandits along the first axis of the batch; one bandit alone has none (its ``arms`` are its arms)."""
+        if not self.batch_shape:
+            raise TypeError("this is one bandit, not a batch; .arms is the number of its arms")
+        return self.batch_shape[0]
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __getitem__(self, index: Any) -> Bandit:
+        """The bandit, or the batch, at an index of the batch's axes.
+
+        >>> Bandit([[0.5, 0.5], [0.2, 0.8]], [0, 1])[1]
+        Bandit(behavior=[0.2, 0.8], reward=[0., 1.])
+        """
+        rows = batch_rows(self.batch_shape, index, "bandit")
+        reference = None if self.reference is None else self.reference[rows]
+        return Bandit(self.behavior[rows], self.reward[rows], reference)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies are made and checked as any other bandit is, so that their arrays are read-only too."""
+        return Bandit, (self.behavior, self.reward, self.reference)
+
+    def _contents(self) -> dict[str, Any]:
+        if self.batch_shape:
+            anchor = "" if self.reference is None else ", reference given"
+            return {"batch": f"{self.arms} arms, batch shape {self.batch_shape}{anchor}"}
+        return {"behavior": self.behavior, "reward": self.reward, "reference": self.reference}
+
     def __repr__(self) -> str:
-        anchor = "" if self.reference is None else ", reference given"
-        return f"Bandit({self.arms} arms, batch shape {self.batch_shape}{anchor})"
+        return f"Bandit({self._contents()['batch']})" if self.batch_shape else brief(self)
+
+    _repr_html_ = brief_html
+
+
+def batch_rows(shape: tuple[int, ...], index: Any, what: str) -> Any:
+    """The index, if it is one of a batch's axes; the arms, on the axis behind them, cannot be indexed with it.
+
+    Raises:
+        TypeError: there is no batch.
+        IndexError: an index beyond it, or with more axes than it has.
+    """
+    if not shape:
+        raise TypeError(f"this is one {what}, not a batch; its arrays are indexed by arm")
+    np.empty(shape, bool)[index]
+    return index
 
 
 def _as_rows(name: str, value: ArrayLike) -> np.ndarray:

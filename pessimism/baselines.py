@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace, device
 
+from .display import brief, brief_html
 from .solve.simplex import Array, expm1_minus
 
 
@@ -106,6 +107,13 @@ class Baseline:
     value: float | None = None
     of_others: bool = False
     in_double: bool = False
+
+    def _contents(self) -> dict[str, Any]:
+        over = None if self.measure == "behavior" else self.measure
+        return {"name": self.name, "formula": self.formula, "measure": over}
+
+    __repr__ = brief
+    _repr_html_ = brief_html
 
     def exact(
         self,

@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .algorithm import Algorithm
 from .bandit import Bandit
+from .display import brief, brief_html, long_frame, plain_values
+from .given import understood
 from .solve.divergences import chi_squared, entropy, kl, reverse_kl, total_variation
 from .solve.simplex import expectation, log_expectation_exp, plain
 from .targets import Target, induced_target, nominal_target
+
+if TYPE_CHECKING:
+    import polars as pl
 
 SAME = 1e-9
 """Targets closer than this in total variation are called the same."""
@@ -25,7 +30,7 @@ SAME_FLOW = 1e-4
 """The same where a numeric flow found one of them, which places arms held at a clip to about 1e-5."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Metrics:
     r"""What a policy is like, seen from the behavior policy and the rewards. Arrays (...), or floats for one bandit.
 
@@ -61,8 +66,18 @@ class Metrics:
         names = [each.name for each in fields(self) if each.name != "bandit"]
         return [(name, getattr(self, name)) for name in (*names, "effective_temperature")]
 
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain Python values."""
+        return plain_values(dict(self.items()))
 
-@dataclass(frozen=True)
+    def _contents(self) -> dict[str, Any]:
+        return dict(self.items())
+
+    __repr__ = brief
+    _repr_html_ = brief_html
+
+
+@dataclass(frozen=True, eq=False)
 class Comparison:
     """What an algorithm drives toward on a bandit, beside what it claims to.
 
@@ -145,8 +160,23 @@ class Comparison:
         """Total variation between the stated and the induced target, (...)."""
         return _distance(self.stated, self.induced)
 
+    def to_polars(self) -> pl.DataFrame:
+        """A line for each policy (behavior, induced, nominal, stated) of every row of the batch, with its metrics.
 
-def compare(bandit: Bandit, algorithm: Algorithm) -> Comparison:
+        Raises:
+            ValueError: polars is not installed.
+        """
+        rows = int(np.prod(self.bandit.batch_shape, dtype=int))
+        names = ("behavior", "induced", "nominal", "stated")
+        found = [dict(getattr(self, f"{name}_metrics").items()) for name in names]
+        columns = {key: np.stack([np.reshape(part[key], rows) for part in found], axis=1) for key in found[0]}
+        frame = long_frame({"row": rows, "which": len(names)}, columns)
+        frame = frame.with_columns(policy=np.tile(names, rows)).drop("which")
+        frame = frame.select("row", "policy", *columns)
+        return frame if self.bandit.batch_shape else frame.drop("row")
+
+
+def compare(bandit: Bandit, algorithm: Algorithm | str) -> Comparison:
     """The targets of an algorithm on a bandit and what they are like; :func:`pessimism.compare` without the words.
 
     >>> from pessimism.objectives.catalogue import algorithm
@@ -154,13 +184,14 @@ def compare(bandit: Bandit, algorithm: Algorithm) -> Comparison:
     >>> round(found.induced_metrics.value, 4), round(found.nominal_metrics.value, 4)
     (0.3709, 0.6488)
     """
+    bandit, algorithm = understood(bandit, algorithm)
     induced = induced_target(bandit, algorithm)
     nominal = nominal_target(bandit, algorithm)
     stated = _stated(bandit, algorithm, induced, nominal)
     return Comparison(bandit, algorithm, induced, nominal, stated)
 
 
-def stated_target(bandit: Bandit, algorithm: Algorithm) -> Target:
+def stated_target(bandit: Bandit, algorithm: Algorithm | str) -> Target:
     """Where the update would stop with exact importance weights and all that the objective states kept.
 
     That is the nominal target where the objective states no clip, mask, trust region or penalty toward the behavior
@@ -176,14 +207,14 @@ def stated_target(bandit: Bandit, algorithm: Algorithm) -> Target:
     >>> stated_target(bandit, ps.algorithm("ppo")).policy.round(3).tolist()  # the clip, at .8, is stated
     [0.4, 0.24, 0.36]
     """
-    return _stated(bandit, algorithm, None, None)
+    return _stated(*understood(bandit, algorithm), None, None)
 
 
 def _stated(bandit: Bandit, algorithm: Algorithm, induced: Target | None, nominal: Target | None) -> Target:
     if algorithm.stated is None:
-        return nominal or nominal_target(bandit, algorithm)
+        return nominal_target(bandit, algorithm) if nominal is None else nominal
     if algorithm.stated is algorithm.coefficient:
-        return induced or induced_target(bandit, algorithm)
+        return induced_target(bandit, algorithm) if induced is None else induced
     return induced_target(bandit, replace(algorithm, coefficient=algorithm.stated, induced=None, beta=None))
 
 

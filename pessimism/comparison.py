@@ -26,6 +26,9 @@ class Comparison(Measured):
         """One line: is the induced target more conservative than the nominal one, and by how much?"""
         return verdict(self)
 
+    def __repr__(self) -> str:
+        return f"Comparison({self.algorithm}, {self.bandit!r}): {self.verdict}"
+
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain Python values, ready for JSON (infinities as None are left to the writer)."""
         return comparison_dict(self)
@@ -41,7 +44,7 @@ class Comparison(Measured):
         return plot_comparison(self)
 
 
-def compare(bandit: Bandit, algorithm: Algorithm) -> Comparison:
+def compare(bandit: Bandit, algorithm: Algorithm | str) -> Comparison:
     """Both targets of an algorithm on a bandit, what they are like, and a verdict.
 
     >>> import pessimism as ps

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .bandit import Bandit
+from .display import brief, brief_html
 from .solve.divergences import kl, reverse_kl
 from .solve.lambert import solve_fixed_kappa, solve_lambert
 from .solve.lambert_regimes import bracketed_root
@@ -24,7 +25,7 @@ _NO_PULL = 1e-20
 """kappa times the largest ratio at which a target is the Gibbs policy to rounding."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LowerConfidenceBound:
     r"""The policy of the best guaranteed return, and the regression that has it as its target.
 
@@ -51,8 +52,11 @@ class LowerConfidenceBound:
     spread: Any
     bound: Any
 
+    __repr__ = brief
+    _repr_html_ = brief_html
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Prescription:
     r"""How far below the mean reward to place the baseline of log-ratio regression: V = E r - shift.
 
@@ -77,6 +81,9 @@ class Prescription:
     exact_delta: Any = None
     binding: Any = None
     group_shift: Any = None
+
+    __repr__ = brief
+    _repr_html_ = brief_html
 
 
 # --- lower confidence bound -----------------------------------------------------------------------------------------

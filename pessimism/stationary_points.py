@@ -8,6 +8,8 @@ import numpy as np
 
 from .algorithm import Algorithm
 from .bandit import Bandit
+from .display import brief, brief_html
+from .given import understood
 from .solve.divergences import total_variation
 from .solve.flow import softmax_flow
 from .solve.lambert_minima import regression_minima
@@ -17,7 +19,7 @@ _SAME = 1e-5  # total variation below which two limits of the flow are one
 _NODES = 64  # of the Gauss-Legendre rule for the loss
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StationaryPoint:
     r"""A local minimum of the loss.
 
@@ -36,8 +38,11 @@ class StationaryPoint:
     loss: float
     rare_arm: int | None = None
 
+    __repr__ = brief
+    _repr_html_ = brief_html
 
-def stationary_points(bandit: Bandit, algorithm: Algorithm) -> list[StationaryPoint]:
+
+def stationary_points(bandit: Bandit, algorithm: Algorithm | str) -> list[StationaryPoint]:
     r"""Every local minimum of the algorithm's loss over the simplex, lowest loss first.
 
     For log-ratio regression the list is complete: with a baseline up to the soft value $V^*$ there is one minimum;
@@ -54,6 +59,7 @@ def stationary_points(bandit: Bandit, algorithm: Algorithm) -> list[StationaryPo
     >>> [round(point.normalizer, 6) for point in ps.stationary_points(bandit, ps.algorithm("shifted_mean", beta=0.5))]
     [0.534383]
     """
+    bandit, algorithm = understood(bandit, algorithm)
     if bandit.batch_shape != ():
         raise ValueError(f"bandit has batch shape {bandit.batch_shape}; stationary points are listed for one bandit")
     if bandit.reference is not None:

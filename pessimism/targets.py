@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .algorithm import Algorithm, ClosedForm, Coefficient
-from .bandit import Bandit
+from .bandit import Bandit, batch_rows
 from .baselines import UNITS, Moments
+from .display import brief_html, long_frame, plain_values
+from .given import understood, understood_algorithm
 from .solution import Solution, greedy
 from .solve.divergences import total_variation
 from .solve.fixed_point import FixedPoint, solve_fixed_point
@@ -20,6 +22,9 @@ from .solve.flow import Flow, softmax_flow
 from .solve.lambert_minima import regression_minima
 from .solve.numbers import as_float64
 from .solve.simplex import expectation, log, log_expectation_exp, plain
+
+if TYPE_CHECKING:
+    import polars as pl
 
 SOLVER = 1e-9
 """Normalizers that numeric solvers cannot tell from 0, over E|c| at the behavior policy."""
@@ -37,7 +42,7 @@ FLOW_SUPPORT = 1e-6
 """Arms with less probability than this at the end of a numeric flow are reported as having lost all their mass."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Target:
     r"""The policy that an update drives toward, arm by arm: $\mu c = \lambda\pi$.
 
@@ -87,6 +92,47 @@ class Target:
     face: np.ndarray
     rate: Any
 
+    def __len__(self) -> int:
+        """Targets along the first axis of the batch."""
+        if self.policy.ndim == 1:
+            raise TypeError("this is one target, not a batch; len(target.policy) is the number of its arms")
+        return len(self.policy)
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __getitem__(self, index: Any) -> Target:
+        """The target, or the batch, at an index of the batch's axes.
+
+        >>> import pessimism as ps
+        >>> batch = ps.induced_target(ps.Bandit([[0.5, 0.5], [0.2, 0.8]], [0, 1]), ps.algorithm("dro", beta=1))
+        >>> batch[1].policy.round(3), batch[1].kind
+        (array([0.088, 0.912]), 'interior')
+        """
+        rows = batch_rows(self.policy.shape[:-1], index, "target")
+        found: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self)}
+        return replace(self, **{name: plain(value[rows]) for name, value in found.items() if value is not None})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain Python values; infinities stay infinities."""
+        names = ("policy", "log_ratio", "normalizer", "regime", "unique", "support", "method", "kind", "face", "rate")
+        return plain_values({name: getattr(self, name) for name in names})
+
+    def to_polars(self) -> pl.DataFrame:
+        """A line for every arm (of every row of the batch, which ``row`` counts): what it gets and what its row is.
+
+        Raises:
+            ValueError: polars is not installed.
+        """
+        rows, arms = int(np.prod(self.policy.shape[:-1], dtype=int)), self.policy.shape[-1]
+        by_arm = {name: getattr(self, name).reshape(rows, arms) for name in ("policy", "log_ratio", "support", "face")}
+        names = ("normalizer", "regime", "unique", "method", "kind", "rate")
+        of_row = {n: np.reshape(value, rows) for n in names if (value := getattr(self, n)) is not None}
+        frame = long_frame({"row": rows, "arm": arms}, by_arm | of_row)
+        return frame if self.policy.ndim > 1 else frame.drop("row")
+
+    _repr_html_ = brief_html
+
     def __repr__(self) -> str:
         if self.policy.ndim > 1:
             return f"Target(batch shape {self.policy.shape[:-1]}, {self.policy.shape[-1]} arms)"
@@ -94,8 +140,13 @@ class Target:
         return f"Target({arms}, normalizer={self.normalizer:.6g}, regime={self.regime}, {self.kind}, {self.method})"
 
 
-def induced_target(bandit: Bandit, algorithm: Algorithm) -> Target:
+def induced_target(bandit: Bandit, algorithm: Algorithm | str) -> Target:
     r"""The policy that the update really drives toward: where $E_\mu[c\,\nabla\log\pi]$ stops.
+
+    Args:
+        bandit: one, or a batch.
+        algorithm: an :class:`Algorithm`, or text that names one: "oapl:beta1=1,beta2=.5" of the catalogue, or your own
+            as "module:name" or "file.py:name".
 
     Objectives whose coefficient jumps (clipped ones) are known to 1e-5 in log-ratios up to 64 arms, and to about a
     twentieth of the clip range, at most 1e-2, beyond.
@@ -113,6 +164,7 @@ def induced_target(bandit: Bandit, algorithm: Algorithm) -> Target:
     >>> target.policy.round(6), round(target.normalizer, 6), target.regime
     (array([0.39316 , 0.235896, 0.370944]), 0.534383, 'positive')
     """
+    bandit, algorithm = understood(bandit, algorithm)
     _check_anchor(bandit, algorithm)
     return _induced(bandit, _moments(bandit, algorithm), algorithm)
 
@@ -125,7 +177,7 @@ def _induced(bandit: Bandit, moments: Moments, algorithm: Algorithm) -> Target:
     return _target(bandit, moments, algorithm.induced, numeric, with_regime=ratio_free)
 
 
-def group_target(reward: ArrayLike, algorithm: Algorithm) -> Target:
+def group_target(reward: ArrayLike, algorithm: Algorithm | str) -> Target:
     r"""The induced target of sampled groups: where the update would stop if these samples were all there is.
 
     Every sample is an arm of probability 1/G, and its advantage is the one that a trainer gives it: baselines that
@@ -134,7 +186,7 @@ def group_target(reward: ArrayLike, algorithm: Algorithm) -> Target:
 
     Args:
         reward: (..., G) of the samples of each group.
-        algorithm: any.
+        algorithm: any, or text that names one, as in :func:`induced_target`.
 
     Raises:
         ValueError: rewards that are not finite, or groups too small for the baseline.
@@ -144,6 +196,7 @@ def group_target(reward: ArrayLike, algorithm: Algorithm) -> Target:
     >>> target.regime.tolist(), target.log_ratio[0].round(4)
     (['positive', 'boundary'], array([-0.7721, -0.7721, -0.7721,  0.9608]))
     """
+    algorithm = understood_algorithm(algorithm)
     rewards = as_float64("reward", reward)
     if rewards.ndim == 0 or rewards.size == 0:
         raise ValueError(f"reward has shape {rewards.shape}; a group needs at least one sample")
@@ -180,7 +233,7 @@ def regression_regime(advantage: ArrayLike, weights: ArrayLike, beta: float, siz
     return np.where(np.abs(height) <= tolerance, 0.0, np.sign(height))
 
 
-def nominal_target(bandit: Bandit, algorithm: Algorithm) -> Target:
+def nominal_target(bandit: Bandit, algorithm: Algorithm | str) -> Target:
     r"""The policy that the algorithm claims to drive toward.
 
     That is where the same update would stop on data from $\pi$ itself, $E_\pi[u\,\nabla\log\pi] = 0$, with $u$ its
@@ -192,6 +245,7 @@ def nominal_target(bandit: Bandit, algorithm: Algorithm) -> Target:
     >>> ps.nominal_target(bandit, ps.algorithm("shifted_mean", beta=0.5)).policy.round(6)
     array([0.219509, 0.131705, 0.648786])
     """
+    bandit, algorithm = understood(bandit, algorithm)
     _check_anchor(bandit, algorithm)
     moments = _moments(bandit, algorithm)
     on_policy = algorithm.on_policy or algorithm.coefficient
@@ -206,7 +260,7 @@ def nominal_target(bandit: Bandit, algorithm: Algorithm) -> Target:
     return _target(bandit, moments, closed_form, numeric, with_regime=False)
 
 
-def gradient_flow(bandit: Bandit, algorithm: Algorithm, **options: Any) -> Flow:
+def gradient_flow(bandit: Bandit, algorithm: Algorithm | str, **options: Any) -> Flow:
     r"""The softmax gradient flow of the update from the behavior policy: an oracle independent of every closed form.
 
     $\dot\theta_y = \mu(y)\,c(\ell(y), A(y)) - \pi(y)\,E_\mu[c]$, $\pi = \mathrm{softmax}(\theta)$. Options are those of
@@ -219,6 +273,7 @@ def gradient_flow(bandit: Bandit, algorithm: Algorithm, **options: Any) -> Flow:
     >>> bool(abs(flow.policy - ps.induced_target(bandit, algorithm).policy).max() < 1e-6)
     True
     """
+    bandit, algorithm = understood(bandit, algorithm)
     _check_anchor(bandit, algorithm)
     moments = _moments(bandit, algorithm)
     options = {

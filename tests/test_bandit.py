@@ -22,7 +22,7 @@ def test_arrays_are_validated_once_and_held_read_only() -> None:
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 1.0
     assert reward.flags.writeable
-    assert repr(bandit) == "Bandit(3 arms, batch shape ())"
+    assert repr(bandit) == "Bandit(behavior=[0.2, 0.3, 0.5], reward=[0., 1., 2.])"
 
 
 def test_changing_the_input_afterwards_does_not_change_the_bandit() -> None:
@@ -102,10 +102,13 @@ def test_bad_bandits(name: str) -> None:
 def test_unknown_names_and_parameters_list_the_known_ones() -> None:
     with pytest.raises(ValueError, match="unknown algorithm 'oaple'; did you mean oapl") as caught:
         ps.algorithm("oaple")
-    assert all(name in str(caught.value) for name in ps.catalogue())
-    with pytest.raises(ValueError, match="unknown algorithm 'zzzzzz'; known algorithms: reinforce"):
+    assert len(str(caught.value)) < 100  # of 64 names it tells where they are listed
+    with pytest.raises(ValueError, match="unknown algorithm 'zzzzzz'; `pessimism catalogue` lists them all"):
         ps.algorithm("zzzzzz")
-    with pytest.raises(ValueError, match="oapl has no parameter 'beta'; known parameters: beta1, beta2, baseline"):
+    with pytest.raises(
+        ValueError,
+        match="no parameter 'beta'; did you mean beta2 or beta1",
+    ):
         ps.algorithm("oapl", beta=1.0)
     with pytest.raises(ValueError, match="reinforce has no parameter 'x'; known parameters: baseline"):
         ps.algorithm("reinforce", x=1.0)

@@ -219,7 +219,12 @@ BAD = {
     ("compare", "oapl"): "--behavior is missing",
     ("compare", "oapl", "--behavior", "1"): "--reward is missing",
     ("compare", "oap", *INLINE): "unknown algorithm 'oap'",
-    ("compare", "oapl", "beta=1", *INLINE): "no parameter 'beta'; known parameters: beta1, beta2, baseline",
+    (
+        "compare",
+        "oapl",
+        "beta=1",
+        *INLINE,
+    ): "no parameter 'beta'; did you mean beta2 or beta1? known parameters: beta1, beta2, baseline",
     ("compare", "oapl", "beta1=1", "beta1=1", *INLINE): "'beta1' is given twice",
     ("compare", "oapl", "beta1", *INLINE): "'beta1' is not of the form key=value",
     ("compare", "oapl", "beta1=one", *INLINE): "beta1: 'one' is not a finite number",

@@ -9,11 +9,10 @@ from typing import Annotated
 
 import typer
 
-from ..algorithm import Algorithm
 from ..bandit import Bandit
 from ..shell.extras import need
 from ..shell.files import check_writable, write_whole
-from ..shell.objects import load_algorithm
+from ..shell.objects import algorithm_of
 from ..shell.terminal import progress_bar, show, write_json
 
 
@@ -71,7 +70,7 @@ def audit(
     for path in (parquet, html, None if json == "-" else json):
         if path is not None:
             check_writable(path)
-    algorithms = [algorithm_of(text) for text in algorithm]
+    algorithms = [algorithm_of(text, f"--algorithm {text!r}: ") for text in algorithm]
     need("audits", "matplotlib", "polars", "pyarrow")
     from .fields import parse_columns
     from .run import audit as run_audit
@@ -105,15 +104,3 @@ def logged_bandit(file: str, group: str | None, column: Sequence[str]) -> Bandit
     from .run import rollouts_bandit
 
     return rollouts_bandit([file], parse_columns(column), group)
-
-
-def algorithm_of(text: str) -> Algorithm:
-    """The algorithm that ``NAME[:KEY=VALUE,...]`` names.
-
-    >>> algorithm_of("oapl:beta1=1,beta2=1e-3").parameters["beta2"]
-    0.001
-    """
-    name, parameters = text, ""
-    if "=" in text:
-        name, _, parameters = text.rpartition(":")
-    return load_algorithm(name, list(filter(None, parameters.split(","))), f"--algorithm {text!r}: ")

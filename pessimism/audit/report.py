@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..algorithm import Algorithm
+from ..display import brief, brief_html
 from ..prefixes import has_prefix_regimes
+from ..shell.extras import need
 from .measure import STATISTICS, TABLES, AlgorithmTotals, Totals
 from .statistics import REGIMES
 from .totals import quantiles
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from .checks import Skipped
     from .files import Source
 
@@ -67,6 +71,23 @@ class AlgorithmAudit:
     leakage: dict[str, Any] | None
     drawn: dict[str, np.ndarray]
     verdict: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the samples for pictures, as plain values."""
+        return {name: value for name, value in vars(self).items() if name != "drawn"}
+
+    def to_row(self) -> dict[str, Any]:
+        """Name, verdict, groups by regime, and the statistics' means and medians, for one line of a table."""
+        row: dict[str, Any] = {"algorithm": self.name, "level": self.level, "verdict": self.verdict}
+        row |= {f"groups {name}": count for name, count in self.regimes.items()}
+        row |= {f"mean {name}": value for name, value in self.means.items()}
+        return row | {f"median {name}": values["50%"] for name, values in self.quantiles.items()}
+
+    def _contents(self) -> dict[str, Any]:
+        return {"name": self.name, "verdict": self.verdict, "regimes": self.regimes, "means": self.means}
+
+    __repr__ = brief
+    _repr_html_ = brief_html
 
 
 @dataclass(frozen=True)
@@ -135,11 +156,25 @@ class Audit:
         """Everything but the samples for pictures, as plain values."""
         own = {name: value for name, value in vars(self).items() if name != "algorithms"}
         own["sizes"] = {str(size): count for size, count in self.sizes.items()}
-        return own | {
-            "algorithms": [
-                {name: value for name, value in vars(part).items() if name != "drawn"} for part in self.algorithms
-            ]
-        }
+        return own | {"algorithms": [part.to_dict() for part in self.algorithms]}
+
+    def to_polars(self) -> pl.DataFrame:
+        """A line for each algorithm: groups by regime, and the means and medians of the groups' statistics.
+
+        Raises:
+            ValueError: polars is not installed.
+        """
+        need("tables", "polars")
+        import polars as pl
+
+        return pl.DataFrame([part.to_row() for part in self.algorithms])
+
+    def _contents(self) -> dict[str, Any]:
+        counts = {name: getattr(self, name) for name in ("rows", "groups", "silent", "skipped")}
+        return counts | {part.name: part.verdict for part in self.algorithms}
+
+    __repr__ = brief
+    _repr_html_ = brief_html
 
 
 def _algorithm_audit(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Mapping
+from dataclasses import fields
 from functools import cache
 from types import MappingProxyType
+from typing import Any
 
 from ..algorithm import Algorithm
 from ..shell.hints import near
@@ -52,6 +55,33 @@ def catalogue() -> Mapping[str, Entry]:
     return MappingProxyType(table)
 
 
+def _reduced(entry: Entry) -> tuple[Any, ...]:
+    """How an entry is copied and sent: the catalogue's by name, as their makers are functions without one."""
+    if catalogue().get(entry.name) is entry:
+        return entry_named, (entry.name,)
+    return Entry, tuple(getattr(entry, each.name) for each in fields(entry))
+
+
+copyreg.pickle(Entry, _reduced)
+
+
+def entry_named(name: str) -> Entry:
+    """The entry of that name.
+
+    Raises:
+        ValueError: there is none; the message says which names are near.
+
+    >>> entry_named("grop")
+    Traceback (most recent call last):
+    ...
+    ValueError: unknown algorithm 'grop'; did you mean grpo? `pessimism catalogue` lists them all
+    """
+    known = catalogue()
+    if name not in known:
+        raise ValueError(f"unknown algorithm {name!r}; {near(name, known, see='`pessimism catalogue`')}")
+    return known[name]
+
+
 def algorithm(name: str, *, baseline: object = None, **parameters: object) -> Algorithm:
     """The catalogue's algorithm of that name.
 
@@ -68,9 +98,6 @@ def algorithm(name: str, *, baseline: object = None, **parameters: object) -> Al
     >>> algorithm("oapl", beta=1.0)
     Traceback (most recent call last):
     ...
-    ValueError: oapl has no parameter 'beta'; known parameters: beta1, beta2, baseline
+    ValueError: oapl has no parameter 'beta'; did you mean beta2 or beta1? known parameters: beta1, beta2, baseline
     """
-    known = catalogue()
-    if name not in known:
-        raise ValueError(f"unknown algorithm {name!r}; {near(name, known, 'algorithms')}")
-    return known[name].algorithm(baseline, **parameters)
+    return entry_named(name).algorithm(baseline, **parameters)

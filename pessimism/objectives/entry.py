@@ -6,10 +6,12 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Literal, TypedDict, Unpack
+from typing import Any, Literal, TypedDict, Unpack
 
 from ..algorithm import Algorithm, as_baseline
+from ..display import brief, brief_html
 from ..levels import Level
+from ..shell.hints import near
 
 SMALLEST, LARGEST = 1e-100, 1e100
 """How small and how large a parameter may be, in magnitude: three of them can be multiplied."""
@@ -151,12 +153,27 @@ class Entry:
         """Parameters at which targets lie well inside the simplex, where the defaults' may not."""
         return {name: each.example for name, each in self.parameters.items() if each.example is not None}
 
+    def _contents(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "title": self.title,
+            "coefficient": self.coefficient,
+            "target": self.target,
+            "parameters": {name: parameter.default for name, parameter in self.parameters.items()} or None,
+            "level": self.level,
+            "source": self.source,
+            "notes": self.notes or None,
+        }
+
+    __repr__ = brief
+    _repr_html_ = brief_html
+
     def algorithm(self, baseline: object = None, **values: object) -> Algorithm:
         """The algorithm with these parameters; see :func:`pessimism.algorithm`."""
         for name in values:
             if name not in self.parameters:
-                known = ", ".join([*self.parameters, "baseline"])
-                raise ValueError(f"{self.name} has no parameter {name!r}; known parameters: {known}")
+                hint = near(name, [*self.parameters, "baseline"], "parameters")
+                raise ValueError(f"{self.name} has no parameter {name!r}; {hint}")
         filled = {
             name: parameter.check(self.name, name, values.get(name, parameter.default))
             for name, parameter in self.parameters.items()

@@ -66,6 +66,22 @@ def load_algorithm(name: str, settings: Sequence[str] = (), place: str = "") -> 
     return algorithm(name, **parameters)
 
 
+def algorithm_of(text: str, place: str = "") -> Algorithm:
+    """The algorithm that one piece of text writes: ``NAME[:KEY=VALUE,...]``, the name as for :func:`load_algorithm`.
+
+    >>> print(algorithm_of("oapl:beta1=1,beta2=.5"))
+    oapl(beta1=1, beta2=0.5)
+    >>> algorithm_of("oapl:beta1=1,beta=.5")
+    Traceback (most recent call last):
+    ...
+    ValueError: oapl has no parameter 'beta'; did you mean beta2 or beta1? known parameters: beta1, beta2, baseline
+    """
+    name, parameters = text, ""
+    if "=" in text:
+        name, _, parameters = text.rpartition(":")
+    return load_algorithm(name, list(filter(None, parameters.split(","))), place)
+
+
 def is_object_name(where: str) -> bool:
     """Whether a text reads as ``module:name`` or ``file.py:name``.
 

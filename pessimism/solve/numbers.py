@@ -36,6 +36,16 @@ def as_float64(name: str, value: object) -> np.ndarray:
     return np.asarray(plain)
 
 
+def rounding_of(value: Any) -> float:
+    """The rounding unit of what an array or a tensor is held in, float64's for anything else.
+
+    >>> rounding_of(np.ones(2, np.float32)) == 2.0**-23, rounding_of([0.5, 0.5]) == 2.0**-52
+    (True, True)
+    """
+    kind = str(getattr(value, "dtype", "")).rpartition(".")[2]
+    return {"float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}.get(kind, 2.0**-52)
+
+
 def check_real(name: str, array: Any) -> None:
     """Raise a ValueError unless a numpy array or a torch tensor holds real numbers, every one of them there.
 

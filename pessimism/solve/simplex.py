@@ -143,5 +143,23 @@ def check_policy(name: str, policy: np.ndarray) -> None:
         )
 
 
+def as_policy(name: str, values: np.ndarray, rounding: float) -> np.ndarray:
+    """A policy (..., K) in double precision from one that was held with a coarser ``rounding`` unit.
+
+    Rows of a coarser type that sum to one as nearly as that type can say are divided by their sum. What it can say: one
+    unit for entries that were rounded to it, and a few units of single precision for every doubling of K, as a softmax
+    adds up. Double precision is taken as it is.
+
+    >>> import numpy as np
+    >>> as_policy("behavior", np.float64(np.float32([0.1, 0.9])), 2.0**-23).sum() == 1
+    np.True_
+    """
+    total = values.sum(axis=-1, keepdims=True)
+    allowed = rounding + 4 * 2.0**-23 * (1 + np.log2(values.shape[-1]))
+    if rounding < 1e-12 or not (np.abs(total - 1) <= allowed).all():
+        return values
+    return values / total
+
+
 def _place(index: tuple[int, ...]) -> str:
     return ", ".join(str(i) for i in index)

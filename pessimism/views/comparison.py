@@ -83,10 +83,10 @@ def comparison_dict(comparison: Comparison) -> dict[str, Any]:
         "verdict": verdict(comparison),
         "regime": _listed(comparison.regime),
         "distance": _listed(comparison.distance),
-        "behavior": {"policy": _listed(comparison.bandit.behavior), **_metrics(comparison.behavior_metrics)},
-        "induced": {**_target(comparison.induced), **_metrics(comparison.induced_metrics)},
-        "nominal": {**_target(comparison.nominal), **_metrics(comparison.nominal_metrics)},
-        "stated": {**_target(comparison.stated), **_metrics(comparison.stated_metrics)},
+        "behavior": {"policy": _listed(comparison.bandit.behavior), **comparison.behavior_metrics.to_dict()},
+        "induced": {**comparison.induced.to_dict(), **comparison.induced_metrics.to_dict()},
+        "nominal": {**comparison.nominal.to_dict(), **comparison.nominal_metrics.to_dict()},
+        "stated": {**comparison.stated.to_dict(), **comparison.stated_metrics.to_dict()},
         "gaps": {name: _listed(value) for name, value in comparison.gaps.items()},
         "implicit_gaps": {name: _listed(value) for name, value in comparison.implicit_gaps.items()},
         "explicit_gaps": {name: _listed(value) for name, value in comparison.explicit_gaps.items()},
@@ -137,15 +137,6 @@ def _words(value: Any) -> str:
     if len(names) == 1:
         return str(names[0])
     return ", ".join(f"{name} {count / counts.sum():.0%}" for name, count in zip(names, counts, strict=True))
-
-
-def _target(target: Any) -> dict[str, Any]:
-    names = ("policy", "log_ratio", "normalizer", "unique", "support", "method", "kind", "face", "rate")
-    return {name: _listed(getattr(target, name)) for name in names}
-
-
-def _metrics(metrics: Any) -> dict[str, Any]:
-    return {name: _listed(value) for name, value in metrics.items()}
 
 
 def _listed(value: Any) -> Any:

@@ -181,6 +181,8 @@ def _table(*headers: str) -> Table:
 
     table = Table(*headers, box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     table.columns[0].no_wrap = True
+    for column in table.columns[1:]:
+        column.overflow = "fold"  # rather folded than cut
     return table
 
 
