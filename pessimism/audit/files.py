@@ -110,8 +110,8 @@ def _open(path: Path, given: Mapping[str, str]) -> Source:
             return _own(path, layout, given, size)
         return {".parquet": _parquet, ".csv": _csv}.get(suffix, _json_lines)(path, given, size)
     except ValueError as error:
-        told = " ".join(str(error).split("\n"))
-        raise ValueError(told if told.startswith(str(path)) else f"{path}: {told}") from None
+        message = " ".join(str(error).split("\n"))
+        raise ValueError(message if message.startswith(str(path)) else f"{path}: {message}") from None
 
 
 # --- Parquet --------------------------------------------------------------------------------------------------------

@@ -80,8 +80,8 @@ def measure(groups: Groups, solver: Solver, where: Callable[[int, int], str]) ->
         except solver.refusals as error:
             row = start[chosen[_first_refused(rewards, solver)]]
             file, place = (int(groups.column(name)[row]) for name in ("file", "place"))
-            told = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-            raise ValueError(f"{where(file, place)}: {solver.algorithm.name}: {told}") from error
+            message = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+            raise ValueError(f"{where(file, place)}: {solver.algorithm.name}: {message}") from error
         for field in fields(Solved)[:-1]:
             values = getattr(found, field.name)
             parts.setdefault(field.name, np.empty(count, dtype=values.dtype))[chosen] = values

@@ -81,10 +81,10 @@ def lint_all(path: str | os.PathLike[str], overrides: Sequence[str] = (), traine
     documents = read_documents(path, overrides)
     if trainer:
         return [_report(document, _known_trainer(trainer)) for document in documents]
-    told = [(document, name) for document in documents if (name := _recognized(document))]
-    if not told:
+    recognized = [(document, name) for document in documents if (name := _recognized(document))]
+    if not recognized:
         raise ValueError(_refusal(documents))
-    return [_report(document, name) for document, name in told]
+    return [_report(document, name) for document, name in recognized]
 
 
 def _report(document: Document, trainer: str) -> Report:

@@ -170,7 +170,7 @@ def solve_fixed_point(
     Raises:
         ValueError: bad shapes or probabilities, a coefficient that is not finite at the start, naming the first index.
 
-    >>> point = solve_fixed_point(lambda x, a: a - 0.5 * x, [0.5, 0.3, 0.2], [-0.2, -0.2, 0.8])  # theory instance 1
+    >>> point = solve_fixed_point(lambda x, a: a - 0.5 * x, [0.5, 0.3, 0.2], [-0.2, -0.2, 0.8])
     >>> round(float(point.normalizer), 10), bool(point.converged and point.stable)
     (0.1167491632, True)
     """

@@ -126,7 +126,7 @@ def softmax_flow(
             naming the argument and the first index.
 
     >>> import numpy as np
-    >>> flow = softmax_flow(lambda x, a: a - 0.5 * x, [0.5, 0.3, 0.2], [-0.2, -0.2, 0.8])  # theory instance 1
+    >>> flow = softmax_flow(lambda x, a: a - 0.5 * x, [0.5, 0.3, 0.2], [-0.2, -0.2, 0.8])
     >>> np.round(flow.policy, 6).tolist(), bool(flow.converged)
     ([0.292383, 0.17543, 0.532187], True)
     """

@@ -1,6 +1,6 @@
 """Lambert-tempered targets: the stationary points of log-ratio regression on the simplex, solved in batches.
 
-The problem, per row, with the temperature already divided out (theory.md 2; derived here):
+The problem, per row, with the temperature already divided out (derived here):
 
     x_i + kappa h_i e^(x_i) = a_i  for every arm,      E_mu[e^x] = 1,
 
@@ -13,9 +13,9 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pessimism.solve.lambert_functions import inverse_excess, own_solution
-from pessimism.solve.lambert_newton import LambertSolution, Rows
-from pessimism.solve.lambert_regimes import bracketed_root, solve_block
+from .lambert_functions import inverse_excess, own_solution
+from .lambert_newton import LambertSolution, Rows
+from .lambert_regimes import bracketed_root, solve_block
 
 __all__ = ["LambertSolution", "critical_offset", "solve_fixed_kappa", "solve_lambert"]
 
@@ -192,7 +192,7 @@ def _shift_below(mu: Array, a: Array, kappa: Array) -> tuple[Array, Array]:
 
 
 def critical_offset(behavior: ArrayLike, nominal_log_ratio: ArrayLike) -> Array:
-    """d_c / beta (...): how far the baseline may lie above the boundary before the W_0 solution ends (theory.md 2.11).
+    """d_c / beta (...): how far the baseline may lie above the boundary before the W_0 solution ends.
 
     log E_mu[e^(a0) e^v] with v = -W_0(-e^(a0 - max a0 - 1)) in (0, 1], where nominal_log_ratio a0 (..., K) is that of
     the nominal target, so that E_mu[e^(a0)] = 1; the maximum is over arms with positive behavior (..., K). Always in

@@ -3,7 +3,7 @@
     minimize over pi:  E_mu[(beta x - A)^2] / (2 beta)  =  beta E_mu[(x - a)^2] / 2,   x = log(pi / mu), a = A / beta.
 
 Stationary: x_i + kappa e^(x_i) = a_i. For kappa < 0 write v_i = |kappa| pi_i / mu_i: every arm is on one of two
-branches, v_i < 1 (W_0) or v_i > 1 (W_-1). A minimum has no arm on W_-1, or exactly one. Derived here (theory.md 2.11).
+branches, v_i < 1 (W_0) or v_i > 1 (W_-1). A minimum has no arm on W_-1, or exactly one. Derived here.
 """
 
 from collections.abc import Sequence

@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pessimism.solve.lambert_functions import excess
+from .lambert_functions import excess
 
 Array = NDArray[np.float64]
 Record = TypeVar("Record")

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pessimism.solve.lambert_functions import excess, inverse_excess, own_solution
-from pessimism.solve.lambert_newton import (
+from .lambert_functions import excess, inverse_excess, own_solution
+from .lambert_newton import (
     EPSILON,
     SMALLEST_EXPONENT,
     LambertSolution,

@@ -48,7 +48,7 @@ def framework_of(document: Document) -> str:
     'ms-swift'
     """
     for other in OTHERS:
-        told = re.fullmatch(other.entry, document.entry) is not None
-        if told or any(all(document.has(key) for key in keys) for keys in other.keys):
+        named = re.fullmatch(other.entry, document.entry) is not None
+        if named or any(all(document.has(key) for key in keys) for keys in other.keys):
             return other.name
     return ""

@@ -34,8 +34,8 @@ def _number(value: object) -> float | None:
 
 def _kl_twice(settings: Settings, groups: Groups) -> Iterator[Found]:
     if _on(settings, "kl_loss_on") and _on(settings, "kl_reward_on"):
-        told = f"{settings.key('kl_loss_on')} and {settings.key('kl_reward_on')} are both on, and both are applied"
-        yield Found("kl_reward_on", told)
+        message = f"{settings.key('kl_loss_on')} and {settings.key('kl_reward_on')} are both on, and both are applied"
+        yield Found("kl_reward_on", message)
 
 
 def _mini_batch_larger(settings: Settings, groups: Groups) -> Iterator[Found]:
@@ -51,8 +51,8 @@ def _on(settings: Settings, switch: str) -> bool:
 def _gradient_clip_ignored(settings: Settings, groups: Groups) -> Iterator[Found]:
     same = _number(settings.value("gradient_clip")) == 1.0
     if settings.given("gradient_clip") and not same and not settings.given("optimizer_clip"):
-        told = f"nothing reads it; gradients are clipped by {settings.key('optimizer_clip')}, 1.0 by default"
-        yield Found("gradient_clip", told)
+        message = f"nothing reads it; gradients are clipped by {settings.key('optimizer_clip')}, 1.0 by default"
+        yield Found("gradient_clip", message)
 
 
 RULES = (
