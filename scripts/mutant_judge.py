@@ -81,8 +81,8 @@ class Judge:
     def _order(self, mutant: Mutant, runs: dict[str, Run]) -> list[str]:
         """Tests that run the mutant's function, as many as fit into ``budget`` seconds.
 
-        First those that killed other mutants of it; then by the time that a test function has had with all its cases,
-        so that none takes the time of the others.
+        First those that killed other mutants of it; then the file's own tests before others; then by the time that a
+        test function has had with all its cases, so that none takes the time of the others.
         """
         function = mutant.name.partition("__mutmut_")[0]
         killers = self.killers[function]
@@ -93,7 +93,8 @@ class Judge:
             test = name.partition("[")[0]
             spent[test] += runs[name].seconds
             until[name] = spent[test]
-        names.sort(key=lambda name: (-killers[name], until[name]))
+        own = f"tests/test_{Path(mutant.file).stem.partition('_')[0]}"
+        names.sort(key=lambda name: (-killers[name], not name.startswith(own), until[name]))
         total = accumulate(runs[name].seconds for name in names)
         return [name for name, seconds in zip(names, total, strict=True) if seconds <= self.budget]
 
