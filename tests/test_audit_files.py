@@ -45,6 +45,27 @@ def test_groups_survive_the_pieces_that_files_are_read_in(tmp_path, suffix, rows
     assert {name: sorted(group["reward"]) for name, group in found.items()} == expected(rows)
 
 
+@pytest.mark.parametrize("suffix", [".gz", ".zst"])
+def test_compressed_json_lines_are_read(tmp_path, suffix):
+    plain = write(log(), tmp_path / "log.jsonl")
+    path = tmp_path / f"log.jsonl{suffix}"
+    with pa.CompressedOutputStream(str(path), {".gz": "gzip", ".zst": "zstd"}[suffix]) as file:
+        file.write(plain.read_bytes())
+    assert groups_of(path) == groups_of(plain)
+    path.write_bytes(path.read_bytes()[:-50])
+    with pytest.raises(ValueError, match=r"log\.jsonl\.\w+: damaged or cut off|not JSON"):
+        of(path)
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_rewards_of_tokens_are_summed(tmp_path, suffix):
+    rows = [{"group": "a", "reward": [0.0, 0.25, 0.5 * k]} for k in range(4)]
+    assert groups_of(write(pa.Table.from_pylist(rows), tmp_path / f"log{suffix}")) == {"a": [0.25, 0.75, 1.25, 1.75]}
+    rows[2]["reward"] = [0.0, None]
+    with pytest.raises(ValueError, match=r"reward holds list\(float64\)"):
+        of(write(pa.Table.from_pylist(rows), tmp_path / f"bad{suffix}"))
+
+
 def test_a_group_may_begin_in_one_file_and_end_in_the_next(tmp_path):
     rows = log()
     parts = [rows.slice(0, 30), rows.slice(30, 1), rows.slice(31)]

@@ -26,6 +26,7 @@ FEW_BYTES = 1 << 29
 DENSEST = 200
 """A file that takes more than 512 MiB in memory, and this many times what it takes on disk, is no log."""
 
+COMPRESSED = (".gz", ".zst")
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet", ".csv", ".db", ".sqlite")
 
 Piece = tuple[pl.DataFrame, float]
@@ -86,7 +87,7 @@ def _nothing(number: int) -> Iterator[Piece]:
 
 
 def _in_folder(folder: Path) -> list[Path]:
-    files = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file()]
+    files = [path for path in folder.iterdir() if _suffix(path) in SUFFIXES and path.is_file()]
     if not files:
         raise ValueError(f"{folder}: no {', '.join(SUFFIXES)} file in it")
     return sorted(
@@ -94,8 +95,15 @@ def _in_folder(folder: Path) -> list[Path]:
     )
 
 
+def _suffix(path: Path) -> str:
+    """The suffix that says the format: of compressed JSON lines the one before .gz or .zst."""
+    plain = path.with_suffix("") if path.suffix.lower() in COMPRESSED else path
+    suffix = plain.suffix.lower()
+    return suffix if plain is path or suffix in (".jsonl", ".ndjson") else path.suffix.lower()
+
+
 def _open(path: Path, given: Mapping[str, str]) -> Source:
-    suffix = path.suffix.lower()
+    suffix = _suffix(path)
     if suffix not in SUFFIXES:
         raise ValueError(f"{path}: the suffix is {suffix!r}; it must be one of {', '.join(SUFFIXES)}")
     if not path.is_file():

@@ -169,7 +169,7 @@ def _type(role: str | None, value: Any, is_key: bool) -> pl.DataType:
         return pl.Int64()
     if is_key:
         return pl.String()
-    if role is not None and isinstance(value, list):
+    if isinstance(value, list):
         return pl.List(pl.Float64())
     return pl.Boolean() if isinstance(value, bool) else pl.Float64()
 

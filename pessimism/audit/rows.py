@@ -90,11 +90,22 @@ def _text(keys: pl.Series, what: str) -> pl.Series:
 
 
 def _reward(raw: pl.DataFrame, columns: Columns) -> np.ndarray:
-    terms = [weight * floats(_at(raw, name), _said("reward", name)) for weight, name in columns.reward]
+    terms = [weight * _term(_at(raw, name), _said("reward", name)) for weight, name in columns.reward]
     if not columns.missing_is_zero:
         return np.sum(terms, axis=0)
     absent = np.isnan(terms)
     return np.where(absent.all(axis=0), np.nan, np.where(absent, 0.0, terms).sum(axis=0))
+
+
+def _term(column: pl.Series, what: str) -> np.ndarray:
+    """A reward; one per token is summed."""
+    if column.dtype.is_nested():
+        values = column.list.sum() if isinstance(column.dtype, pl.List) else column.arr.sum()
+        some_missing = column.explode().null_count() > column.null_count()
+        if some_missing or not column.explode().dtype.is_numeric():
+            raise ValueError(f"{what} holds {kind(column.dtype)}; it must hold numbers, or lists of numbers")
+        return floats(values, what)
+    return floats(column, what)
 
 
 def floats(column: pl.Series, what: str) -> np.ndarray:
