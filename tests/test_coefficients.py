@@ -394,3 +394,11 @@ def test_kinks_are_where_coefficients_jump_or_bend(name: str) -> None:
             slopes = (below - value(-2e-6)) / 1e-6, (value(2e-6) - above) / 1e-6
             broken.append(abs(above - below) > 1e-3 or abs(slopes[1] - slopes[0]) > 1e-3)
         assert any(broken), place
+
+
+@pytest.mark.parametrize("name", [name for name in ps.catalogue() if ps.algorithm(name).carries_ratio])
+def test_what_carries_the_ratio_says_what_it_is_on_policy(name: str) -> None:
+    """Without it the nominal update would weigh data from the policy itself by a ratio once more."""
+    made = ps.algorithm(name)
+    assert made.on_policy is not None
+    assert np.isfinite(made.on_policy(np.array([-0.2, 0.0, 0.2]), np.array([-1.0, 0.0, 1.0]))).all()

@@ -140,6 +140,19 @@ def test_arms_that_only_the_reference_plays() -> None:
 # --- degenerate targets are reported as such --------------------------------------------------------------------------
 
 
+def test_at_the_boundary_arms_that_only_the_reference_plays_share_what_is_left() -> None:
+    """A baseline that counts them by construction still leaves their division open: it is not the Gibbs policy."""
+    behavior, reference = np.array([0.6, 0.4, 0.0, 0.0]), np.array([0.3, 0.3, 0.3, 0.1])
+    reward, beta = np.array([0.0, 1.0, 2.0, 3.0]), 0.5
+    target = ps.induced_target(
+        ps.Bandit(behavior, reward, reference), ps.algorithm("a_star_po", beta1=beta, beta2=beta)
+    )
+    gibbs = reference * np.exp(reward / beta) / (reference @ np.exp(reward / beta))
+    np.testing.assert_allclose(target.policy[:2], gibbs[:2], rtol=1e-9)
+    np.testing.assert_allclose(target.policy[2:], (1 - gibbs[:2].sum()) * np.array([0.75, 0.25]), rtol=1e-9)
+    assert (target.normalizer, target.regime, target.unique) == (0.0, "boundary", False)
+
+
 def test_of_ties_the_more_probable_arm_takes_all() -> None:
     """It used to be said that they share in proportion to mu, which is stationary and not where the flow goes."""
     bandit = ps.Bandit([0.2, 0.3, 0.5], [1.0, 1.0, 0.0])
