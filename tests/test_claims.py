@@ -401,3 +401,10 @@ def test_outcomes_as_plain_values():
     assert plain["id"] == "conservatism.entropy"
     assert plain["counterexample"]["arms"] == 2
     assert len(plain["counterexample"]["behavior"]) == 2
+
+
+def test_claims_of_ones_own_are_not_dropped_beside_an_algorithm():
+    own = replace(CLAIMS["regression.normalizer"], id="mine.normalizer")
+    outcomes = verify([own, CLAIMS["objective.contract"]], algorithm=ps.algorithm("dro"), instances=20, examples=2)
+    assert [outcome.claim.id for outcome in outcomes] == ["mine.normalizer", "objective.contract"]
+    assert "'dro'" in outcomes[1].claim.statement

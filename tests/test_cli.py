@@ -250,7 +250,7 @@ BAD = {
     ("verify", "--seed", "-1"): "--seed",
     ("verify", "--seed", "one"): "--seed",
     ("verify", "--bandit", "x.npz"): "x.npz: No such file",
-    ("verify", "--algorithm", "oapl"): "'oapl' is not of the form module:name",
+    ("verify", "--algorithm", "oalp"): "did you mean oapl",
     ("verify", "--json=none/x.json"): "there is no folder 'none'",
 }
 
@@ -432,3 +432,13 @@ def test_help_and_catalogue_load_nothing_heavy():
     )
     finished = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert finished.stderr == "set()\n"
+
+
+def test_an_objective_is_written_in_one_way_or_with_its_parameters_apart(run):
+    _, together, _ = run("compare", "oapl:beta1=1,beta2=.5", *INLINE)
+    _, apart, _ = run("compare", "oapl", "beta1=1", "beta2=1/2", *INLINE)
+    assert together == apart
+    assert "oapl(beta1=1, beta2=0.5)" in together
+    status, _, error = run("compare", "oapl:beta1=1", "beta1=2", *INLINE)
+    assert status == 2
+    assert "'beta1' is given twice" in error

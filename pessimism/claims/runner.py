@@ -138,8 +138,8 @@ def verify(
         claims: which; all known ones if None. Any Claim objects will do, a caller's own among them.
         seed: of instances and search; the same seed gives the same verdicts and residuals.
         extra_bandits: bandits to try besides, at several temperatures relative to their range of rewards.
-        algorithm: a user's own objective: the generic claims (``objective.*``) are then about it, and only they are
-            tried.
+        algorithm: a user's own objective: the generic claims (``objective.*``) are then about it, and of the package's
+            claims only they are tried; a caller's own claims are tried as they are.
         progress: called with (claims done, claims in all, id of the next or "").
         instances: at least so many per claim, where its hypotheses allow.
         examples: draws of the falsification search per claim.
@@ -211,7 +211,7 @@ def _check_by_id(identifier: str, places: tuple[str, ...], settings: Settings) -
 
 def _about(algorithm: Algorithm, claims: list[Claim]) -> list[Claim]:
     made = {claim.id: claim for claim in generic.generic_claims(lambda: (algorithm,), f"about {algorithm.name!r}")}
-    chosen = [made[claim.id] for claim in claims if claim.id in made]
+    chosen = [made.get(claim.id, claim) for claim in claims if claim.id in made or claim.id not in CLAIMS]
     if not chosen:
         raise ValueError(f"none of the claims is about a given algorithm; those that are: {', '.join(made)}")
     return chosen

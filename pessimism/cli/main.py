@@ -13,14 +13,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from ..algorithm import Algorithm
 from ..audit.command import audit, logged_bandit
 from ..bandit import Bandit
 from ..lint.command import lint_command
 from ..objectives.catalogue import algorithm as catalogue_algorithm
 from ..shell.extras import need
 from ..shell.files import check_writable, parse_number, write_whole
-from ..shell.objects import in_user_code, is_object_name, load_algorithm, load_bandit, load_object
+from ..shell.objects import (
+    algorithm_of,
+    in_user_code,
+    is_object_name,
+    load_algorithm,
+    load_bandit,
+    split_settings,
+)
 from ..shell.terminal import FAILED, new_app, progress_bar, run_app, show, write, write_json
 
 if TYPE_CHECKING:
@@ -92,7 +98,7 @@ def verify(
     ] = None,
     algorithm: Annotated[
         str | None,
-        typer.Option(metavar="MODULE:NAME", help="Check an objective of your own instead of the catalogue's."),
+        typer.Option(metavar="NAME[:KEY=VALUE,...]", help="Check this objective instead of the catalogue's entries."),
     ] = None,
     bandit: Annotated[
         list[str] | None,
@@ -105,7 +111,7 @@ def verify(
     _check_json(json)
     need("claims", "hypothesis", "mpmath", "sympy")
     bandits = [load_bandit(where) for where in bandit or ()]
-    objective = None if algorithm is None else load_object(algorithm, Algorithm)
+    objective = None if algorithm is None else algorithm_of(algorithm)
     from ..claims import verify as run_claims
 
     places = claims or []
@@ -184,7 +190,8 @@ def compare(
     """Compare the policy that an objective drives toward with the one it claims to."""
     _check_json(json)
     _check_plot(plot)
-    objective = load_algorithm(algorithm, parameters or [])
+    algorithm, settings = split_settings(algorithm)
+    objective = load_algorithm(algorithm, [*settings, *(parameters or [])])
     inline = {"behavior": behavior, "reward": reward, "reference": reference}
     logged = None if rollouts is None else (rollouts, group, column or [])
     if logged is None and (group is not None or column):

@@ -76,10 +76,22 @@ def algorithm_of(text: str, place: str = "") -> Algorithm:
     ...
     ValueError: oapl has no parameter 'beta'; did you mean beta2 or beta1? known parameters: beta1, beta2, baseline
     """
-    name, parameters = text, ""
-    if "=" in text:
-        name, _, parameters = text.rpartition(":")
-    return load_algorithm(name, list(filter(None, parameters.split(","))), place)
+    name, settings = split_settings(text)
+    return load_algorithm(name, settings, place)
+
+
+def split_settings(text: str) -> tuple[str, list[str]]:
+    """The name and the settings of ``NAME[:KEY=VALUE,...]``.
+
+    >>> split_settings("mine.py:robust:beta=1,cap=2")
+    ('mine.py:robust', ['beta=1', 'cap=2'])
+    >>> split_settings("mine.py:robust")
+    ('mine.py:robust', [])
+    """
+    if "=" not in text:
+        return text, []
+    name, _, parameters = text.rpartition(":")
+    return name, list(filter(None, parameters.split(",")))
 
 
 def is_object_name(where: str) -> bool:
