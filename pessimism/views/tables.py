@@ -57,7 +57,7 @@ def catalogue_table(entries: Sequence[Entry]) -> Table:
             table.add_section()
         previous = entry.family
         table.add_row(entry.name, entry.coefficient, entry.target, method(entry))
-    return table
+    return keep_words(table)
 
 
 def entry_screen(entry: Entry) -> list[Table]:
@@ -173,6 +173,14 @@ def summary(outcomes: Sequence[Outcome], seconds: float) -> str:
 
 
 # --- tables ---------------------------------------------------------------------------------------------------------
+
+
+def keep_words(table: Table) -> Table:
+    """The table with columns that are never narrower than their longest word: identifiers stay whole."""
+    for column in table.columns:
+        words = " ".join(map(str, (column.header, *column.cells))).split()
+        column.min_width = max(map(len, words), default=0)
+    return table
 
 
 def _table(*headers: str) -> Table:
