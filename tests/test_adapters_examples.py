@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import pessimism as ps
-from pessimism.trainers.tokens import AGGREGATIONS, objective
+from pessimism.trainers.tokens import aggregations, objective
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
@@ -55,7 +55,7 @@ def test_verl_knows_every_setting(name):
     actor = merged.actor_rollout_ref.actor
     assert actor.policy_loss.objective == merged.algorithm.objective
     made = objective(merged.algorithm.objective)
-    assert actor.loss_agg_mode in AGGREGATIONS[made.level]
+    assert actor.loss_agg_mode in aggregations(made)
     assert merged.data.train_batch_size % actor.ppo_mini_batch_size == 0
 
 

@@ -244,7 +244,7 @@ def test_effective_temperature_against_bracketing_row_by_row(seed: int) -> None:
         return float(kl(exponent - np.log(behavior[row] @ np.exp(exponent)), behavior[row]))
 
     for row in range(20):
-        root = brentq(lambda x, row=row: divergence(row, x) - wanted[row], -40, 40, xtol=1e-14)
+        root = float(brentq(lambda x, row=row: divergence(row, x) - wanted[row], -40, 40, xtol=1e-14))  # type: ignore[arg-type]
         # The divergence is known to rounding: its slope there says how well that fixes the temperature.
         slope = (divergence(row, root + 1e-4) - divergence(row, root - 1e-4)) / 2e-4
         assert abs(math.log(found[row]) + root) <= 1e-10 + 1e-14 / slope

@@ -1,6 +1,7 @@
 """Levels: every one is the derivative of a loss on its own log-ratio, in every layout and array type."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pessimism as ps
 from pessimism.levels import (
     LEVELS,
     RULES,
+    Level,
     PackedTokens,
     PaddedTokens,
     check_level,
@@ -68,7 +70,7 @@ def pulls(algorithm, log_ratio, advantage, tokens):
 def test_the_update_is_the_derivative_of_the_level_s_loss(level, seed):
     log_ratio, advantage = draws(seed)
     leaf = torch.tensor(log_ratio, requires_grad=True)
-    total = sum(surrogate(level, leaf[i, : LENGTHS[i]], advantage[i]) for i in range(5))
+    total = torch.stack([surrogate(level, leaf[i, : LENGTHS[i]], advantage[i]) for i in range(5)]).sum()
     (expected,) = torch.autograd.grad(total, leaf)
     found = pulls(algorithm_at(level), log_ratio, advantage, PaddedTokens(PRESENT))
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-14)
@@ -147,7 +149,8 @@ def test_probabilities_are_those_of_what_the_level_looks_at():
     def probability(log_ratio, advantage, behavior):
         return behavior + 0 * log_ratio
 
-    for level, wanted in (("sequence", np.exp(-0.3 * LENGTHS)[:, None]), ("token", np.exp(-0.3))):
+    levels: tuple[tuple[Level, Any], ...] = (("sequence", np.exp(-0.3 * LENGTHS)[:, None]), ("token", np.exp(-0.3)))
+    for level, wanted in levels:
         chosen = ps.Algorithm(probability, level=level, takes_behavior=True)
         found = token_coefficients(chosen, log_ratio, advantage, PaddedTokens(PRESENT), behavior_log_prob=behavior)
         np.testing.assert_allclose(found, np.where(PRESENT, wanted, 0.0))
