@@ -34,7 +34,7 @@ def test_a_killed_node_costs_neither_cells_nor_copies(tmp_path):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert 4 <= int((tmp_path / "ray" / "killed").read_text()) < 12
-    assert "12 cells: 0 there, 12 computed, 0 failed" in done.stdout
+    assert "12 cells: 0 computed before, 12 computed now, 0 failed" in done.stdout
 
     table = run(SLEEPY, tmp_path / "here", on_cores(1))
     there, here = tmp_path / "ray", tmp_path / "here"
