@@ -12,6 +12,7 @@ from pessimism.claims.case import Case
 from pessimism.claims.support import size
 
 from ..batches import Batch, draw_batch, make_task
+from ..batches import finite_log as finite_log
 from ..recursion import ideal_recursion
 from ..settings import Settings
 from ..simulate import logit_gradient, simulate
@@ -80,11 +81,6 @@ def log_of(policy: Array) -> Array:
     """log of a policy, -inf where it is 0."""
     with np.errstate(divide="ignore"):
         return np.log(policy)
-
-
-def finite_log(policy: Array) -> Array:
-    """log of a policy, 0 where it is 0."""
-    return np.where(policy > 0, log_of(np.where(policy > 0, policy, 1.0)), 0.0)
 
 
 def tilted(bandit: ps.Bandit, exponent: Array) -> Array:

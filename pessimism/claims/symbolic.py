@@ -42,7 +42,7 @@ def target_slope() -> Any:
     """d log rho/dr from beta log rho + lambda rho = r - V, by implicit differentiation."""
     import sympy as sp
 
-    beta, _normalizer_proof, rho = positive_symbols("beta lambda rho")
+    beta, normalizer, rho = positive_symbols("beta lambda rho")
     reward, baseline = real_symbols("r V")
-    _equation_proof = beta * sp.log(rho) + _normalizer_proof * rho - (reward - baseline)
-    return sp.simplify(-sp.diff(_equation_proof, reward) / sp.diff(_equation_proof, rho) / rho)
+    equation = beta * sp.log(rho) + normalizer * rho - (reward - baseline)
+    return sp.simplify(-sp.diff(equation, reward) / sp.diff(equation, rho) / rho)

@@ -45,8 +45,8 @@ def _twins_proof() -> bool:
     x = (reward - top) / beta
     error = reward - baseline - beta * x
     weighted = rho * error / rho
-    _awr_proof = sp.exp((reward - baseline) / beta) / sp.exp(x)
-    free = all(is_zero(sp.diff(sp.simplify(value), reward)) for value in (error, weighted, _awr_proof))
+    likelihood = sp.exp((reward - baseline) / beta) / sp.exp(x)
+    free = all(is_zero(sp.diff(sp.simplify(value), reward)) for value in (error, weighted, likelihood))
     return free and is_zero(weighted - (top - baseline))
 
 
