@@ -351,7 +351,7 @@ IS_REGRESSION = Entry(
     name="is_regression",
     title="Importance-weighted regression (counterfactual twin)",
     coefficient="min(rho, cap) (A - beta l)",
-    target=GIBBS,
+    target=f"{GIBBS}; with a finite cap a fixed point that depends on the baseline",
     family="regression",
     level="sequence",
     source="derived here",
@@ -360,7 +360,8 @@ IS_REGRESSION = Entry(
         "beta": positive(0.1, "regression temperature", unit=1, example=0.5, anchors=True),
         "cap": positive(math.inf, "largest ratio; finite caps lose the closed form", infinite=True),
     },
-    notes="Carries the ratio: nominal for every baseline (claim twins.nominal). Noise and preconditioner differ too.",
+    notes="Carries the ratio: nominal for every baseline while no cap binds (claim twins.nominal). Noise and "
+    "preconditioner differ too.",
     regime="boundary",
 )
 
