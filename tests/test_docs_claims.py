@@ -57,11 +57,11 @@ def theory_blocks() -> list[str]:
 
 
 def unsupported(block: str) -> str:
-    """The sentences of a block after the last claim or test that it cites, but those marked as definition or reading."""
+    """The sentences of a block after the last claim or test that it cites, without definitions and interpretations."""
     tests = re.findall(r"`(tests/[\w/.]+(?:::\w+)?)`", block)
     end = max((block.rindex(name) + len(name) for name in (*cited(block), *tests)), default=0)
     sentences = re.split(r"(?<=[.:]) ", " ".join(block[end:].removeprefix("`").split()).removeprefix(", refuted"))
-    marks = ("interpretation", "the loss e_μ", "definition", "statements and proofs", "[theory/", "[guarantees]", "paper_figures")
+    marks = ("interpretation", "definition", "the loss e_μ", "statements and proofs", "[theory/", "[guarantees]")
     return " ".join(one for one in sentences if re.search(r"\w{2}", one) and not any(m in one.lower() for m in marks))
 
 
