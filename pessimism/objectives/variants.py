@@ -175,7 +175,7 @@ TRL_CISPO = Entry(
         "epsilon_high": positive(0.2, "an absolute cap, although its default is a range", example=0.7),
         "epsilon": EPSILON,
     },
-    notes="A cap of .2 is active from the first step: every sample counts as if ratio-free until its ratio falls below the cap.",
+    notes="A cap of .2 is active from the first step: samples count as if ratio-free while their ratio exceeds it.",
     bounded="all",
 )
 
