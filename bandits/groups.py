@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pessimism.baselines import Baseline
+from pessimism import Baseline
 
 
 def count_advantage(baseline: Baseline, reward: np.ndarray, counts: np.ndarray, by_weights: bool) -> np.ndarray:

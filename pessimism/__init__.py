@@ -9,9 +9,10 @@ array([0.2606, 0.1564, 0.583 ])
 array([0.2195, 0.1317, 0.6488])
 """
 
+from . import baselines
 from .algorithm import Algorithm
 from .bandit import Bandit
-from .baselines import Baseline
+from .baseline import Baseline
 from .compare import Metrics
 from .comparison import Comparison, compare
 from .guarantees import LowerConfidenceBound, Prescription, lcb, prescribe
@@ -21,7 +22,8 @@ from .objectives.residual import residual
 from .prefixes import PrefixRegimes, prefix_regimes
 from .shell.objects import algorithm_of
 from .stationary_points import StationaryPoint, stationary_points
-from .targets import Target, gradient_flow, group_target, induced_target, nominal_target, regression_regime
+from .target import Target
+from .targets import gradient_flow, group_target, induced_target, nominal_target, regression_regime
 
 Algorithm.read = staticmethod(algorithm_of)  # names of the catalogue, module:name, file.py:name
 
@@ -41,6 +43,7 @@ __all__ = [
     "StationaryPoint",
     "Target",
     "algorithm",
+    "baselines",
     "catalogue",
     "compare",
     "gradient_flow",

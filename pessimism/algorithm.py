@@ -12,7 +12,7 @@ import numpy as np
 from array_api_compat import array_namespace, device, is_array_api_obj
 
 from . import baselines
-from .baselines import Baseline, Moments, Statistics
+from .baseline import Baseline, Moments, Statistics, floating_type
 from .display import brief, brief_html
 from .levels import Level, known_level
 from .solution import Solution
@@ -40,7 +40,7 @@ class Algorithm:
     Attributes:
         coefficient: $c(\ell, A)$: ``f(log_ratio, advantage)``, arrays (..., K) in and out (numpy or torch). A coupled
             one also takes ``behavior=`` (..., K), the weights of the group.
-        baseline: a :class:`~pessimism.baselines.Baseline`, a number (a constant baseline), or a function
+        baseline: a :class:`~pessimism.baseline.Baseline`, a number (a constant baseline), or a function
             ``f(reward, behavior)`` -> V, where behavior is None for a sampled group.
         name: for tables and messages.
         level: which log-ratio of a completion the coefficient takes: of the whole "sequence", of each "token", or
@@ -197,7 +197,7 @@ class Algorithm:
 
         bandit = Bandit(behavior, reward, reference)
         advantage = self.baseline.exact(bandit.reward, bandit.behavior, bandit.reference).advantage
-        return xp.asarray(advantage, dtype=baselines.floating_type(reward), device=device(reward))
+        return xp.asarray(advantage, dtype=floating_type(reward), device=device(reward))
 
 
 def as_baseline(rule: Baseline | float | Callable[..., Array]) -> Baseline:

@@ -15,7 +15,8 @@ from .display import brief, brief_html, long_frame, plain_values
 from .given import understood
 from .solve.divergences import chi_squared, entropy, kl, reverse_kl, total_variation
 from .solve.simplex import expectation, log_expectation_exp, plain
-from .targets import Target, induced_target, nominal_target
+from .target import Target
+from .targets import induced_target, nominal_target
 
 if TYPE_CHECKING:
     import polars as pl

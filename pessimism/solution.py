@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .bandit import Bandit
-from .baselines import UNITS, Moments
+from .baseline import UNITS, Moments
 from .solve.lambert import solve_fixed_kappa
 from .solve.simplex import expectation, first_index, log_expectation_exp
 from .solve.ties import greedy_fill, losing_rate
@@ -77,7 +77,7 @@ def regimes(normalizer: np.ndarray, scale: np.ndarray, arms: int, rounding: np.n
     """Sign of the normalizer (...) as a regime: "boundary" where rounding hides it.
 
     That is the rounding of a sum of size ``scale`` in double precision, and ``rounding``: what the baseline is off by
-    (see :class:`~pessimism.baselines.Moments`).
+    (see :class:`~pessimism.baseline.Moments`).
     """
     tolerance = UNITS * np.finfo(np.float64).eps * (1 + np.log2(arms)) * scale + rounding
     signs = np.where(normalizer > tolerance, "positive", np.where(normalizer < -tolerance, "negative", "boundary"))

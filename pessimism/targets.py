@@ -1,143 +1,30 @@
-"""Induced and nominal targets of any algorithm on any bandit."""
+"""Induced and nominal targets of any algorithm on any bandit: in closed form where there is one, else numerically."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .algorithm import Algorithm, ClosedForm, Coefficient
-from .bandit import Bandit, batch_rows
-from .baselines import UNITS, Moments
-from .display import brief_html, long_frame, plain_values
+from .bandit import Bandit
+from .baseline import UNITS, Moments
 from .given import understood, understood_algorithm
+from .numeric_targets import Numeric, bound_kinks, flat_rows, solve_induced, solve_nominal
 from .solution import Solution, greedy
-from .solve.divergences import total_variation
-from .solve.fixed_point import FixedPoint, solve_fixed_point
 from .solve.flow import Flow, softmax_flow
-from .solve.lambert_minima import regression_minima
 from .solve.numbers import as_float64
-from .solve.simplex import expectation, log, log_expectation_exp, plain
-
-if TYPE_CHECKING:
-    import polars as pl
+from .solve.simplex import log, log_expectation_exp, plain
+from .target import Target
 
 SOLVER = 1e-9
 """Normalizers that numeric solvers cannot tell from 0, over E|c| at the behavior policy."""
 
-SMALL = 1e-5
-"""Log-ratio over which the slope of a coefficient is measured."""
-
-SAME_BASIN = 0.05
-"""Total variation within which a local minimum is taken for the one that a flow was running to."""
-
-NARROW = 64
-"""Arms up to which a flow along jumps keeps its default accuracy, 1e-5 in log-ratios."""
-
 FLOW_SUPPORT = 1e-6
 """Arms with less probability than this at the end of a numeric flow are reported as having lost all their mass."""
-
-
-@dataclass(frozen=True, eq=False)
-class Target:
-    r"""The policy that an update drives toward, arm by arm: $\mu c = \lambda\pi$.
-
-    For a batch of shape (...) every scalar below is an array (...); for a single bandit it is a plain Python value.
-
-    Attributes:
-        policy: (..., K).
-        log_policy: (..., K), accurate where the policy underflows; -inf where it is zero.
-        log_ratio: (..., K), log(policy / anchor). On arms that the anchor never plays: the value that an arm of
-            vanishing probability would have.
-        normalizer: $\lambda = E_\mu[c]$ at the target, in units of the coefficient; of a nominal target the constant
-            that its on-policy coefficient equals on the support.
-        regime: sign of the normalizer for objectives whose sign means something ("positive": pessimistic, "boundary":
-            exactly nominal, "negative": fragile), else None.
-        unique: True where this is provably the only limit from the behavior policy; False where it is not, or not
-            proven to be.
-        support: (..., K) bool, the arms that keep mass.
-        method: "closed form", "fixed point" or "flow".
-        kind: "interior" (all arms of the anchor keep mass), "sparse" (some lose all), "vertex" (one has all), "face"
-            (nothing moves: every policy on the support is a target; the one given is the anchor restricted to it),
-            "path-dependent" (the coefficient jumps: the limit of the softmax flow from the behavior policy, other
-            starts end elsewhere), "unstable" (rewards agree, so that nothing tells the arms apart and the exact update
-            rests at the behavior policy, which is given; the slightest push takes it away, to one of several limits)
-            or "not converged" (the flow still moved at the end of its time; the policy it had reached is given).
-        face: (..., K) bool, arms that tie: their joint mass could be divided in any other way (each arm up to the
-            objective's cap, where it has one) and the policy still be stationary. The policy given is where the flow
-            from the anchor goes: the arm that the anchor plays most takes what it can, then the next
-            (docs/theory/ties.md).
-            All False where the target stands alone, or was found numerically.
-        rate: tied arms that lose everything fall like time^-rate; 0 where there is none.
-
-    >>> import pessimism as ps
-    >>> target = ps.induced_target(ps.Bandit([0.5, 0.3, 0.2], [1, 1, 0]), ps.algorithm("verl.tis"))
-    >>> target.policy.tolist(), target.kind, target.face.tolist(), target.rate
-    ([1.0, 0.0, 0.0], 'vertex', [True, True, False], 0.5)
-    """
-
-    policy: np.ndarray
-    log_policy: np.ndarray
-    log_ratio: np.ndarray
-    normalizer: Any
-    regime: Any
-    unique: Any
-    support: np.ndarray
-    method: Any
-    kind: Any
-    face: np.ndarray
-    rate: Any
-
-    def __len__(self) -> int:
-        """Targets along the first axis of the batch."""
-        if self.policy.ndim == 1:
-            raise TypeError("this is one target, not a batch; len(target.policy) is the number of its arms")
-        return len(self.policy)
-
-    def __bool__(self) -> bool:
-        return True
-
-    def __getitem__(self, index: Any) -> Target:
-        """The target, or the batch, at an index of the batch's axes.
-
-        >>> import pessimism as ps
-        >>> batch = ps.induced_target(ps.Bandit([[0.5, 0.5], [0.2, 0.8]], [0, 1]), ps.algorithm("dro", beta=1))
-        >>> batch[1].policy.round(3), batch[1].kind
-        (array([0.088, 0.912]), 'interior')
-        """
-        rows = batch_rows(self.policy.shape[:-1], index, "target")
-        found: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self)}
-        return replace(self, **{name: plain(value[rows]) for name, value in found.items() if value is not None})
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything as plain Python values; infinities stay infinities."""
-        names = ("policy", "log_ratio", "normalizer", "regime", "unique", "support", "method", "kind", "face", "rate")
-        return plain_values({name: getattr(self, name) for name in names})
-
-    def to_polars(self) -> pl.DataFrame:
-        """A line for every arm (of every row of the batch, which ``row`` counts): what it gets and what its row is.
-
-        Raises:
-            ValueError: polars is not installed.
-        """
-        rows, arms = int(np.prod(self.policy.shape[:-1], dtype=int)), self.policy.shape[-1]
-        by_arm = {name: getattr(self, name).reshape(rows, arms) for name in ("policy", "log_ratio", "support", "face")}
-        names = ("normalizer", "regime", "unique", "method", "kind", "rate")
-        of_row = {n: np.reshape(value, rows) for n in names if (value := getattr(self, n)) is not None}
-        frame = long_frame({"row": rows, "arm": arms}, by_arm | of_row)
-        return frame if self.policy.ndim > 1 else frame.drop("row")
-
-    _repr_html_ = brief_html
-
-    def __repr__(self) -> str:
-        if self.policy.ndim > 1:
-            return f"Target(batch shape {self.policy.shape[:-1]}, {self.policy.shape[-1]} arms)"
-        arms = np.array2string(self.policy, precision=6, threshold=12)
-        return f"Target({arms}, normalizer={self.normalizer:.6g}, regime={self.regime}, {self.kind}, {self.method})"
 
 
 def induced_target(bandit: Bandit, algorithm: Algorithm | str) -> Target:
@@ -170,8 +57,8 @@ def induced_target(bandit: Bandit, algorithm: Algorithm | str) -> Target:
 
 
 def _induced(bandit: Bandit, moments: Moments, algorithm: Algorithm) -> Target:
-    def numeric(rows: Bandit, rows_moments: Moments) -> _Numeric:
-        return _solve_induced(rows, rows_moments.advantage, algorithm)
+    def numeric(rows: Bandit, rows_moments: Moments) -> Numeric:
+        return solve_induced(rows, rows_moments.advantage, algorithm)
 
     ratio_free = not algorithm.carries_ratio and not algorithm.coupled
     return _target(bandit, moments, algorithm.induced, numeric, with_regime=ratio_free)
@@ -254,8 +141,8 @@ def nominal_target(bandit: Bandit, algorithm: Algorithm | str) -> Target:
     if closed_form is None and not takes_behavior and _free_of_log_ratio(on_policy, moments.advantage):
         closed_form = _greedy_in(on_policy)
 
-    def numeric(rows: Bandit, rows_moments: Moments) -> _Numeric:
-        return _solve_nominal(rows, rows_moments.advantage, on_policy, algorithm)
+    def numeric(rows: Bandit, rows_moments: Moments) -> Numeric:
+        return solve_nominal(rows, rows_moments.advantage, on_policy, algorithm)
 
     return _target(bandit, moments, closed_form, numeric, with_regime=False)
 
@@ -277,7 +164,7 @@ def gradient_flow(bandit: Bandit, algorithm: Algorithm | str, **options: Any) ->
     _check_anchor(bandit, algorithm)
     moments = _moments(bandit, algorithm)
     options = {
-        "kinks": _bound_kinks(algorithm, bandit.behavior),
+        "kinks": bound_kinks(algorithm, bandit.behavior),
         "reference": bandit.reference,
         "coupled": algorithm.coupled,
         "takes_behavior": algorithm.takes_behavior,
@@ -289,25 +176,36 @@ def _moments(bandit: Bandit, algorithm: Algorithm) -> Moments:
     return algorithm.baseline.exact(bandit.reward, bandit.behavior, bandit.reference, algorithm.beta)
 
 
-# --- closed form first, then fixed point, then flow -----------------------------------------------------------------
+def _free_of_log_ratio(coefficient: Coefficient, advantage: np.ndarray) -> bool:
+    """Whether the coefficient ignores its log-ratio, tried at several values on these very advantages."""
+    probes = [coefficient(np.full_like(advantage, value), advantage) for value in (0.0, -2.5, 0.7)]
+    return all(np.array_equal(probes[0], probe) for probe in probes[1:])
 
 
-@dataclass(frozen=True)
-class _Numeric:
-    """What the numeric routes found for a flat batch (B, K)."""
+def _greedy_in(on_policy: Coefficient) -> ClosedForm:
+    def closed_form(bandit: Bandit, moments: Moments) -> Solution:
+        score = on_policy(np.zeros_like(moments.advantage), moments.advantage)
+        return greedy(bandit, replace(moments, advantage=score))
 
-    log_ratio: np.ndarray
-    normalizer: np.ndarray
-    method: np.ndarray
-    kind: np.ndarray  # "" where it follows from the support
-    scale: np.ndarray  # E|c| at the behavior policy, to which solvers' tolerances are relative
+    return closed_form
+
+
+def _check_anchor(bandit: Bandit, algorithm: Algorithm) -> None:
+    if bandit.reference is not None and algorithm.anchor == "behavior":
+        raise ValueError(
+            f"the bandit has a reference, but {algorithm.name!r} measures its log-ratio from the behavior policy; "
+            "leave the reference out"
+        )
+
+
+# --- closed form first, then numerically -----------------------------------------------------------------------------
 
 
 def _target(
     bandit: Bandit,
     moments: Moments,
     closed_form: ClosedForm | None,
-    numeric: Callable[[Bandit, Moments], _Numeric],
+    numeric: Callable[[Bandit, Moments], Numeric],
     with_regime: bool,
 ) -> Target:
     shape, arms = bandit.batch_shape, bandit.arms
@@ -317,7 +215,7 @@ def _target(
         return _assemble(bandit, found)
 
     open_rows = np.ones(rows, bool) if found is None else ~found.solved.reshape(rows)
-    flat = _rows(bandit, open_rows)
+    flat = flat_rows(bandit, open_rows)
     result = numeric(flat, moments.rows(open_rows))
 
     log_ratio = np.full((rows, arms), np.nan) if found is None else found.log_ratio.reshape(rows, arms).copy()
@@ -393,197 +291,7 @@ def _face(bandit: Bandit, found: Solution) -> np.ndarray:
     return still if found.tied is None else still | found.tied
 
 
-def _solve_induced(bandit: Bandit, advantage: np.ndarray, algorithm: Algorithm) -> _Numeric:
-    """Fixed point, or flow where there is none with full support or the coefficient jumps."""
-    rows, arms = advantage.shape
-    method = np.full(rows, "flow", dtype="<U11")
-    kind = np.full(rows, "path-dependent" if algorithm.kinks else "", dtype="<U14")
-    log_ratio = np.full((rows, arms), np.nan)
-    resting = _rests_unstably(bandit, advantage, algorithm)
-    log_ratio[resting], method[resting], kind[resting] = 0.0, "fixed point", "unstable"
-    todo = ~resting
-    options: dict[str, Any] = {"coupled": algorithm.coupled, "takes_behavior": algorithm.takes_behavior}
-    if algorithm.kinks is None and todo.any():
-        open_, gain = _rows(bandit, todo), advantage[todo]
-        point = solve_fixed_point(algorithm.coefficient, open_.behavior, gain, reference=open_.reference, **options)
-        found = _is_fixed(point, open_, gain, algorithm)
-        fixed = np.flatnonzero(todo)[found]
-        log_ratio[fixed], method[fixed], todo[fixed] = point.log_ratio[found], "fixed point", False
-    if todo.any():
-        rest = _rows(bandit, todo)
-        flow = softmax_flow(
-            algorithm.coefficient,
-            rest.behavior,
-            advantage[todo],
-            reference=rest.reference,
-            kinks=_bound_kinks(algorithm, rest.behavior),
-            **options,
-            **_wide_options(rest, advantage[todo], algorithm),
-        )
-        log_ratio[todo] = flow.log_ratio
-        kind[todo] = np.where(flow.converged, kind[todo], "not converged")
-        if algorithm.beta is not None and bandit.reference is None:
-            _move_to_minima(log_ratio, method, kind, np.flatnonzero(todo), bandit, advantage, algorithm.beta)
-    values = algorithm.coefficient(log_ratio, advantage, **algorithm.weights(bandit.behavior))
-    scale = _start_scale(bandit, advantage, algorithm)
-    return _Numeric(log_ratio, expectation(bandit.behavior, values), method, kind, scale)
-
-
-def _wide_options(bandit: Bandit, advantage: np.ndarray, algorithm: Algorithm) -> dict[str, Any]:
-    """Options of the flow where more than ``NARROW`` arms may meet a jump: none, or a wider ramp in place of a jump.
-
-    Every arrival at a jump takes dozens of steps at the default width, so that many arms would run out of them. The
-    ramp is 1% of a log-ratio to either side, and never more than a twentieth of the way to a jump; the limit moves by
-    about as much.
-    """
-    kinks = _bound_kinks(algorithm, bandit.behavior)
-    if kinks is None or bandit.arms <= NARROW:
-        return {}
-    places = np.abs(np.asarray(kinks(advantage), dtype=np.float64))
-    nearest = places[np.isfinite(places) & (places > 0)].min(initial=1.0)
-    band = float(np.clip(nearest / 20, 1e-5, 1e-2))
-    return {"band": band, "rtol": band / 10}
-
-
-def _rests_unstably(bandit: Bandit, advantage: np.ndarray, algorithm: Algorithm) -> np.ndarray:
-    r"""Rows (B,) whose advantages agree on all arms that are played, and whose flow leaves $\mu$ after any push.
-
-    With $c$ and its slope $c'$ at log-ratio 0 the same for all arms, $\mu$ is stationary and $\lambda = c$. At
-    $\pi = \mu(1 + \epsilon)$, $E_\mu\epsilon = 0$, to first order $\dot\theta_y = -\mu_y(\lambda - c')\epsilon_y$: the
-    flow returns where $\lambda > c'$ and leaves where $\lambda < c'$ (derived here). For log-ratio regression
-    $c' = -\beta$ and $\lambda = V^* - V$: it leaves where $V > V^* + \beta$.
-    """
-    played = bandit.behavior > 0
-    value = np.where(played, advantage, -np.inf).max(axis=-1, keepdims=True)
-    equal = (np.where(played, advantage, value) == value).all(axis=-1) & (played.sum(axis=-1) > 1)
-    if algorithm.coupled or bandit.reference is not None or not equal.any():
-        return np.zeros(len(advantage), dtype=bool)
-    low, middle, high = (
-        algorithm.coefficient(np.full_like(advantage, x), advantage, **algorithm.weights(bandit.behavior))
-        for x in (-SMALL, 0.0, SMALL)
-    )
-    slope = (high - low) / (2 * SMALL)
-    leaves = slope - middle > 1e-6 * (np.abs(slope) + np.abs(middle))  # beyond the error of the difference
-    return equal & np.where(played, leaves, True).all(axis=-1)
-
-
-def _start_scale(bandit: Bandit, advantage: np.ndarray, algorithm: Algorithm) -> np.ndarray:
-    """E|c| (B,) at the behavior policy, where the log-ratio is 0."""
-    at_start = algorithm.coefficient(np.zeros_like(advantage), advantage, **algorithm.weights(bandit.behavior))
-    return expectation(bandit.behavior, np.abs(at_start))
-
-
-def _is_fixed(point: FixedPoint, bandit: Bandit, advantage: np.ndarray, algorithm: Algorithm) -> np.ndarray:
-    """Whether rows of a fixed point satisfy c = lambda pi/mu on every arm, however rare, and attract the flow."""
-    accepted = point.converged if point.stable is None else point.converged & point.stable
-    played = bandit.behavior > 0
-    with np.errstate(all="ignore"):
-        value = algorithm.coefficient(point.log_ratio, advantage, **algorithm.weights(bandit.behavior))
-        ratio = np.exp(np.where(played, log(bandit.anchor) - bandit.log_behavior + point.log_ratio, 0.0))
-        scale = _start_scale(bandit, advantage, algorithm)[:, None]
-        pull = point.normalizer[:, None] * ratio
-        off = np.abs(value - pull) - 1e-8 * (np.abs(value) + np.abs(pull) + scale * np.minimum(ratio, 1.0))
-    return accepted & np.where(played, off <= 0, True).all(axis=-1)
-
-
-def _move_to_minima(
-    log_ratio: np.ndarray,
-    method: np.ndarray,
-    kind: np.ndarray,
-    rows: np.ndarray,
-    bandit: Bandit,
-    advantage: np.ndarray,
-    beta: float,
-) -> None:
-    """Beyond the principal branch: from where the flow of a regression stood to its local minimum, exactly, in place.
-
-    Rows whose flow was still far from every minimum (an arm too rare to have moved yet) stay where they are.
-    """
-    for row in rows:
-        behavior, scaled = bandit.behavior[row], advantage[row] / beta
-        offset = -log_expectation_exp(behavior, scaled)
-        # Only the arm of the largest ratio can sit on the second branch; the flow has singled it out.
-        arm = int(np.argmax(np.where(behavior > 0, log_ratio[row], -np.inf)))
-        minima = regression_minima(behavior, scaled + offset, float(offset), arms=(arm,))
-        reached = behavior * np.exp(log_ratio[row])
-        distances = [total_variation(behavior * np.exp(minimum.log_ratio), reached) for minimum in minima]
-        if distances and min(distances) < SAME_BASIN:
-            log_ratio[row] = minima[int(np.argmin(distances))].log_ratio
-            method[row], kind[row] = "fixed point", ""
-
-
-def _solve_nominal(bandit: Bandit, advantage: np.ndarray, on_policy: Coefficient, algorithm: Algorithm) -> _Numeric:
-    """The on-policy flow's limit; for arm-wise coefficients first the fixed point of rho u, as E_pi[u] = E[rho u]."""
-    rows = len(advantage)
-    method = np.full(rows, "flow", dtype="<U11")
-    kind = np.full(rows, "", dtype="<U14")
-    log_ratio = np.full(advantage.shape, np.nan)
-    todo = np.ones(rows, bool)
-    coupled = algorithm.coupled and on_policy is algorithm.coefficient
-    takes_behavior = algorithm.takes_behavior and on_policy is algorithm.coefficient
-    if not takes_behavior:
-
-        def weighted(log_ratio: np.ndarray, advantage: np.ndarray) -> np.ndarray:
-            return np.exp(log_ratio) * on_policy(log_ratio, advantage)
-
-        on_anchor = Bandit(bandit.anchor, bandit.reward)
-        point = solve_fixed_point(weighted, bandit.anchor, advantage)
-        todo = ~_is_fixed(point, on_anchor, advantage, Algorithm(weighted))
-        log_ratio[~todo] = point.log_ratio[~todo]
-        method[~todo] = "fixed point"
-    if todo.any():
-        flow = softmax_flow(
-            on_policy,
-            bandit.anchor[todo],
-            advantage[todo],
-            on_policy=True,
-            coupled=coupled,
-            takes_behavior=takes_behavior,
-        )
-        log_ratio[todo] = flow.log_ratio
-        kind[todo] = np.where(flow.converged, "", "not converged")
-    weights = {"behavior": bandit.behavior} if takes_behavior else {}
-    values = on_policy(log_ratio, advantage, **weights)
-    normalizer = expectation(bandit.anchor * np.exp(log_ratio), values)
-    return _Numeric(log_ratio, normalizer, method, kind, np.ones(rows))
-
-
-def _bound_kinks(algorithm: Algorithm, behavior: np.ndarray) -> Callable[[np.ndarray], np.ndarray] | None:
-    """The algorithm's kinks as a function of the advantage alone."""
-    if algorithm.kinks is None or not algorithm.takes_behavior:
-        return algorithm.kinks
-    return partial(algorithm.kinks, behavior=behavior)
-
-
-def _free_of_log_ratio(coefficient: Coefficient, advantage: np.ndarray) -> bool:
-    """Whether the coefficient ignores its log-ratio, tried at several values on these very advantages."""
-    probes = [coefficient(np.full_like(advantage, value), advantage) for value in (0.0, -2.5, 0.7)]
-    return all(np.array_equal(probes[0], probe) for probe in probes[1:])
-
-
-def _greedy_in(on_policy: Coefficient) -> ClosedForm:
-    def closed_form(bandit: Bandit, moments: Moments) -> Solution:
-        score = on_policy(np.zeros_like(moments.advantage), moments.advantage)
-        return greedy(bandit, replace(moments, advantage=score))
-
-    return closed_form
-
-
-def _check_anchor(bandit: Bandit, algorithm: Algorithm) -> None:
-    if bandit.reference is not None and algorithm.anchor == "behavior":
-        raise ValueError(
-            f"the bandit has a reference, but {algorithm.name!r} measures its log-ratio from the behavior policy; "
-            "leave the reference out"
-        )
-
-
-def _numeric_regime(found: _Numeric) -> np.ndarray:
+def _numeric_regime(found: Numeric) -> np.ndarray:
     """Signs of normalizers that are known to the tolerance of a solver, not to rounding."""
     sign = np.where(np.abs(found.normalizer) <= SOLVER * found.scale, 0.0, np.sign(found.normalizer))
     return np.select([sign > 0, sign < 0], ["positive", "negative"], "boundary")
-
-
-def _rows(bandit: Bandit, keep: np.ndarray) -> Bandit:
-    arms = bandit.arms
-    reference = None if bandit.reference is None else bandit.reference.reshape(-1, arms)[keep]
-    return Bandit(bandit.behavior.reshape(-1, arms)[keep], bandit.reward.reshape(-1, arms)[keep], reference)

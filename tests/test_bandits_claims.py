@@ -102,7 +102,7 @@ def test_the_nominal_target_in_place_of_the_induced_one_is_noticed(monkeypatch):
 def test_a_recursion_that_overshoots_is_noticed(monkeypatch):
     """The nominal target at half the temperature: ahead of pi*_k."""
 
-    def overshooting(bandit: ps.Bandit, chosen: ps.Algorithm) -> targets.Target:
+    def overshooting(bandit: ps.Bandit, chosen: ps.Algorithm) -> ps.Target:
         return targets.nominal_target(ps.Bandit(bandit.behavior, 2 * bandit.reward, bandit.reference), chosen)
 
     monkeypatch.setattr(ps, "induced_target", overshooting)

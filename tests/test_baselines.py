@@ -14,8 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pessimism as ps
-from pessimism import baselines
-from pessimism.baselines import Baseline
+from pessimism import Baseline, baselines
 
 mp.mp.dps = 50
 Number = Any  # mpmath's numbers have no type that checkers know

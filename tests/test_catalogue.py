@@ -16,7 +16,7 @@ import torch
 from scipy.optimize import minimize
 
 import pessimism as ps
-from pessimism.targets import Target
+from pessimism.target import Target
 from published_losses import MINIMIZED, PUBLISHED_LOSSES, Group
 
 NAMES = list(ps.catalogue())

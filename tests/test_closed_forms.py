@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import optimize
 
 import pessimism as ps
-from pessimism.baselines import Moments
+from pessimism.baseline import Moments
 from pessimism.objectives.policy_gradient import constant_coefficient, policy_gradient_target
 from pessimism.objectives.preference import identity_preference_target
 from pessimism.objectives.ratio import log_smoothed_target, tapered_target, truncated, truncated_target

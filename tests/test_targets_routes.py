@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import pessimism as ps
-from pessimism.targets import SAME_BASIN
+from pessimism.numeric_targets import SAME_BASIN
 
 BEHAVIOR = np.array([[0.5, 0.3, 0.2, 0.0], [0.118, 0.4, 0.45, 0.032], [0.25, 0.25, 0.25, 0.25]])
 REWARD = np.array([[0.0, 0.2, 1.0, 9.0], [0.914, -0.02, 0.05, -0.3], [0.1, 0.2, 0.3, 0.4]])
@@ -133,14 +133,14 @@ def test_kinks_that_depend_on_the_behavior_policy_reach_the_flow() -> None:
 
 @pytest.mark.parametrize("function", [ps.induced_target, ps.nominal_target])
 def test_a_flow_that_still_moves_is_reported(function, monkeypatch: pytest.MonkeyPatch) -> None:
-    import pessimism.targets as targets
+    from pessimism import numeric_targets
 
-    full = targets.softmax_flow
+    full = numeric_targets.softmax_flow
 
     def short(*arguments, **options):
         return full(*arguments, **options, t_max=1.0)
 
-    monkeypatch.setattr(targets, "softmax_flow", short)
+    monkeypatch.setattr(numeric_targets, "softmax_flow", short)
     target = function(ps.Bandit([0.3, 0.6, 0.1], [0.0, 0.8, 1.0]), ps.Algorithm(saturating))
     assert (target.kind, target.method) == ("not converged", "flow")
     assert ps.compare(ps.Bandit([0.3, 0.6, 0.1], [0.0, 0.8, 1.0]), ps.Algorithm(saturating)).verdict.startswith(

@@ -9,8 +9,7 @@ import numpy as np
 from scipy.special import gammaln, xlogy
 
 import pessimism as ps
-from pessimism import baselines
-from pessimism.baselines import Baseline
+from pessimism import Baseline, baselines
 from pessimism.claims import exact
 from pessimism.claims.case import Case
 from pessimism.claims.claim import claim, claims_in

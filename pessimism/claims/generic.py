@@ -12,7 +12,7 @@ from ..algorithm import Algorithm
 from ..bandit import Bandit
 from ..objectives.catalogue import catalogue
 from ..solve.divergences import total_variation
-from ..targets import Target
+from ..target import Target
 from .case import NOT_APPLICABLE, Case
 from .claim import Claim
 from .families import SMALL, TIES, ZERO_PROBABILITY

@@ -10,7 +10,8 @@ import numpy as np
 from scipy.special import lambertw
 
 from ..bandit import Bandit
-from ..baselines import Baseline, Statistics, log_mean_exp, shifted_mean
+from ..baseline import Baseline, Statistics
+from ..baselines import log_mean_exp, shifted_mean
 from ..objectives.catalogue import algorithm
 from ..solve import lambert_minima as stationary
 from . import exact

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from .. import targets
 from ..algorithm import Algorithm
 from ..bandit import Bandit
 from ..objectives.catalogue import algorithm
+from ..target import Target
 from . import exact
 from .case import Case
 from .claim import claim, claims_in
@@ -19,7 +19,7 @@ from .symbolic import is_zero, positive_symbols, real_symbols
 ARMWISE = (RANDOM, TIES, ZERO_PROBABILITY, RARE_ARMS, ONE_ARM)
 
 
-def _ratio(case: Case, chosen: Algorithm) -> tuple[targets.Target, Array]:
+def _ratio(case: Case, chosen: Algorithm) -> tuple[Target, Array]:
     """The induced target and pi/mu (n, K), 0 on arms that are never played."""
     target = induced(case.bandit, chosen)
     return target, np.where(case.bandit.behavior > 0, np.exp(target.log_ratio), 0.0)

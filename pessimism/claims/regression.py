@@ -7,7 +7,7 @@ import numpy as np
 from ..bandit import Bandit
 from ..objectives.catalogue import algorithm
 from ..solve import divergences
-from ..targets import Target
+from ..target import Target
 from .case import Case
 from .claim import claim, claims_in
 from .families import MODERATE, PLAIN

@@ -10,8 +10,9 @@ import numpy as np
 from .. import baselines, targets
 from ..algorithm import Algorithm
 from ..bandit import Bandit
-from ..baselines import Baseline, Statistics
+from ..baseline import Baseline, Statistics
 from ..objectives.catalogue import algorithm
+from ..target import Target
 from .case import NOT_APPLICABLE, Case
 
 Array = np.ndarray
@@ -27,12 +28,12 @@ ROUNDED = 1e-13
 WEIGHED = 1e-9
 
 
-def induced(bandit: Bandit, chosen: Algorithm) -> targets.Target:
+def induced(bandit: Bandit, chosen: Algorithm) -> Target:
     """The package's induced target, looked up when called, so that tests may swap it."""
     return targets.induced_target(bandit, chosen)
 
 
-def nominal(bandit: Bandit, chosen: Algorithm) -> targets.Target:
+def nominal(bandit: Bandit, chosen: Algorithm) -> Target:
     """The package's nominal target."""
     return targets.nominal_target(bandit, chosen)
 
@@ -129,7 +130,7 @@ def size(values: Array, where: Array) -> Array:
     return np.where(where, np.abs(values), 0.0).max(axis=-1, keepdims=True)
 
 
-def stationarity(bandit: Bandit, chosen: Algorithm, target: targets.Target) -> Array:
+def stationarity(bandit: Bandit, chosen: Algorithm, target: Target) -> Array:
     r"""How far a target is from mu c = lambda pi, arm by arm, by the algorithm's own coefficient, (n,).
 
     With lambda = E_mu[c] and on the scale E_mu |c|, both against probability (what moves) and, where the arm keeps

@@ -10,7 +10,7 @@ from array_api_compat import array_namespace
 
 from .. import baselines
 from ..algorithm import Algorithm
-from ..baselines import Baseline
+from ..baseline import Baseline
 from ..levels import Tokens, completion_mean
 from ..solve.simplex import Array
 from .entry import EPSILON, Entry, Parameter, fraction, positive

@@ -12,7 +12,7 @@ from array_api_compat import array_namespace
 from .. import baselines
 from ..algorithm import Algorithm
 from ..bandit import Bandit
-from ..baselines import Baseline, Moments
+from ..baseline import Baseline, Moments
 from ..solution import Solution, greedy, over, regimes, solution, tilted
 from ..solve.simplex import Array, expectation, first_index, log, log_expectation_exp
 from .arrays import average

@@ -11,7 +11,7 @@ from scipy.special import expit
 from .. import baselines
 from ..algorithm import Algorithm
 from ..bandit import Bandit
-from ..baselines import Moments
+from ..baseline import Moments
 from ..solution import Solution, gibbs, mixed_link, tilted
 from ..solve.simplex import Array, expectation
 from .arrays import average

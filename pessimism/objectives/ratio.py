@@ -11,7 +11,7 @@ from array_api_compat import array_namespace
 from .. import baselines
 from ..algorithm import Algorithm, Coefficient
 from ..bandit import Bandit
-from ..baselines import Baseline, Moments
+from ..baseline import Baseline, Moments
 from ..solution import Solution, greedy, solution, still_or
 from ..solve.simplex import Array, any_arm, expectation, first_index, log
 from ..solve.ties import greedy_fill, losing_rate

@@ -11,7 +11,7 @@ from array_api_compat import array_namespace
 from .. import baselines
 from ..algorithm import Algorithm
 from ..bandit import Bandit
-from ..baselines import Baseline, Moments
+from ..baseline import Baseline, Moments
 from ..solution import Solution, gibbs, over, regimes, solution
 from ..solve.lambert import LambertSolution, solve_lambert
 from ..solve.simplex import Array, expectation, log

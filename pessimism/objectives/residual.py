@@ -23,7 +23,7 @@ from array_api_compat import array_namespace
 from .. import baselines
 from ..algorithm import Algorithm, ClosedForm, Coefficient
 from ..bandit import Bandit
-from ..baselines import Moments
+from ..baseline import Moments
 from ..solution import Solution, gibbs
 from ..solve.lambert import solve_fixed_kappa
 from ..solve.simplex import Array, expectation

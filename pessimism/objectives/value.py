@@ -9,7 +9,7 @@ from array_api_compat import array_namespace
 from .. import baselines
 from ..algorithm import Algorithm
 from ..bandit import Bandit
-from ..baselines import Moments
+from ..baseline import Moments
 from ..solution import Solution, gibbs, greedy, mixed_link
 from ..solve.simplex import Array
 from .entry import Entry, nonnegative, positive

@@ -11,7 +11,7 @@ from array_api_compat import array_namespace
 from .. import baselines
 from ..algorithm import Algorithm
 from ..bandit import Bandit
-from ..baselines import Moments
+from ..baseline import Moments
 from ..solution import Solution, gibbs, over, solution, tilted
 from ..solve.simplex import Array, log_expectation_exp
 from .arrays import at_most, finite_average

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ..algorithm import Algorithm
-from ..baselines import Baseline
+from ..baseline import Baseline
 from ..levels import LEVELS, Level
 from ..objectives.catalogue import algorithm as make_algorithm
 from ..objectives.catalogue import catalogue

@@ -6,7 +6,7 @@ Read from prime-rl 0.8.0 (commit 559b447): ``prime_rl.configs``, ``trainer/rl/lo
 from __future__ import annotations
 
 from ... import baselines
-from ...baselines import Baseline
+from ...baseline import Baseline
 from ...shell.hints import near
 from ..document import Document
 from ..reader import Reader, Unresolved

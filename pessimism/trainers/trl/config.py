@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from ... import baselines
-from ...baselines import Baseline
+from ...baseline import Baseline
 from ...levels import Level
 from ...shell.hints import near
 from ..document import Document
