@@ -312,9 +312,10 @@ def database(path: Path, rows: list[tuple[str, int, float, bytes]]) -> Path:
     return path
 
 
-def serialized(log_probs: list[float]) -> bytes:
+def serialized(log_probs: list[float], mask: list[bool] | None = None) -> bytes:
     save = pytest.importorskip("safetensors.numpy").save
-    tensors = save({"0:tokens": np.arange(9), "0:logprobs": np.array(log_probs, np.float32)})
+    masks = {} if mask is None else {"0:action_mask": np.array(mask)}
+    tensors = save({"0:tokens": np.arange(9), "0:logprobs": np.array(log_probs, np.float32)} | masks)
     pickle = b"\x80\x05never loaded"
     return b"TRXP\x01" + struct.pack("<QQ", len(pickle), len(tensors)) + pickle + tensors
 
@@ -331,6 +332,16 @@ def test_trinity_database_as_it_is(tmp_path):
     assert list(groups_of(path, "log_prob").values()) == [[-1.25, -1.0, -0.75, -0.5]] * 4
     assert list(groups_of(path, "length").values()) == [[2.0] * 4] * 4
     assert sorted(groups_of(path).values()) == [[0, 0, 1, 1]] * 2 + [[0, 1, 1, 1]] * 2
+
+
+def test_trinity_tokens_of_the_environment_do_not_count(tmp_path):
+    rows = [("0", 0, float(k), serialized([-0.5, -9.0, -0.25], [True, False, True])) for k in range(2)]
+    path = database(tmp_path / "explorer_output.db", rows)
+    assert groups_of(path, "log_prob") == {"0/0/1": [-0.75, -0.75]}
+    assert groups_of(path, "length") == {"0/0/1": [2.0, 2.0]}
+    rows = [("0", 0, float(k), serialized([-0.5, -9.0, -0.25], [True])) for k in range(2)]
+    with pytest.raises(ValueError, match="row 1: its experience is damaged"):
+        of(database(tmp_path / "b.db", rows))
 
 
 def test_a_damaged_experience_or_another_database_is_told(tmp_path):

@@ -10,7 +10,8 @@ import numpy as np
 import polars as pl
 
 from .groups import Groups, shown_id
-from .rows import NO_NUMBER, ROUNDING, key_names
+from .rows import NO_NUMBER, key_names
+from .tokens import ROUNDING
 
 EXAMPLES = 5
 
@@ -18,6 +19,7 @@ NOT_FINITE = "reward missing or not finite"
 NO_KEY = "no group id"
 BEHAVIOR = "behavior log-probability missing, not finite or above 0"
 CURRENT = "current log-probability missing, not finite or above 0"
+LENGTHS = "as many behavior as current log-probabilities are needed, one pair per token"
 NO_VERSION = "version or step missing"
 NEGATIVE_LENGTH = "length missing or negative"
 MIXED = "samples of several policy versions"
@@ -109,6 +111,8 @@ def _row_faults(groups: Groups) -> list[tuple[str, np.ndarray, str]]:
     for name, reason in (("log_prob", BEHAVIOR), ("current_log_prob", CURRENT)):
         if (values := groups.get(name)) is not None:
             faults.append((reason, np.flatnonzero(~(np.isfinite(values) & (values <= ROUNDING))), name))
+    if (values := groups.get("token_square")) is not None:
+        faults.append((LENGTHS, np.flatnonzero(np.isnan(values)), "length"))
     for name in ("version", "step"):
         if (values := groups.get(name)) is not None:
             faults.append((NO_VERSION, np.flatnonzero(values == NO_NUMBER), name))

@@ -15,7 +15,7 @@ from pathlib import Path
 import polars as pl
 
 from . import lines
-from .fields import layout_by_suffix, layout_of, resolve
+from .fields import Header, layout_by_suffix, layout_of, resolve
 from .groups import numbered_runs
 from .layout import Columns, Layout
 from .rows import INTEGERS, canonical
@@ -132,13 +132,20 @@ def _parquet(path: Path, given: Mapping[str, str], size: int) -> Source:
         schema, rows = scan.collect_schema(), scan.select(pl.len()).collect().item()
     except (pl.exceptions.PolarsError, OSError) as error:
         raise ValueError(f"not Parquet, damaged or cut off ({_first_line(error)})") from None
-    columns, layout = resolve(schema.names(), [name for name in schema if schema[name].is_numeric()], given)
+    columns, layout = resolve(header_of(schema), given)
     heads = list(dict.fromkeys(name if name in schema else name.split(".")[0] for name in columns.used))
     told = partial("{}: damaged after row {} ({})".format, path)
     pieces = partial(_scanned, path, scan.select(heads), columns, partial(_share_of_rows, rows), told)
     content = _digest(scan.select(columns.content)) if columns.content else ""
     every = partial(numbered_runs, pieces) if columns.in_runs else pieces
     return Source(path, layout, columns, "row", every, size, content)
+
+
+def header_of(schema: pl.Schema) -> Header:
+    """What columns a table has."""
+    lists = [name for name, dtype in schema.items() if isinstance(dtype, pl.List | pl.Array)]
+    inner = {name: getattr(dtype, "inner", dtype) for name, dtype in schema.items()}
+    return Header(schema.names(), [name for name, dtype in inner.items() if dtype.is_numeric()], lists)
 
 
 def _check_density(path: Path, size: int) -> None:
@@ -215,7 +222,7 @@ def _csv(path: Path, given: Mapping[str, str], size: int) -> Source:
         if count > 1:
             raise ValueError(f"the column {name!r} appears twice")
     numeric = [name for name, cell in zip(names, second, strict=False) if _is_number(cell)]
-    columns, layout = resolve(names, numeric, given)
+    columns, layout = resolve(Header(names, numeric), given)
     whole = [name for role, name in columns.single.items() if role in INTEGERS]
     types: dict[str, pl.DataType] = {
         name: pl.String() if name in columns.group else pl.Int64() if name in whole else pl.Float64()
@@ -299,11 +306,15 @@ def _bad_cell(path: Path, types: Mapping[str, pl.DataType]) -> str:
 def _json_lines(path: Path, given: Mapping[str, str], size: int) -> Source:
     record = lines.typical_record(path)
     names = list(record)
-    numeric = [name for name, value in record.items() if isinstance(value, (int, float))]
+    lists = [name for name, value in record.items() if isinstance(value, list)]
+    firsts = {name: next(iter(value), None) if isinstance(value, list) else value for name, value in record.items()}
+    numeric = [name for name, value in firsts.items() if isinstance(value, int | float)]
     found = layout_of(names)
     if found.tables is not None and not given:
         return _own(path, found, given, size)
-    columns, layout = resolve(names, numeric, given)
+    columns, layout = resolve(Header(names, numeric, lists), given)
+    empty = [role for role in columns.optional if record.get(getattr(columns, role)) == []]
+    columns = replace(columns, **dict.fromkeys(empty, None))
 
     def pieces(number: int) -> Iterator[Piece]:
         for raw, place, done in lines.tables(path, record, columns):

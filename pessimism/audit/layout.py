@@ -22,6 +22,9 @@ class Columns:
         missing_is_zero: whether a reward term that is missing counts as 0.
         trim: a pattern cut from the last column of the group.
         in_runs: whether groups are runs of rows of one common length, so that a prompt drawn twice makes two.
+        mask: columns of 0 and 1 per token; a token counts where all of them are 1.
+        optional: roles that not every version of a layout writes.
+        lists: columns that hold a list with a value for every sample; empty where a row is a sample.
         content: columns by which a file that repeats another is told; empty where trainers do not repeat themselves.
     """
 
@@ -36,6 +39,9 @@ class Columns:
     trim: str | None = None
     in_runs: bool = False
     content: tuple[str, ...] = ()
+    mask: tuple[str, ...] = ()
+    lists: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
 
     @property
     def single(self) -> dict[str, str]:
@@ -46,7 +52,8 @@ class Columns:
     @property
     def used(self) -> tuple[str, ...]:
         """Every column that is read."""
-        return tuple(dict.fromkeys([*self.group, *(column for _, column in self.reward), *self.single.values()]))
+        rewards = (column for _, column in self.reward)
+        return tuple(dict.fromkeys([*self.group, *rewards, *self.single.values(), *self.mask]))
 
 
 TableReader = Callable[[Path, int, int], "Iterator[tuple[pl.DataFrame, float]]"]

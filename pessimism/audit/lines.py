@@ -10,13 +10,15 @@ from contextlib import ExitStack
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import polars as pl
 
 from .ahead import ahead
+from .documents import LARGEST_DOCUMENT, document_blocks, is_document, no_key_twice
 from .layout import Columns
 from .rows import INTEGERS, kind
+from .tokens import LOG_PROBABILITY_FIELDS, OF_TOKENS
 
 BLOCK = 8 << 20
 LONGEST_LINE = 64 << 20
@@ -36,6 +38,9 @@ def blocks(path: Path) -> Iterator[tuple[int, bytes, int]]:
     Raises:
         ValueError: a line longer than 64 MiB, text that is not UTF-8.
     """
+    if is_document(path):
+        yield from document_blocks(path, _whole(path))
+        return
     line, done, rest = 1, 0, b""
     for chunk, done in _chunks(path):
         data = rest + (_without_mark(path, chunk) if line == 1 and not rest else chunk)
@@ -49,6 +54,20 @@ def blocks(path: Path) -> Iterator[tuple[int, bytes, int]]:
             line += data.count(b"\n", 0, cut)
     if rest.strip():
         yield line, _utf8(path, line, rest), done
+
+
+def _whole(path: Path) -> bytes:
+    """All of a file that is one JSON document."""
+    parts, total = [], 0
+    for chunk, _ in _chunks(path):
+        parts.append(_without_mark(path, chunk) if not parts else chunk)
+        total += len(chunk)
+        if total > LARGEST_DOCUMENT:
+            raise ValueError(
+                f"{path}: one JSON document of more than {LARGEST_DOCUMENT >> 20} MiB; write a record a line, "
+                "e.g. with jq -c '.[]'"
+            )
+    return b"".join(parts)
 
 
 def _chunks(path: Path) -> Iterator[tuple[bytes, int]]:
@@ -96,7 +115,7 @@ def typical_record(path: Path) -> dict[str, Any]:
         for number, record in islice(records(path, line, block), LOOKED_AT):
             check_width(len(_an_object(path, number, record)))
             for name, value in record.items():
-                found[name] = value if found.get(name) is None else found[name]
+                found[name] = value if found.get(name) in (None, []) else found[name]
         if found:
             return found
     raise ValueError("no line with anything in it")
@@ -112,7 +131,7 @@ def records(path: Path, line: int, block: bytes) -> Iterator[tuple[int, Any]]:
         _check_parts(path, number, text)
         if text.strip():
             try:
-                yield number, json.loads(text, object_pairs_hook=_no_key_twice)
+                yield number, json.loads(text, object_pairs_hook=no_key_twice)
             except KeyError as error:
                 raise ValueError(f"{path}, line {number}: the key {error.args[0]!r} twice in one object") from None
             except (ValueError, RecursionError) as error:
@@ -136,14 +155,6 @@ def check_width(columns: int) -> None:
         raise ValueError(f"has {columns:,} columns; at most {MOST_COLUMNS:,} are read")
 
 
-def _no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise KeyError(next(name for name in names if names.count(name) > 1))
-    return found
-
-
 def _an_object(path: Path, number: int, record: Any) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise ValueError(f"{path}, line {number}: a JSON {type(record).__name__}; every line must be an object {{...}}")
@@ -152,8 +163,14 @@ def _an_object(path: Path, number: int, record: Any) -> dict[str, Any]:
 
 def schema(record: Mapping[str, Any], columns: Columns) -> dict[str, pl.DataType]:
     """Types of the columns that are used, judged by a typical record; "a.b" is field b of object a."""
-    roles = {name: role for role, name in columns.single.items()}
-    return {name: _type(roles.get(name), value_at(record, name), name in columns.group) for name in columns.used}
+    roles = {name: role for role, name in columns.single.items()} | dict.fromkeys(columns.mask, "mask")
+    found = {}
+    for name in columns.used:
+        value, spread = value_at(record, name), name in columns.lists
+        value = value[0] if spread and value else value
+        dtype = _type(roles.get(name), value, name in columns.group)
+        found[name] = pl.List(dtype) if spread else dtype
+    return found
 
 
 def value_at(record: Mapping[str, Any], name: str) -> Any:
@@ -165,12 +182,15 @@ def value_at(record: Mapping[str, Any], name: str) -> Any:
 
 
 def _type(role: str | None, value: Any, is_key: bool) -> pl.DataType:
-    if role in INTEGERS:
-        return pl.Int64()
+    if role in INTEGERS and not isinstance(value, list):
+        return pl.String() if isinstance(value, str) else pl.Int64()
     if is_key:
         return pl.String()
     if isinstance(value, list):
-        return pl.List(pl.Float64())
+        return pl.List(_type(role, next((part for part in value if part is not None), None), False))
+    if isinstance(value, dict) and role in ("log_prob", "current_log_prob"):
+        known = [name for name in (*OF_TOKENS, *LOG_PROBABILITY_FIELDS) if name in value]
+        return pl.Struct({name: _type(role, value[name], False) for name in known}) if known else pl.Float64()
     return pl.Boolean() if isinstance(value, bool) else pl.Float64()
 
 
@@ -216,7 +236,7 @@ def _parsed(
     wanted = _nested(flat, record)
     count = block.count(b"\n") + (not block.endswith(b"\n"))
     try:
-        raw = pl.read_ndjson(block, schema=wanted)
+        raw = None if columns.lists else pl.read_ndjson(block, schema=wanted)
     except pl.exceptions.PolarsError:
         raw = None
     if raw is None or raw.height != count or not _plain(raw, block, record):
@@ -263,10 +283,14 @@ def _series(
             word = {"string": "text", "int64": "a whole number", "float64": "a number", "boolean": "true or false"}
             shown = json.dumps(value)[:60]
             told = word.get(kind(dtype), "a list of numbers")
-            raise ValueError(f"{path}, line {number}: {name} is {shown}; in the first lines it is {told}")
+            raise ValueError(f"{path}, line {number}: {name} is {shown}; {_expected(name, told, value, record)}")
     if dtype == pl.String:  # as polars writes them in plain blocks
         text = "".join(json.dumps({"k": value}) + "\n" for value in values)
         return pl.read_ndjson(text.encode(), schema={"k": dtype}).to_series()
+    if dtype == pl.List(pl.String):
+        values = [
+            None if row is None else [None if part is None else _key_text(part) for part in row] for row in values
+        ]
     if dtype == pl.Int64:
         values = [None if value is None else int(value) for value in values]
     return pl.Series(values, dtype=dtype, strict=False)
@@ -276,13 +300,35 @@ def _fits(value: Any, dtype: pl.DataType, nested: bool) -> bool:
     if value is None:
         return True
     if isinstance(dtype, pl.List):
-        return isinstance(value, list) and all(part is None or _is_number(part) for part in value)
+        inner = cast("pl.DataType", dtype.inner)
+        if inner == pl.Float64:
+            return isinstance(value, list) and all(part is None or _is_number(part) for part in value)
+        return isinstance(value, list) and all(_fits(part, inner, True) for part in value)
+    if isinstance(dtype, pl.Struct):
+        fields = {field.name: cast("pl.DataType", field.dtype) for field in dtype.fields}
+        return isinstance(value, dict) and all(_fits(value.get(name), part, nested) for name, part in fields.items())
     if dtype == pl.String:
         return nested or not isinstance(value, (dict, list))
     if dtype == pl.Boolean:
         return isinstance(value, bool)
     whole = dtype != pl.Int64 or (value == value // 1 and abs(value) < 2**63 if _is_number(value) else False)
     return _is_number(value) and whole
+
+
+def _key_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _expected(name: str, told: str, value: Any, record: Mapping[str, Any]) -> str:
+    """What a value should be: of the type in the first lines, or, where it is of that type, of a type that is read."""
+    first = value_at(record, name)
+    if type(first) is not type(value):
+        return f"in the first lines it is {told}"
+    if isinstance(value, dict):
+        return (
+            f"an object, of which {told} is read: say which field with --column, e.g. {name}.{next(iter(value), 'x')}"
+        )
+    return f"it must be {told}"
 
 
 def _is_nested(value: Any) -> bool:

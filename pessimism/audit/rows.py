@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import polars as pl
 
 from .layout import Columns
+from .tokens import TokenLists, counted_tokens, log_prob_sums, plain_lists, ratio_sums, token_lists
 
 NO_NUMBER = np.iinfo(np.int64).min
 """Stands for a version or step that is missing."""
 
 KEY = "key"
 INTEGERS = ("version", "step")
-
-ROUNDING = 1e-5
-"""Log-probabilities above zero by no more than this are rounding in single precision."""
 
 
 def canonical(raw: pl.DataFrame, columns: Columns, file: int, place: pl.Series) -> pl.DataFrame:
@@ -31,25 +30,72 @@ def canonical(raw: pl.DataFrame, columns: Columns, file: int, place: pl.Series) 
     Raises:
         ValueError: a column that does not hold what its role needs.
     """
+    raw, place = one_row_per_sample(raw, columns, place)
     parts: dict[str, pl.Series | np.ndarray] = {}
     for index, name in enumerate(columns.group):
         keys = _text(_at(raw, name), _said("group", name))
         last = index == len(columns.group) - 1
         parts[f"{KEY}{index}"] = keys.str.replace(columns.trim, "") if columns.trim and last else keys
     parts["reward"] = _reward(raw, columns)
+    lists: dict[str, TokenLists] = {}
     for role, name in columns.single.items():
-        column = _at(raw, name)
+        column = plain_lists(_at(raw, name))
         if role in INTEGERS:
             parts[role] = _integers(column, _said(role, name))
-        elif column.dtype.is_nested():
-            parts[role], lengths = list_sums(column, _said(role, name))
-            if columns.length is None:
-                parts["length"] = lengths
+        elif role != "length" and isinstance(column.dtype, pl.List | pl.Array):
+            lists[role] = _tokens(column, _said(role, name))
         else:
             parts[role] = floats(column, _said(role, name))
+    parts |= _of_tokens(raw, columns, lists, place)
     parts["file"] = np.full(raw.height, file, dtype=np.int32)
     parts["place"] = place.cast(pl.Int64)
     return pl.DataFrame(parts)
+
+
+def one_row_per_sample(raw: pl.DataFrame, columns: Columns, place: pl.Series) -> tuple[pl.DataFrame, pl.Series]:
+    """Rows that hold a list for each column, a value per sample, as a row per sample; others as they are.
+
+    Raises:
+        ValueError: lists of different lengths in one row.
+    """
+    spread = [name for name in dict.fromkeys(columns.lists) if isinstance(raw.schema[name], pl.List)]
+    if not spread:
+        return raw, place
+    lengths = [raw.get_column(name).list.len().fill_null(0).to_numpy() for name in spread]
+    for name, length in zip(spread, lengths, strict=True):
+        differs = np.flatnonzero(length != lengths[0])
+        if len(differs):
+            row = differs[0]
+            raise ValueError(
+                f"at {place[int(row)]}: {spread[0]} has {lengths[0][row]} values and {name} {length[row]}; "
+                "a row of lists needs one for every sample in each"
+            )
+    some = pl.Series(lengths[0] > 0)
+    return raw.filter(some).explode(spread), pl.Series(np.repeat(place.to_numpy(), lengths[0]))
+
+
+def _of_tokens(
+    raw: pl.DataFrame, columns: Columns, lists: dict[str, TokenLists], place: pl.Series
+) -> dict[str, np.ndarray]:
+    """What values per token say of every sample: sums over the tokens that the policy wrote, and their number."""
+    masks = {name: _tokens(_at(raw, name), _said("mask", name)) for name in columns.mask}
+    kept = {
+        role: tokens.keep(counted_tokens(masks, tokens, _said(role, columns.single[role]), place)) if masks else tokens
+        for role, tokens in lists.items()
+    }
+    found = {role: log_prob_sums(tokens) for role, tokens in kept.items()}
+    counted = next(iter(kept.values())).lengths if kept else next((mask.sums() for mask in masks.values()), None)
+    if counted is not None and columns.length is None:
+        found["length"] = counted.astype(np.float64)
+    if len(kept) == 2:
+        found |= ratio_sums(kept["log_prob"], kept["current_log_prob"])
+    return found
+
+
+def _tokens(column: pl.Series, what: str) -> TokenLists:
+    if not isinstance(column.dtype, pl.List | pl.Array):
+        raise ValueError(f"{what} holds {kind(column.dtype)}; it must hold numbers, or a list of them per sample")
+    return token_lists(column, partial(floats, what=what))
 
 
 def _said(role: str, name: str) -> str:
@@ -99,13 +145,16 @@ def _reward(raw: pl.DataFrame, columns: Columns) -> np.ndarray:
 
 def _term(column: pl.Series, what: str) -> np.ndarray:
     """A reward; one per token is summed."""
-    if column.dtype.is_nested():
-        values = column.list.sum() if isinstance(column.dtype, pl.List) else column.arr.sum()
-        some_missing = column.explode().null_count() > column.null_count()
-        if some_missing or not column.explode().dtype.is_numeric():
-            raise ValueError(f"{what} holds {kind(column.dtype)}; it must hold numbers, or lists of numbers")
-        return floats(values, what)
-    return floats(column, what)
+    if isinstance(column.dtype, pl.Struct):
+        fields = ", ".join(field.name for field in column.dtype.fields[:8])
+        raise ValueError(f"{what} holds objects with {fields}; say which of them with --column reward={what}.NAME")
+    if not column.dtype.is_nested():
+        return floats(column, what)
+    values = column.list.sum() if isinstance(column.dtype, pl.List) else column.arr.sum()
+    some_missing = column.explode().null_count() > column.null_count()
+    if some_missing or not column.explode().dtype.is_numeric():
+        raise ValueError(f"{what} holds {kind(column.dtype)}; it must hold numbers, or lists of numbers")
+    return floats(values, what)
 
 
 def floats(column: pl.Series, what: str) -> np.ndarray:
@@ -120,6 +169,16 @@ def floats(column: pl.Series, what: str) -> np.ndarray:
 
 
 def _integers(column: pl.Series, what: str) -> np.ndarray:
+    if isinstance(column.dtype, pl.List):  # one per token or message: the oldest counts; prompts have -1
+        flat = pl.Series(_integers(column.explode(), what))
+        length = column.list.len().fill_null(0).to_numpy().clip(1)
+        owner = np.repeat(np.arange(len(length)), length)
+        known = flat.to_numpy() >= 0
+        oldest = np.full(len(length), np.iinfo(np.int64).max)
+        np.minimum.at(oldest, owner[known], flat.to_numpy()[known])
+        return np.where(oldest == np.iinfo(np.int64).max, NO_NUMBER, oldest)
+    if column.dtype == pl.String:
+        column = _parsed_integers(column, what)
     if not (column.dtype.is_integer() or column.dtype.is_float() or column.dtype == pl.Null):
         raise ValueError(f"{what} holds {kind(column.dtype)}; it must hold whole numbers")
     if column.dtype.is_float():  # how pandas writes whole numbers with gaps
@@ -133,33 +192,13 @@ def _integers(column: pl.Series, what: str) -> np.ndarray:
         raise ValueError(f"{what} must hold whole numbers of 64 bits") from None
 
 
-def list_sums(column: pl.Series, what: str) -> tuple[np.ndarray, np.ndarray]:
-    """Sum over tokens in double precision (NaN where the list or one of its numbers is missing), and their number.
-
-    A token that is more probable than certain makes the sum so too: it must not hide behind the others.
-
-    Raises:
-        ValueError: a column of something else than lists of numbers.
-
-    >>> list_sums(pl.Series([[-1.0, -2.0], [], None, [-1.0, None]]), "log_prob")
-    (array([-3.,  0., nan, nan]), array([2., 0., 0., 2.]))
-    """
-    if isinstance(column.dtype, pl.Array):
-        column = column.arr.to_list()
-    if not isinstance(column.dtype, pl.List):
-        raise ValueError(f"{what} holds {kind(column.dtype)}; it must hold numbers, or a list of them per sample")
-    lengths = column.list.len().fill_null(0).to_numpy().astype(np.int64)
-    some = lengths > 0
-    values = floats(column.filter(pl.Series(some)).explode(), what)
-    sums, tops = np.zeros(len(lengths)), np.full(len(lengths), -np.inf)
-    if some.any():
-        starts = (np.cumsum(lengths) - lengths)[some]
-        with np.errstate(invalid="ignore"):
-            sums[some] = np.add.reduceat(values, starts)
-            tops[some] = np.maximum.reduceat(values, starts)
-    sums = np.where(tops > 0, np.maximum(sums, tops), sums) if (tops > ROUNDING).any() else sums
-    sums[column.is_null().to_numpy()] = np.nan
-    return sums, lengths.astype(np.float64)
+def _parsed_integers(column: pl.Series, what: str) -> pl.Series:
+    """Whole numbers from text that holds nothing else: "3", "step_3", "v3"."""
+    digits = column.str.extract(r"^\s*(?:[A-Za-z][A-Za-z_ -]*)?(-?\d{1,18})\s*$")
+    odd = column.filter(column.is_not_null() & digits.is_null())
+    if odd.len():
+        raise ValueError(f"{what} is {odd[0][:60]!r}; it must be a whole number, or text that ends in one")
+    return digits.cast(pl.Int64)
 
 
 def key_names(names: Sequence[str]) -> list[str]:

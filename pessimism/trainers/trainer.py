@@ -68,4 +68,5 @@ def trainers() -> tuple[Trainer, ...]:
 @cache
 def layouts() -> tuple[Layout, ...]:
     """The layouts of the logs that trainers write, those of more columns first where one holds another's."""
-    return tuple(layout for folder in FOLDERS for layout in import_module(f"{__package__}.{folder}.logs").LAYOUTS)
+    modules = (*(f"{folder}.logs" for folder in FOLDERS), "others_logs")
+    return tuple(layout for name in modules for layout in import_module(f"{__package__}.{name}").LAYOUTS)

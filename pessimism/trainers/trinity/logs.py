@@ -20,7 +20,14 @@ from ...audit.rows import NO_NUMBER
 DATABASE = "Trinity-RFT experience database (0.6)"
 ROWS_AT_ONCE = 4096
 SERIALIZED = b"TRXP\x01"
-FLOAT_TYPES = {"F32": np.float32, "F64": np.float64}
+NUMBER_TYPES = {
+    "F32": np.float32,
+    "F64": np.float64,
+    "BOOL": np.bool_,
+    "I64": np.int64,
+    "I32": np.int32,
+    "U8": np.uint8,
+}
 
 
 def database_tables(path: Path, file: int, size: int) -> Iterator[tuple[pl.DataFrame, float]]:
@@ -82,7 +89,10 @@ def _experience(
 
 
 def _log_probs(path: Path, place: int, blob: bytes) -> np.ndarray | None:
-    """The tensor ``0:logprobs`` of a serialized experience; None where there is none, or all of it is a pickle."""
+    """The tensor ``0:logprobs`` of a serialized experience; None where there is none, or all of it is a pickle.
+
+    Where there is an ``0:action_mask``, the tokens of the policy only.
+    """
     if not blob.startswith(SERIALIZED):
         return None
     try:
@@ -90,16 +100,27 @@ def _log_probs(path: Path, place: int, blob: bytes) -> np.ndarray | None:
         start = len(SERIALIZED) + 16 + skipped
         tensors = memoryview(blob)[start : start + length]
         (header,) = struct.unpack_from("<Q", tensors)
-        entry = json.loads(bytes(tensors[8 : 8 + header])).get("0:logprobs")
-        if entry is None:
+        entries = json.loads(bytes(tensors[8 : 8 + header]))
+        if entries.get("0:logprobs") is None:
             return None
-        first, last = entry["data_offsets"]
-        data = tensors[8 + header + first : 8 + header + last]
-        if len(data) != last - first:
-            raise ValueError("cut off")
-        return np.frombuffer(data, FLOAT_TYPES[entry["dtype"]]).astype(np.float64)
+        log_probs = _tensor(tensors[8 + header :], entries["0:logprobs"]).astype(np.float64)
+        mask = entries.get("0:action_mask")
+        if mask is None:
+            return log_probs
+        own = _tensor(tensors[8 + header :], mask).astype(bool)
+        if own.shape != log_probs.shape:
+            raise ValueError(f"{own.size} values in its action_mask, {log_probs.size} log-probabilities")
+        return log_probs[own]
     except (struct.error, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}, row {place}: its experience is damaged ({type(error).__name__})") from None
+
+
+def _tensor(data: memoryview, entry: dict[str, Any]) -> np.ndarray:
+    first, last = entry["data_offsets"]
+    part = data[first:last]
+    if len(part) != last - first:
+        raise ValueError("cut off")
+    return np.frombuffer(part, NUMBER_TYPES[entry["dtype"]])
 
 
 LAYOUTS = (

@@ -15,4 +15,10 @@ LAYOUTS = (
         frozenset({"input", "output", "gts", "score", "step"}),
         Columns(group=("step", "input"), reward=((1.0, "score"),), step="step"),
     ),
+    Layout(
+        "verl rollout dump (to 0.4, and forks)",
+        frozenset({"input", "output", "score", "step"}),
+        Columns(group=("step", "input"), reward=((1.0, "score"),), step="step"),
+        forbids=frozenset({"gts"}),
+    ),
 )
