@@ -31,7 +31,7 @@ def masked_rows(name: str = "loss_mask", kind: type = int, seed: int = 0) -> lis
     return rows
 
 
-def sums(rows: list[dict[str, Any]], column: str, name: str = "loss_mask") -> dict[str, list[float]]:
+def sums(rows: list[dict[str, Any]], column: str, name: str = "loss_mask") -> dict[str, Any]:
     """A plain loop: the sum over the tokens of the policy, by group."""
     found: dict[str, list[float]] = {}
     for row in rows:
@@ -187,7 +187,7 @@ def test_a_row_of_lists_is_a_row_per_sample(tmp_path, suffix):
     assert (outcome.sizes, outcome.files[0]["layout"]) == ({4: 4}, "ms-swift completions")
     assert sorted(groups_of(path).values()) == sorted(sorted(row["right"]) for row in rows)
     rows[2]["right"] = [1.0]
-    with pytest.raises(ValueError, match="at 3: .* has 4 values and right 1"):
+    with pytest.raises(ValueError, match=r"at 3: .* has 4 values and right 1"):
         of(json_lines(tmp_path / "broken.jsonl", rows))
 
 

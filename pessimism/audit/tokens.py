@@ -29,8 +29,8 @@ SUMS = (
     "token_product",
     "token_largest",
 )
-"""By sample, over the tokens that count, with l = log pi/mu and b = log mu: sums of l^2, of e^l, of e^2l, of tokens whose
-ratio is outside the clip, of tokens with l > 0 and l < 0 (beyond rounding), of b, b^2 and b l; and the largest |l|."""
+"""By sample, over the tokens that count, with l = log pi/mu and b = log mu: sums of l^2, of e^l, of e^2l, of tokens
+whose ratio is outside the clip, of tokens with l > 0 and l < 0 (beyond rounding), of b, b^2, b l; the largest |l|."""
 
 OF_TOKENS = ("content", "token_logprobs")
 """Fields of an object that hold what there is of every token."""
@@ -123,8 +123,8 @@ def counted_tokens(masks: Mapping[str, TokenLists], like: TokenLists, what: str,
         if differs.any():
             row = int(np.flatnonzero(differs)[0])
             raise ValueError(
-                f"{name} has {mask.lengths[row]} values and {what} {like.lengths[row]} at {place[row]}; a mask needs one "
-                "for every log-probability (say which column fits with --column mask=NAME)"
+                f"{name} has {mask.lengths[row]} values and {what} {like.lengths[row]} at {place[row]}; a mask needs "
+                "one for every log-probability (say which column fits with --column mask=NAME)"
             )
         kept = np.repeat(~like.missing, mask.lengths)
         values = mask.values[kept]
