@@ -31,7 +31,7 @@ from llm.update.loss import accumulate
 from llm.update.models import build_tokenizer
 from llm.update.policy import token_values
 
-OBJECTIVES = ("shifted_mean", "grpo", "gspo", "tpo", "kimi_k2")
+OBJECTIVES = ("shifted_mean", "grpo", "gspo", "tpo", "prime_rl.default")
 TOKENS_PER_PASS = 4096
 PROMPT, GROUPS, SIZE = 16, 8, 8
 

@@ -240,11 +240,40 @@ def vespo(
     return group.average(-weight.detach() * group.advantage * group.log_policy)
 
 
-def kimi_k2(group: Group, low: float, high: float, tau: float) -> Tensor:
-    """prime-rl: probabilities, not ratios, are compared with the thresholds."""
+def dppo_tv(group: Group, low: float, high: float, cap: float) -> Tensor:
+    """sail-sg/Stable-RL and verl: probabilities, not ratios, are compared with the thresholds."""
+    gained = group.log_policy.exp() - group.log_behavior.exp()
+    drop = torch.where(group.advantage > 0, gained > high, gained < -low)
+    weight = group.ratio.clamp(max=cap).detach()
+    return group.average(-group.advantage * weight * group.log_policy * ~drop)
+
+
+def dppo_kl(group: Group, low: float, high: float, cap: float) -> Tensor:
+    """The same with a binary KL divergence (without the code's 1e-8 in both logarithms)."""
+    new, old = group.log_policy.exp(), group.log_behavior.exp()
+    divergence = old * (group.log_behavior - group.log_policy) + (1 - old) * torch.log(
+        (1 - old) / (1 - new).clamp(min=0)
+    )
+    valid = torch.where(group.advantage > 0, (divergence <= high) | (new <= old), (divergence <= low) | (new >= old))
+    weight = group.ratio.clamp(max=cap).detach()
+    return group.average(-group.advantage * weight * group.log_policy * valid)
+
+
+def prime_rl_default(group: Group, low: float, high: float, tau: float) -> Tensor:
     gained = group.log_policy.exp() - group.log_behavior.exp()
     drop = torch.where(group.advantage > 0, gained > high, gained < -low).detach()
     return group.average(-group.advantage * group.ratio * ~drop + tau * group.log_ratio**2)
+
+
+def prime_rl_ipo(group: Group, threshold: float, tau: float) -> Tensor:
+    drop = (group.log_policy.exp() - group.log_behavior.exp()).abs() > threshold
+    return group.average(-group.advantage * group.ratio * ~drop + tau * group.log_ratio**2)
+
+
+def kimi_k25(group: Group, low: float, high: float, tau: float) -> Tensor:
+    """Equation 1 of the report: the objective is maximized; outside the range the clip has no gradient."""
+    clipped = group.ratio.clamp(low, high)
+    return -group.average(clipped * group.advantage - tau * group.log_ratio**2)
 
 
 def _rec(group: Group, weight: Tensor, keep: Tensor) -> Tensor:
@@ -442,7 +471,11 @@ PUBLISHED_LOSSES: dict[str, Loss] = {
     "cispo": cispo,
     "sapo": sapo,
     "vespo": vespo,
-    "kimi_k2": kimi_k2,
+    "dppo_tv": dppo_tv,
+    "dppo_kl": dppo_kl,
+    "prime_rl.default": prime_rl_default,
+    "prime_rl.ipo": prime_rl_ipo,
+    "kimi_k25": kimi_k25,
     "rec_oneside_nois": rec_oneside_nois,
     "rec_oneside_is": rec_oneside_is,
     "rec_twoside": rec_twoside,
@@ -489,7 +522,7 @@ PUBLISHED_LOSSES: dict[str, Loss] = {
 }
 
 # Losses whose masks or counts look at mu(y) itself: a sampled group hands that over as behavior=.
-NEED_PROBABILITIES = frozenset({"kimi_k2", "pevi"})
+NEED_PROBABILITIES = frozenset({"dppo_tv", "dppo_kl", "prime_rl.default", "prime_rl.ipo", "pevi"})
 
 # Losses without a stop-gradient, whose minimum over the simplex is the target.
 MINIMIZED = [

@@ -195,7 +195,7 @@ def test_policies_and_groups_given_to_advantage_are_checked() -> None:
             ps.algorithm(name).advantage(np.zeros((4, 1)))
 
 
-@pytest.mark.parametrize("name", ["kimi_k2", "pevi"])
+@pytest.mark.parametrize("name", ["prime_rl.default", "pevi"])
 def test_coefficients_that_need_the_policy_say_so(name: str) -> None:
     with pytest.raises(ValueError, match=r"^behavior is None; "):
         ps.algorithm(name).coefficient(np.zeros(2), np.ones(2))

@@ -157,7 +157,7 @@ def surrogate_gradient(algorithm, batch, logits):
     return theta.grad.numpy()
 
 
-@pytest.mark.parametrize("name", ["shifted_mean", "grpo", "tpo", "pevi", "kimi_k2", "dpo", "trpo", "red_drop"])
+@pytest.mark.parametrize("name", ["shifted_mean", "grpo", "tpo", "pevi", "prime_rl.default", "dpo", "trpo", "red_drop"])
 @pytest.mark.parametrize(
     "plan",
     [

@@ -17,7 +17,7 @@ from scipy.optimize import minimize
 import pessimism as ps
 from pessimism.objectives.clip import clipped, one_side, ring, two_side
 from pessimism.objectives.entry import Parameter
-from pessimism.objectives.masked import total_variation_masked
+from pessimism.objectives.masked import binary_divergence, inside_total_variation, masked_weight
 from pessimism.objectives.policy_gradient import balanced
 from pessimism.objectives.ratio import truncated
 from pessimism.objectives.trust_region import trust_region, trust_region_distance
@@ -221,8 +221,9 @@ def test_a_ratio_that_overflows_is_no_nan(name: str, kind: torch.dtype) -> None:
     log_ratio = torch.tensor([1e4, 1e4, 1e4, -1e4, -1e4, -1e4], dtype=kind)
     advantage = torch.tensor([1.0, 0.5, 0.0, 1.0, 0.5, 0.0], dtype=kind)
     signs = [1.0] if name == "ls" else [1.0, -1.0]
+    weights = algorithm.weights(torch.full((6,), 1 / 6, dtype=kind)) if name in NEED_PROBABILITIES else {}
     for sign in signs:
-        value = algorithm.coefficient(log_ratio, sign * advantage)
+        value = algorithm.coefficient(log_ratio, sign * advantage, **weights)
         # PPO proper lets a negative advantage push an ever larger ratio down: infinite, and rightly so.
         assert not torch.isnan(value[advantage > 0]).any(), f"{name}: {value}"
         if sign > 0 or ps.catalogue()[name].bounded == "all":
@@ -270,11 +271,22 @@ def test_truncation_is_continuous_at_its_bounds() -> None:
 
 def test_total_variation_mask_edges() -> None:
     behavior = np.array([0.25, 0.25, 0.25, 0.25])
-    settings = {"low": 0.125, "high": 0.25, "tau": 0.0, "behavior": behavior}
-    found = total_variation_masked(at(2, 2.01, 1, 0.25), np.ones(4), **settings)
+    settings = {"inside": inside_total_variation, "low": 0.125, "high": 0.25, "behavior": behavior}
+    found = masked_weight(at(2, 2.01, 1, 0.25), np.ones(4), **settings)
     np.testing.assert_allclose(found, [2, 0, 1, 0.25])
-    found = total_variation_masked(at(0.5, 0.49, 1, 9), -np.ones(4), **settings)
+    found = masked_weight(at(0.5, 0.49, 1, 9), -np.ones(4), **settings)
     np.testing.assert_allclose(found, [-0.5, 0, -1, -9])
+
+
+def test_binary_divergence_against_its_definition() -> None:
+    behavior, policy = np.array([0.25, 0.5, 0.9, 1.0]), np.array([0.5, 0.125, 0.95, 1.0])
+    found = binary_divergence(np.log(policy / behavior), behavior)
+    rest = np.where(
+        behavior < 1,
+        (1 - behavior) * np.log((1 - np.where(behavior < 1, behavior, 0)) / (1 - np.where(behavior < 1, policy, 0))),
+        0.0,
+    )
+    np.testing.assert_allclose(found, behavior * np.log(behavior / policy) + rest, atol=1e-15)
 
 
 def test_red_drop_keeps_everything_unless_negatives_are_in_surplus() -> None:
@@ -354,7 +366,7 @@ def test_coefficients_are_finite_at_an_advantage_of_zero(name: str) -> None:
 
 
 WAYS = [(name, way) for name in ps.catalogue() for way in {False, ps.algorithm(name).takes_behavior}]
-NEED_BEHAVIOR = {("kimi_k2", False), ("pevi", False)}
+NEED_BEHAVIOR = {(name, False) for name in NEED_PROBABILITIES}
 """What raises without the behavior policy's probabilities."""
 
 

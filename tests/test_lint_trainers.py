@@ -79,6 +79,15 @@ VERL = [
     ((f"{MODE}=cispo",), "verl.cispo", {"low": 0.2, "high": 0.2}, STD, "token"),
     ((f"{MODE}=cispo", f"{ACTOR}.clip_ratio_low=10"), "cispo", {"cap": 1.2}, STD, "token"),
     ((f"{MODE}=dro", f"{ACTOR}.policy_loss.dro_beta=0.3"), "verl.dro", {"beta": 0.3}, STD, "token"),
+    (
+        (f"{MODE}=dppo_tv", f"{ACTOR}.clip_ratio_low=0.15"),
+        "dppo_tv",
+        {"low": 0.15, "high": 0.2, "cap": 3},
+        STD,
+        "token",
+    ),
+    ((f"{MODE}=dppo_kl", f"{ACTOR}.clip_ratio_high=0.05"), "dppo_kl", {"low": 0.2, "high": 0.05}, STD, "token"),
+    ((f"{MODE}=geo_mean",), "gmpo", {"low": 0.2, "high": 0.2}, STD, "token vector"),
     ((f"{CORRECTION}.bypass_mode=true",), "ppo_dual_clip", {}, STD, "token"),
     (
         (f"{CORRECTION}.bypass_mode=true", f"{CORRECTION}.loss_type=reinforce"),
@@ -113,10 +122,12 @@ VERL = [
     ),
 ]
 PRIME_RL = [
-    ((), "kimi_k2", {"low": 0.2, "high": 0.2, "tau": 1e-3}, "mean", "token"),
-    (("trainer.loss.adv_tau=2.0", "trainer.loss.kl_tau=0.01"), "kimi_k2", {"tau": 0.005}, "mean", "token"),
-    (("trainer.loss.dppo_mask_high=0.3",), "kimi_k2", {"low": 0.2, "high": 0.3}, "mean", "token"),
-    (("orchestrator.algo.type=echo",), "kimi_k2", {}, "mean", "token"),
+    ((), "prime_rl.default", {"low": 0.2, "high": 0.2, "tau": 1e-3}, "mean", "token"),
+    (("trainer.loss.adv_tau=2.0", "trainer.loss.kl_tau=0.01"), "prime_rl.default", {"tau": 0.005}, "mean", "token"),
+    (("trainer.loss.dppo_mask_high=0.3",), "prime_rl.default", {"low": 0.2, "high": 0.3}, "mean", "token"),
+    (("orchestrator.algo.type=echo",), "prime_rl.default", {}, "mean", "token"),
+    (("trainer.loss.kl_tau=0.0",), "prime_rl.default", {"tau": 0.0}, "mean", "token"),
+    (("trainer.loss.type=ipo",), "prime_rl.ipo", {"threshold": 0.1, "tau": 1e-3}, "mean", "token"),
 ]
 TRINITY = [
     ((f"{TYPE}=ppo",), "ppo_dual_clip", {"low": 0.2, "high": 0.2, "cap": 3.0}, "mean", "token"),
@@ -233,10 +244,9 @@ UNKNOWN = [
     ("verl_grpo.sh", ("algorithm.adv_estimator=grppo",), "did you mean grpo"),
     ("verl_grpo.sh", ("algorithm.adv_estimator=remax",), "reward of the greedy completion"),
     *(("verl_grpo.sh", (f"{MODE}={loss}",), "not in the catalogue") for loss in VERL_OTHERS),
-    ("prime_rl.toml", ("trainer.loss.type=ipo",), "not in the catalogue"),
     ("prime_rl.toml", ("trainer.loss.type=custom", "trainer.loss.import_path=mine.loss"), "mine.loss"),
     ("prime_rl.toml", ("trainer.loss.type=dppo",), "known losses: default, ipo, custom"),
-    ("prime_rl.toml", ("trainer.loss.kl_tau=0",), "kl_tau is 0"),
+    ("prime_rl.toml", ("trainer.loss.adv_tau=0",), "adv_tau is 0"),
     *(("prime_rl.toml", (f"orchestrator.algo.type={kind}",), "not in the cat") for kind in OTHER_ADVANTAGES),
     *(("prime_rl.toml", (f"orchestrator.algo.type={kind}",), "not a policy opt") for kind in WITHOUT_REWARD),
     ("prime_rl.toml", ("orchestrator.algo.type=gpro",), "did you mean grpo"),
@@ -412,7 +422,7 @@ def test_the_adapter_of_prime_rl_gets_the_orchestrators_baseline():
 
 def test_the_trainers_file_of_prime_rl_says_nothing_about_groups():
     alone = READERS["prime-rl"](Document("train.toml", {"loss": {"dppo_mask_high": 0.4}, "optim": {"lr": 1e-6}}))
-    assert alone.objective.entry == "kimi_k2"
+    assert alone.objective.entry == "prime_rl.default"
     assert alone.parameters["high"] == 0.4
     assert alone.group_size is None
     other = READERS["prime-rl"](Document("sft.toml", {"data": {"name": "x"}}))

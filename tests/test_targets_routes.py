@@ -124,7 +124,7 @@ def test_an_unstable_fixed_point_is_not_a_target() -> None:
 
 
 def test_kinks_that_depend_on_the_behavior_policy_reach_the_flow() -> None:
-    bandit, algorithm = ps.Bandit([0.5, 0.3, 0.2], [0.0, 0.0, 1.0]), ps.algorithm("kimi_k2")
+    bandit, algorithm = ps.Bandit([0.5, 0.3, 0.2], [0.0, 0.0, 1.0]), ps.algorithm("prime_rl.default")
     np.testing.assert_allclose(
         ps.gradient_flow(bandit, algorithm).policy, ps.induced_target(bandit, algorithm).policy, atol=1e-9
     )

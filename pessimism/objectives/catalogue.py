@@ -50,9 +50,14 @@ def catalogue() -> Mapping[str, Entry]:
     ('A - beta2 l', 0.001)
     """
     table = {entry.name: entry for entry in ENTRIES}
-    if len(table) != len(ENTRIES):
+    if len(table | _aliases()) != len(ENTRIES) + sum(len(entry.aliases) for entry in ENTRIES):
         raise ValueError("two catalogue entries share a name")
     return MappingProxyType(table)
+
+
+@cache
+def _aliases() -> dict[str, Entry]:
+    return {alias: entry for entry in ENTRIES for alias in entry.aliases}
 
 
 def _reduced(entry: Entry) -> tuple[Any, ...]:
@@ -66,7 +71,7 @@ copyreg.pickle(Entry, _reduced)
 
 
 def entry_named(name: str) -> Entry:
-    """The entry of that name.
+    """The entry of that name, or with that alias.
 
     Raises:
         ValueError: there is none; the message says which names are near.
@@ -76,7 +81,7 @@ def entry_named(name: str) -> Entry:
     ...
     ValueError: unknown algorithm 'grop'; did you mean grpo? `pessimism catalogue` lists them all
     """
-    known = catalogue()
+    known = {**catalogue(), **_aliases()}
     if name not in known:
         raise ValueError(f"unknown algorithm {name!r}; {near(name, known, see='`pessimism catalogue`')}")
     return known[name]

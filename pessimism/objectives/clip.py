@@ -278,10 +278,13 @@ REC_TWOSIDE = Entry(
     target=FLOW,
     family="ratio",
     level="token",
-    source="REC, arXiv 2509.24203",
+    source="REC, arXiv 2509.24203; GLM-5, arXiv 2602.15763, equations 3 to 5",
     make=lambda low, high: two_side_objective(baselines.mean(), low, high),
     parameters=_range(),
+    notes="GLM-5's double-sided importance sampling (dis) is this coefficient, with the ratio to the sampler's own "
+    "log-probabilities; it prints no range. verl.icepop is it too, with bounds in place of ranges.",
     bounded="all",
+    aliases=("dis",),
 )
 
 

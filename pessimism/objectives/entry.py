@@ -130,6 +130,7 @@ class Entry:
             coefficient acts on the behavior policy itself. Also so of all that jump, whose limits depend on the path.
         absolute: whether rewards count by their level, which every other entry subtracts or divides out.
         own_unit: whether the objective has a unit of reward of its own, such as the logistic function's.
+        aliases: other names that ``ps.algorithm`` takes for it.
     """
 
     name: str
@@ -147,6 +148,7 @@ class Entry:
     feels_splits: bool = False
     absolute: bool = False
     own_unit: bool = False
+    aliases: tuple[str, ...] = ()
 
     @property
     def examples(self) -> dict[str, float]:
@@ -157,6 +159,7 @@ class Entry:
         return {
             "name": self.name,
             "title": self.title,
+            "aliases": ", ".join(self.aliases) or None,
             "coefficient": self.coefficient,
             "target": self.target,
             "parameters": {name: parameter.default for name, parameter in self.parameters.items()} or None,

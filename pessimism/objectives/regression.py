@@ -142,7 +142,7 @@ KIMI_K15 = Entry(
     target=LAMBERT,
     family="regression",
     level="sequence",
-    source="Kimi k1.5, arXiv 2501.12599",
+    source="Kimi k1.5, arXiv 2501.12599; Kimi K2, arXiv 2507.20534",
     make=lambda tau: regression_objective(baselines.mean(), tau),
     parameters={
         "tau": positive(
@@ -153,7 +153,10 @@ KIMI_K15 = Entry(
             anchors=True,
         )
     },
-    notes="The mean reward stands in for tau log Z: that is what makes it pessimistic (claim mean.normalizer).",
+    notes="The mean reward stands in for tau log Z: that is what makes it pessimistic (claim mean.normalizer). Kimi K2 "
+    "prints the same objective; Kimi K2.5 another, kimi_k25. What this catalogue called kimi_k2 up to version 0.1 is "
+    "prime_rl.default.",
+    aliases=("kimi_k2",),
 )
 
 PMD_MEAN = Entry(
@@ -318,12 +321,13 @@ CENTERED_REGRESSION = Entry(
     target=GIBBS,
     family="regression",
     level="sequence",
-    source="derived here",
+    source="derived here; with a reference, the VarGrad form of trajectory balance, TBA, arXiv 2503.18929",
     make=lambda beta: centered_objective(baselines.mean(), beta),
     parameters={"beta": positive(0.1, "regression temperature", unit=1, example=0.5, anchors=True)},
     notes="The same coefficient as pairwise_regression: expanding the square over pairs centers the error (claim "
-    "twins.nominal).",
+    "twins.nominal). TBA measures the log-ratio from the initial model: give the bandit its reference.",
     regime="boundary",
+    aliases=("tba",),
 )
 
 # --- with the ratio ---------------------------------------------------------------------------------------------------

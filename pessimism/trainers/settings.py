@@ -88,6 +88,7 @@ def objective(
         made = replace(made, level=level or made.level)
     except ValueError as error:
         return Objective(loss, remarks=remarks, unknown=str(error))
+    entry = made.name  # an alias is the entry that it stands for
     paper_level = PAPER_LEVELS.get(entry, catalogue()[entry].level)
     # What belongs to the entry's own baseline says nothing once that is replaced.
     kept = {name: value for name, value in made.parameters.items() if baseline is None or name != "epsilon"}

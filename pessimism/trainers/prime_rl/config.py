@@ -108,24 +108,24 @@ def _objective(
         if where == "pessimism.trainers.prime_rl.adapter.loss":
             return adapted(reader.section(f"{section}.kwargs"), baseline)
         return unknown(loss, f"the loss is your own, {where}; put it through `pessimism compare module:name`")
-    if loss == "ipo":
-        return unknown(loss, "a ratio masked where the probability moved too far either way is not in the catalogue")
-    if loss != "default":
+    if loss not in LOSSES:
         return unknown(loss, f"loss.type is {loss!r}; {near(loss, LOSSES, 'losses')}")
     scale = reader.number(f"{section}.adv_tau", 1.0)
-    tau = reader.number(f"{section}.kl_tau", 1e-3)
-    if scale == 0 or tau == 0:
-        zero = "adv_tau" if scale == 0 else "kl_tau"
-        return unknown(loss, f"{section}.{zero} is 0; the catalogue's kimi_k2 needs both terms")
+    if scale == 0:
+        return unknown(loss, f"{section}.adv_tau is 0: no advantage is trained on")
+    tau = reader.number(f"{section}.kl_tau", 1e-3) / scale  # a common factor of both terms moves no target
+    if loss == "ipo":
+        threshold = reader.number(f"{section}.ipo_threshold", 0.1)
+        return objective(loss, "prime_rl.ipo", baseline, "token", remarks, threshold=threshold, tau=tau)
     return objective(
         loss,
-        "kimi_k2",
+        "prime_rl.default",
         baseline,
         "token",
         remarks,
         low=reader.number(f"{section}.dppo_mask_low", 0.2),
         high=reader.number(f"{section}.dppo_mask_high", 0.2),
-        tau=tau / scale,  # a common factor of both terms moves no target
+        tau=tau,
     )
 
 

@@ -9,7 +9,7 @@ from ..settings import Settings
 
 
 def _unbounded_ratio(settings: Settings, groups: Groups) -> Iterator[Found]:
-    if settings.objective.entry == "kimi_k2" and settings.lag.asynchronous:
+    if settings.objective.entry in ("prime_rl.default", "prime_rl.ipo") and settings.lag.asynchronous:
         yield Found(
             "loss", "tokens are masked by pi - mu, which bounds no ratio: where mu is small, pi / mu can be any"
         )

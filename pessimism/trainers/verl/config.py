@@ -51,13 +51,10 @@ ESTIMATORS_OF_KL = {
     "k3": "k3",
 }
 NOT_IN_CATALOGUE = {
-    "dppo_tv": "a ratio masked where the probability moved too far; kimi_k2 is its neighbor, with a squared log-ratio",
-    "dppo_kl": "a ratio masked where a binary KL is too large",
     "clip_cov": "a PPO clip that also drops random tokens of high covariance",
     "kl_cov": "a ratio with a penalty on the tokens of highest covariance",
-    "geo_mean": "the geometric mean of clipped token ratios (GMPO)",
 }
-LOSSES = ("vanilla", "gspo", "sapo", "gpg", "dro", "cispo", *NOT_IN_CATALOGUE)
+LOSSES = ("vanilla", "gspo", "sapo", "gpg", "dro", "cispo", "dppo_tv", "dppo_kl", "geo_mean", *NOT_IN_CATALOGUE)
 
 
 _UNKNOWN_BASELINES = {
@@ -209,6 +206,10 @@ def _loss(reader: Reader, loss: str, advantage: Advantage, clip: Clip) -> Object
         return objective(loss, "ppo_dual_clip", baseline, "token", remarks, cap=clip.cap, **bounds)
     if loss == "gspo":
         return objective(loss, "gspo", baseline, None, remarks, **bounds)
+    if loss in ("dppo_tv", "dppo_kl"):  # the clip range is of probabilities, or of divergences
+        return objective(loss, loss, baseline, "token", remarks, low=clip.low, high=clip.high, cap=clip.cap)
+    if loss == "geo_mean":  # and here of log-ratios
+        return objective(loss, "gmpo", baseline, None, remarks, low=clip.low, high=clip.high)
     if loss == "sapo":
         taus = {
             "tau_positive": reader.number(f"{ACTOR}.tau_pos", 1.0),
