@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import resource
@@ -40,18 +41,30 @@ class Judge:
     """Judges mutants with the tests that pytest collects, and hands each verdict to ``report``."""
 
     def __init__(
-        self, mutants: list[Mutant], jobs: int, budget: float, report: Callable[[Mutant], None], measured: Path
+        self,
+        mutants: list[Mutant],
+        jobs: int,
+        budget: float,
+        report: Callable[[Mutant], None],
+        measured: Path,
+        version: Callable[[str], str],
     ):
-        self.mutants, self.jobs, self.budget, self.report, self.measured = mutants, jobs, budget, report, measured
+        self.mutants, self.jobs, self.budget, self.report = mutants, jobs, budget, report
+        self.measured, self.version = measured, version
         self.killers: defaultdict[str, Counter[str]] = defaultdict(Counter)
 
     def pytest_collection(self) -> None:
-        """A failing property is a verdict; its smallest example is not needed."""
+        """A failing property is a verdict; its smallest example is not needed, and a slow machine is no failure."""
         quick = (hypothesis.Phase.explicit, hypothesis.Phase.generate)
-        hypothesis.settings.register_profile("mutants", hypothesis.settings.default, phases=quick)
+        patient = [hypothesis.HealthCheck.too_slow]
+        hypothesis.settings.register_profile(
+            "mutants", hypothesis.settings.default, phases=quick, deadline=None, suppress_health_check=patient
+        )
         hypothesis.settings.load_profile("mutants")
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        gc.collect()
+        gc.freeze()  # so that a fork's garbage collection does not copy all that has been imported
         runs = self._measure(session)
         tests = {item.nodeid: item for item in session.items}
 
@@ -67,13 +80,16 @@ class Judge:
     def _measure(self, session: pytest.Session) -> dict[str, Run]:
         """Every test once, in forks, so that no mutant finds a cache that another test has filled."""
         known = json.loads(self.measured.read_text("utf-8")) if self.measured.exists() else {}
+        files = {item.nodeid: item.nodeid.partition("::")[0] for item in session.items}
+        versions = {file: self.version(file) for file in set(files.values())}
+        known = {name: run for name, run in known.items() if name in files and run[2] == versions[files[name]]}
         items = [item for item in session.items if item.nodeid not in known]
         shares = [items[start :: 8 * self.jobs] for start in range(8 * self.jobs)]
         tasks = ((share, partial(_measured, session, share)) for share in shares)
         for _, answer in _forks(tasks, self.jobs):
             if not isinstance(answer, dict):
                 raise pytest.UsageError(f"a test fails without a mutant: {answer}")
-            known |= answer
+            known |= {name: [*run, versions[files[name]]] for name, run in answer.items()}
             self.measured.write_text(json.dumps(known), "utf-8")
         names = [item.nodeid for item in session.items]
         return {name: Run(known[name][0], frozenset(known[name][1])) for name in names}

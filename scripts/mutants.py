@@ -4,17 +4,19 @@ python -m scripts.mutants                          every mutant, two at a time; 
 python -m scripts.mutants --files '*targets*'      those of some files (or --functions, or a --sample)
 python -m scripts.mutants --keep killed            keeps what was killed before: after new tests
 python -m scripts.mutants --keep all               keeps every verdict: goes on where a run was stopped
+python -m scripts.mutants --table                  judges nothing: the table of the verdicts that are stored
 
 mutmut makes the mutants; files, tests and lines that are left out stand under ``[tool.mutmut]`` in pyproject.toml.
-Tests are imported and collected once, and each mutant is a fork that only runs tests (mutant_judge.py). Mutants that
-change nothing are listed in ``scripts/equivalent_mutants.toml``, each with its reason. Decorated functions and what
-stands outside functions have no mutants.
+Tests are imported and collected once, and each mutant is a fork that only runs tests (mutant_judge.py). Verdicts are
+stored in the repository (mutant_verdicts.py). Mutants that change nothing are listed in
+``scripts/equivalent_mutants.toml``, each with its reason. Decorated functions and what stands outside functions have
+no mutants.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
+import ast
 import json
 import os
 import random
@@ -26,21 +28,21 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from difflib import SequenceMatcher
 from fnmatch import fnmatch
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
+from textwrap import dedent
 
-from .mutant import Mutant
+from .mutant import KILLED, LEFT, Mutant, digest, share, table
+from .mutant_verdicts import Verdicts
 
 ROOT = Path(__file__).resolve().parents[1]
 COPIED = ("pessimism", "tests", "pyproject.toml")
 ENOUGH = 0.95
-KILLED, LEFT = ("killed", "timeout"), ("survived", "not run")
-STATUSES = (*KILLED, *LEFT, "equivalent")
 
 
 @dataclass(frozen=True)
 class Project:
-    """A checkout: its sources, its settings, and the folder ``mutants/`` where everything is written."""
+    """A checkout: its sources, its settings, and the folder ``mutants/`` that a run works in."""
 
     root: Path
 
@@ -62,25 +64,26 @@ class Project:
     def equivalent(self) -> dict[str, list[dict[str, str]]]:
         """Changes that are listed as equivalent, each with its reason.
 
-        "mutant": one change each, by file, function, before and after. "rule": ``after`` for ``before``
-        anywhere, or in the files and functions that match its patterns.
+        "mutant": one change each, by function, before and after. "rule": ``after`` for ``before`` anywhere, or in the
+        files and functions that match its patterns.
         """
         path = self.root / "scripts" / "equivalent_mutants.toml"
         return tomllib.loads(path.read_text("utf-8")) if path.exists() else {}
 
     @property
-    def verdicts(self) -> Path:
-        return self.folder / "verdicts.jsonl"
-
-    def earlier(self) -> list[Mutant]:
-        """Verdicts of all runs so far, the newest last."""
-        lines = self.verdicts.read_text("utf-8").splitlines() if self.verdicts.exists() else []
-        return [Mutant(**json.loads(line)) for line in lines]
+    def verdicts(self) -> Verdicts:
+        return Verdicts(self.root / "scripts" / "mutant_verdicts.jsonl", self.folder / "verdicts.jsonl")
 
     def keep(self, mutant: Mutant) -> None:
         print(f"{mutant.status:10} {mutant.seconds:7.2f} s  {mutant.name}", flush=True)
-        with self.verdicts.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(mutant), ensure_ascii=False) + "\n")
+        self.verdicts.add(mutant)
+
+    def version(self, test_file: str) -> str:
+        """Digest of all that says which functions a test runs: its file, what tests share, and the mutated files."""
+        shared = [path for path in (self.folder / "tests").glob("*.py") if not path.name.startswith("test_")]
+        paths = [self.folder / file for file in (test_file, *self.files)]
+        paths += sorted(shared)
+        return digest(*(path.read_text("utf-8") for path in paths))
 
 
 # --- making mutants -------------------------------------------------------------------------------------------------
@@ -93,7 +96,14 @@ def mutated(project: Project, file: str) -> tuple[str, list[Mutant]]:
     result = mutate_file_contents(file, (project.root / file).read_text("utf-8"))
     lines, spans = result.code.splitlines(), result.line_span_by_function_name
     text = {name: "\n".join(lines[span.start - 1 : span.end]) for name, span in spans.items()}
-    return result.code, [_mutant(file, name, text) for name in result.mutant_names]
+    makes = [_mutant(file, name, text) for name in result.mutant_names]
+    twice: Counter[str] = Counter()
+    mutants = []
+    for mutant in makes:
+        change = digest(mutant.source, mutant.before, mutant.after)
+        mutants.append(replace(mutant, change=digest(change, str(twice[change]))))
+        twice[change] += 1  # the same lines may stand in a function more than once
+    return result.code, mutants
 
 
 def _mutant(file: str, name: str, text: dict[str, str]) -> Mutant:
@@ -101,10 +111,25 @@ def _mutant(file: str, name: str, text: dict[str, str]) -> Mutant:
 
     mangled = name.partition("__mutmut_")[0]
     function = mangled.replace("xǁ", "").replace("ǁ", ".").removeprefix("x_")
-    original = text[f"{mangled}__mutmut_orig"].replace(f"{mangled}__mutmut_orig", function)
-    digest = hashlib.sha256(original.encode()).hexdigest()[:12]
-    change = differing(original, text[name].replace(name, function))
-    return Mutant(get_mutant_name(Path(file), name), file, function, digest, *change)
+    bare_name = function.rpartition(".")[2]
+    original = text[f"{mangled}__mutmut_orig"].replace(f"{mangled}__mutmut_orig", bare_name)
+    before, after = differing(original, text[name].replace(name, bare_name))
+    return Mutant(get_mutant_name(Path(file), name), file, function, digest(bare(original)), "", before, after)
+
+
+@lru_cache
+def bare(text: str) -> str:
+    r"""A function without comments, docstring and layout, which no test depends on.
+
+    >>> bare("# Adds.\ndef add(a,b):\n  'Sum.'\n  return a+b")
+    'def add(a, b):\n    return a + b'
+    """
+    tree = ast.parse(dedent(text))
+    (function,) = tree.body
+    assert isinstance(function, ast.FunctionDef)
+    if ast.get_docstring(function, clean=False) is not None:
+        del function.body[0]
+    return ast.unparse(tree)
 
 
 def differing(before: str, after: str) -> tuple[str, str]:
@@ -122,8 +147,8 @@ def differing(before: str, after: str) -> tuple[str, str]:
 
 def made(project: Project, file: str) -> tuple[str, list[Mutant]]:
     """As :func:`mutated`, which takes seconds, kept in ``mutants/made`` until the file or the settings change."""
-    version = (project.root / file).read_bytes() + repr(project.settings.get("do_not_mutate_patterns")).encode()
-    kept = project.folder / "made" / f"{hashlib.sha256(version).hexdigest()[:12]}.json"
+    text, settings = (project.root / file).read_text("utf-8"), project.settings.get("do_not_mutate_patterns")
+    kept = project.folder / "made" / f"{digest(file, text, repr(settings), Path(__file__).read_text('utf-8'))}.json"
     if not kept.exists():
         kept.parent.mkdir(parents=True, exist_ok=True)
         code, mutants = mutated(project, file)
@@ -156,7 +181,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def judge(project: Project, mutants: list[Mutant], options: argparse.Namespace) -> None:
-    """Runs the tests on every mutant, and adds the verdicts to ``mutants/verdicts.jsonl``."""
+    """Runs the tests on every mutant, and adds the verdicts to the journal."""
     import pytest
 
     from .mutant_judge import Judge
@@ -166,7 +191,7 @@ def judge(project: Project, mutants: list[Mutant], options: argparse.Namespace) 
     flags += project.settings.get("pytest_add_cli_args", [])
     os.chdir(project.folder)
     sys.path.insert(0, str(project.folder))
-    plugin = Judge(mutants, options.jobs, options.budget, project.keep, project.folder / "tests.json")
+    plugin = Judge(mutants, options.jobs, options.budget, project.keep, project.folder / "tests.json", project.version)
     if status := pytest.main([*flags, *tests], plugins=[plugin]):
         raise SystemExit(f"pytest ended with {status}")
 
@@ -175,17 +200,18 @@ def equivalent(mutants: Sequence[Mutant], listed: dict[str, list[dict[str, str]]
     """Names of the mutants that are listed as equivalent.
 
     Raises:
-        ValueError: the list names a change that is not made, in a file of these mutants.
+        ValueError: the list names a change that none of them makes.
     """
-    made: dict[tuple[str, ...], str] = {
-        (mutant.file, mutant.function, mutant.before, mutant.after): mutant.name for mutant in mutants
-    }
-    files = {mutant.file for mutant in mutants}
-    rows = [tuple(row[key] for key in ("file", "function", "before", "after")) for row in listed.get("mutant", [])]
-    if stale := [row for row in rows if row[0] in files and row not in made]:
+    made = {(mutant.function, mutant.before, mutant.after) for mutant in mutants}
+    rows = [tuple(row[key] for key in ("function", "before", "after")) for row in listed.get("mutant", [])]
+    if stale := [row for row in rows if row not in made]:
         raise ValueError(f"equivalent_mutants.toml lists changes that no mutant makes: {stale}")
-    ruled = {mutant.name for mutant in mutants for rule in listed.get("rule", []) if _follows(mutant, rule)}
-    return ruled | {made[row] for row in rows if row in made}
+    rules = listed.get("rule", [])
+    return {
+        mutant.name
+        for mutant in mutants
+        if (mutant.function, mutant.before, mutant.after) in rows or any(_follows(mutant, rule) for rule in rules)
+    }
 
 
 def _follows(mutant: Mutant, rule: dict[str, str]) -> bool:
@@ -200,40 +226,27 @@ def _follows(mutant: Mutant, rule: dict[str, str]) -> bool:
 def settled(project: Project, mutants: Sequence[Mutant], same: set[str], keep: str) -> list[Mutant]:
     """Mutants that need no test: ``same`` as the original, or judged before (``keep``: "none", "killed" or "all")."""
     kept = {"none": (), "killed": KILLED, "all": (*KILLED, *LEFT)}[keep]
-    known = {mutant.change: mutant for mutant in project.earlier() if mutant.status in kept}
+    known = project.verdicts.read()
     done = [replace(mutant, status="equivalent") for mutant in mutants if mutant.name in same]
-    before = [mutant for mutant in mutants if mutant.name not in same and mutant.change in known]
-    return done + [replace(known[mutant.change], name=mutant.name) for mutant in before]
+    for mutant in mutants:
+        status, killer = known.get(mutant.change, ("", ""))
+        if mutant.name not in same and status in kept:
+            done.append(replace(mutant, status=status, killer=killer))
+    return done
 
 
 # --- what came of it ------------------------------------------------------------------------------------------------
 
 
-def share(counts: Counter[str]) -> float:
-    """Killed mutants out of those that are not equivalent.
-
-    >>> share(Counter(killed=8, timeout=1, survived=1, equivalent=5))
-    0.9
-    """
-    return sum(counts[status] for status in KILLED) / max(1, counts.total() - counts["equivalent"])
-
-
-def table(mutants: Sequence[Mutant]) -> str:
-    """Counts by file, and the share killed of those that are not equivalent, as Markdown."""
-    rows = [["file", "mutants", *STATUSES, "killed of the others"], ["---"] * (len(STATUSES) + 3)]
-    for file in [*sorted({mutant.file for mutant in mutants}), "all"]:
-        counts = Counter(mutant.status for mutant in mutants if file in (mutant.file, "all"))
-        rows.append([file, str(counts.total()), *(str(counts[status]) for status in STATUSES), f"{share(counts):.1%}"])
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
-
-
-def report(mutants: Sequence[Mutant]) -> int:
-    """Prints what survived and the table; 1 if fewer than ``ENOUGH`` were killed."""
+def report(mutants: Sequence[Mutant], asked: int) -> int:
+    """Prints what survived and the table; 1 if fewer than ``ENOUGH`` were killed, or not all ``asked`` were judged."""
     for mutant in mutants:
         if mutant.status in LEFT:
             print(f"{mutant.status}: {mutant.name}\n  - {mutant.before}\n  + {mutant.after}")
     print(table(mutants))
-    return int(share(Counter(mutant.status for mutant in mutants)) < ENOUGH)
+    if missing := asked - len(mutants):
+        print(f"{missing} of {asked} mutants have no verdict")
+    return int(missing > 0 or share(Counter(mutant.status for mutant in mutants)) < ENOUGH)
 
 
 def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -242,6 +255,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--functions", default="*", help="pattern of the functions whose mutants are judged")
     parser.add_argument("--sample", type=int, help="so many of them, drawn at random")
     parser.add_argument("--keep", default="none", choices=["none", "killed", "all"], help="verdicts of earlier runs")
+    parser.add_argument("--table", action="store_true", help="judge nothing: the table of the stored verdicts")
     parser.add_argument("--tests", nargs="*", help="files of tests, instead of those in pyproject.toml")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time")
     parser.add_argument("--budget", type=float, default=10, help="seconds of tests after which a mutant has survived")
@@ -258,13 +272,11 @@ def main() -> int:
     mutants = [one for one in every if fnmatch(one.file, options.files) and fnmatch(one.function, options.functions)]
     if options.sample:
         mutants = random.Random(0).sample(mutants, min(options.sample, len(mutants)))
-    if options.keep == "none":
-        (project.folder / "tests.json").unlink(missing_ok=True)
-    done = settled(project, mutants, same, options.keep)
-    names = {mutant.name for mutant in done}
-    judge(project, [mutant for mutant in mutants if mutant.name not in names], options)
-    last = {mutant.name: mutant for mutant in [*project.earlier(), *done]}
-    return report([last[mutant.name] for mutant in mutants])
+    if not options.table:
+        names = {mutant.name for mutant in settled(project, mutants, same, options.keep)}
+        judge(project, [mutant for mutant in mutants if mutant.name not in names], options)
+        project.verdicts.settle(every)
+    return report(settled(project, mutants, same, "all"), len(mutants))
 
 
 if __name__ == "__main__":
