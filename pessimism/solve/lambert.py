@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .lambert_functions import inverse_excess, own_solution
+from .lambert_functions import inner, inverse_excess, own_solution
 from .lambert_newton import LambertSolution, Rows
 from .lambert_regimes import bracketed_root, solve_block
 
@@ -154,17 +154,17 @@ def _shift_below(mu: Array, a: Array, kappa: Array) -> tuple[Array, Array]:
     live = np.where(mu > 0.0, a, -np.inf)
     top, mass = live.max(axis=-1), mu.sum(axis=-1)
     tilt = np.exp(live)
-    partition = np.vecdot(mu, tilt) / mass
+    partition = inner(mu, tilt) / mass
     free = np.log(partition)  # the shift at kappa = 0
-    dense = np.vecdot(mu, tilt * tilt) / mass / partition / partition  # E_pi*[rho*]; a square would underflow
-    mean = np.vecdot(mu, np.where(mu > 0.0, a, 0.0)) / mass
+    dense = inner(mu, tilt * tilt) / mass / partition / partition  # E_pi*[rho*]; a square would underflow
+    mean = inner(mu, np.where(mu > 0.0, a, 0.0)) / mass
     low, high = mean - kappa, np.minimum(free, top - kappa)
     shift = np.clip(free - kappa * dense, low, high)
 
     def surplus(at: Array, row: NDArray[np.intp]) -> Array:
         with np.errstate(over="ignore"):
             x = np.where(mu[row] > 0.0, own_solution(a[row] - at[:, None], kappa[row], None), -np.inf)
-            return np.log1p(np.vecdot(mu[row], np.expm1(x)) / mass[row])
+            return np.log1p(inner(mu[row], np.expm1(x)) / mass[row])
 
     settled = np.zeros(kappa.shape, dtype=bool)
     with np.errstate(
@@ -173,9 +173,9 @@ def _shift_below(mu: Array, a: Array, kappa: Array) -> tuple[Array, Array]:
         for _ in range(SHIFT_STEPS):
             x = np.where(mu > 0.0, own_solution(a - shift[:, None], kappa, None), -np.inf)
             ratio = np.exp(x)
-            excess_mass = np.vecdot(mu, np.expm1(x)) / mass
+            excess_mass = inner(mu, np.expm1(x)) / mass
             total = 1.0 + excess_mass
-            slope = np.vecdot(mu, ratio / (1.0 + kappa[:, None] * ratio)) / mass
+            slope = inner(mu, ratio / (1.0 + kappa[:, None] * ratio)) / mass
             # exact for a target uniform on part of mu; Newton's step as excess_mass goes to 0
             step = np.log1p(excess_mass) + (total / slope - 1.0) * excess_mass / total
             shift = shift + step
@@ -205,4 +205,4 @@ def critical_offset(behavior: ArrayLike, nominal_log_ratio: ArrayLike) -> Array:
     top = np.where(mu > 0.0, nominal, -np.inf).max(axis=-1, keepdims=True)
     gap = np.where(mu > 0.0, top - nominal, 0.0)
     v = np.exp(inverse_excess(gap, positive=False))
-    return np.log1p(np.vecdot(mu / mu.sum(axis=-1, keepdims=True), np.exp(top - gap) * np.expm1(v)))
+    return np.log1p(inner(mu / mu.sum(axis=-1, keepdims=True), np.exp(top - gap) * np.expm1(v)))

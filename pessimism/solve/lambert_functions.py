@@ -1,4 +1,4 @@
-"""The two scalar functions behind every Lambert target: phi(x) = e^x - 1 - x and its two inverses.
+"""What every Lambert target is computed with: phi(x) = e^x - 1 - x, its two inverses, and sums over arms.
 
 With kappa < 0 and v = |kappa| e^x, the stationarity condition x + kappa e^x = a reads phi(log v) = -1 - a - log|kappa|:
 the W_0 branch is the negative inverse of phi and the W_-1 branch the positive one. Working with phi keeps both branches
@@ -14,6 +14,21 @@ from .simplex import expm1_minus
 Array = NDArray[np.float64]
 
 _HALLEY_STEPS = 3
+_BLOCK = 512
+
+
+def inner(left: Array, right: Array) -> Array:
+    """Sum of left right over the last axis, both (..., K): in blocks, whose sums numpy adds pairwise.
+
+    A running sum over many arms rounds each addition at the size of the whole, and equal arms round alike: at
+    K = 2^17 that cost 900 machine epsilons.
+    """
+    cut = left.shape[-1] // _BLOCK * _BLOCK
+    rest = np.vecdot(left[..., cut:], right[..., cut:])
+    if not cut:
+        return rest
+    blocks = (*left.shape[:-1], -1, _BLOCK)
+    return np.vecdot(left[..., :cut].reshape(blocks), right[..., :cut].reshape(blocks)).sum(axis=-1) + rest
 
 
 def excess(log_ratio: ArrayLike) -> Array:

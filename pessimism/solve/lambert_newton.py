@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .lambert_functions import excess
+from .lambert_functions import excess, inner
 
 Array = NDArray[np.float64]
 Record = TypeVar("Record")
@@ -84,7 +84,7 @@ def newton(
     rows: Rows, x: Array, kappa: Array, tolerance: float | Array, precise: bool = False
 ) -> tuple[LambertSolution, NDArray[np.bool_]]:
     """Newton on all x and kappa together from a start, in the form that suits each row; and which rows converged."""
-    centered = np.vecdot(rows.deviation, rows.deviation) <= CENTERED_BELOW**2
+    centered = inner(rows.deviation, rows.deviation) <= CENTERED_BELOW**2
     if rows.coverage is not None:
         centered = np.zeros(centered.shape, dtype=bool)
     if (centered == centered[0]).all():
@@ -105,7 +105,7 @@ def _iterate(
 ) -> tuple[LambertSolution, NDArray[np.bool_]]:
     work = (np.empty(x.shape), np.empty(x.shape), np.empty(x.shape))
     x = x.copy()
-    rounding = 8.0 * EPSILON * np.sqrt(np.vecdot(rows.advantage, rows.advantage))
+    rounding = 8.0 * EPSILON * np.sqrt(inner(rows.advantage, rows.advantage))
     converged = np.zeros(kappa.shape, dtype=bool)
     for step in range(MAXIMUM_STEPS):
         kappa, length = _step(rows, x, kappa, centered, precise, work)
@@ -136,7 +136,7 @@ def _step(
     spread_kappa = column(kappa)
     if centered:
         np.expm1(x, out=rho)
-        surplus = np.vecdot(rows.weight, rho)
+        surplus = inner(rows.weight, rho)
         np.multiply(rho, spread_kappa, out=f)
         f += x
         f -= rows.deviation
@@ -147,9 +147,9 @@ def _step(
         bounded_exp(x, out=rho) if rows.coverage is None else np.exp(x, out=rho)
         np.multiply(rho, spread_kappa, out=u)
         if precise:
-            surplus = np.vecdot(rows.weight, np.expm1(x, out=f)) - rows.uncovered
+            surplus = inner(rows.weight, np.expm1(x, out=f)) - rows.uncovered
         else:
-            surplus = np.vecdot(rows.weight, rho) - rows.total
+            surplus = inner(rows.weight, rho) - rows.total
         if rows.coverage is not None:
             u *= rows.coverage
         np.add(u, x, out=f)
@@ -160,14 +160,14 @@ def _step(
     if rows.coverage is not None:
         u *= rows.coverage
     rho *= rows.weight
-    slope = np.vecdot(rho, u) / rows.total
+    slope = inner(rho, u) / rows.total
     surplus /= rows.total
-    ahead = np.maximum(surplus - np.vecdot(rho, f) / rows.total, -0.9)
+    ahead = np.maximum(surplus - inner(rho, f) / rows.total, -0.9)
     change = kappa_change(kappa, surplus, ahead, slope)
     u *= column(change)
     f += u
     x -= f
-    return kappa + change, np.maximum(np.sqrt(np.vecdot(f, f)), np.abs(ahead))
+    return kappa + change, np.maximum(np.sqrt(inner(f, f)), np.abs(ahead))
 
 
 def kappa_change(kappa: Array, surplus: Array, ahead: Array, slope: Array) -> Array:
@@ -184,15 +184,15 @@ def _settle(rows: Rows, x: Array, kappa: Array, centered: bool, policy: Array) -
     """The one with the smaller error bound of Newton's kappa and the identity kappa = m + E_mu[phi(x)]."""
     exists = np.ones(kappa.shape, dtype=bool)
     if rows.coverage is None:
-        spread = -np.vecdot(rows.weight, x) / rows.total  # equal to E phi(x) where E expm1(x) = 0
+        spread = -inner(rows.weight, x) / rows.total  # equal to E phi(x) where E expm1(x) = 0
         if centered or spread.min() < 0.01:
-            spread = np.vecdot(rows.weight, excess(x)) / rows.total
+            spread = inner(rows.weight, excess(x)) / rows.total
         identity = rows.mean + spread
         # rounding of x moves the identity by E |expm1(x) x|, which is KL(mu || pi) + KL(pi || mu)
-        scale = np.abs(rows.mean) + spread + np.maximum(np.vecdot(policy, x) / rows.total, 0.0)
+        scale = np.abs(rows.mean) + spread + np.maximum(inner(policy, x) / rows.total, 0.0)
     else:
-        identity = np.vecdot(rows.behavior, rows.advantage - x)
-        scale = np.vecdot(rows.behavior, np.abs(rows.advantage) + np.abs(x))
+        identity = inner(rows.behavior, rows.advantage - x)
+        scale = inner(rows.behavior, np.abs(rows.advantage) + np.abs(x))
     doubtful = np.flatnonzero(np.abs(identity) < CANCELLATION * scale)
     if centered or not doubtful.size:
         return LambertSolution(x, identity, exists, scale)
@@ -212,6 +212,6 @@ def constraint_scale(rows: Rows, x: Array, kappa: Array) -> Array:
     ratio = bounded_exp(x) if rows.coverage is None else np.exp(x)
     pull = ratio if rows.coverage is None else ratio * rows.coverage
     weight = rows.weight * ratio / (1.0 + column(kappa) * pull)
-    noise = np.vecdot(weight, np.abs(x) + np.abs(rows.advantage))
-    noise += np.vecdot(rows.weight, np.abs(np.expm1(x))) + rows.uncovered
-    return noise / np.vecdot(weight, pull)
+    noise = inner(weight, np.abs(x) + np.abs(rows.advantage))
+    noise += inner(rows.weight, np.abs(np.expm1(x))) + rows.uncovered
+    return noise / inner(weight, pull)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .lambert_functions import excess, inverse_excess, own_solution
+from .lambert_functions import excess, inner, inverse_excess, own_solution
 from .lambert_newton import (
     EPSILON,
     SMALLEST_EXPONENT,
@@ -57,7 +57,7 @@ def solve_block(rows: Rows) -> LambertSolution:
     alone = np.count_nonzero(rows.weight, axis=-1) == 1
     unclaimed = rows.uncovered > 0.0
     if unclaimed.any():
-        unclaimed &= np.vecdot(rows.weight, np.expm1(rows.advantage)) <= rows.uncovered
+        unclaimed &= inner(rows.weight, np.expm1(rows.advantage)) <= rows.uncovered
     boundary = nominal.reach <= BOUNDARY_REACH
     positive = nominal.log_partition > 0.0
     solvers = (_solve_unclaimed, _solve_single, _solve_boundary, _solve_positive, _solve_negative)
@@ -82,9 +82,9 @@ def _nominal(rows: Rows) -> _Nominal:
     tilt, weight, partition = _tilted(mu, a - column(top))
     log_partition = top + np.log(partition / mass)
     if np.abs(log_partition).min() < 0.1:
-        surplus = np.vecdot(rows.weight, np.expm1(rows.advantage)) - rows.uncovered
+        surplus = inner(rows.weight, np.expm1(rows.advantage)) - rows.uncovered
         log_partition = np.where(np.abs(log_partition) < 0.1, np.log1p(surplus / rows.total), log_partition)
-    kappa = log_partition / (np.vecdot(weight, tilt) / partition / partition * mass)
+    kappa = log_partition / (inner(weight, tilt) / partition / partition * mass)
     return _Nominal(mu, a, mass, top, log_partition, kappa, np.abs(kappa) / partition * mass)
 
 
@@ -150,8 +150,8 @@ def _solve_in_kappa_alone(rows: Rows, nominal: _Nominal, kappa: Array) -> Lamber
         x = own_solution(rows.advantage, kappa, rows.coverage)
         ratio = np.exp(x)
         pull = ratio if rows.coverage is None else ratio * rows.coverage
-        surplus = (np.vecdot(rows.weight, np.expm1(x)) - rows.uncovered) / rows.total
-        slope = np.vecdot(rows.weight * ratio, pull / (1.0 + column(kappa) * pull)) / rows.total
+        surplus = (inner(rows.weight, np.expm1(x)) - rows.uncovered) / rows.total
+        slope = inner(rows.weight * ratio, pull / (1.0 + column(kappa) * pull)) / rows.total
         kappa = np.clip(kappa + kappa_change(kappa, surplus, surplus, slope), low, high)
     x = own_solution(rows.advantage, kappa, rows.coverage)
     solved, converged = newton(rows, x, kappa, STEP_TOLERANCE, precise=True)
@@ -171,8 +171,8 @@ def _lower_bound(rows: Rows, nominal: _Nominal) -> Array:
     positive = np.heaviside(a, 0.0)
     bounds = [nominal.kappa, rows.mean]
     if rows.coverage is not None:
-        bounds[1] = _jensen_bound(np.vecdot(mu, a), mu.sum(axis=-1), nominal.mass)
-    bounds.append(_jensen_bound(np.vecdot(mu, np.maximum(a, 0.0)), np.vecdot(mu, positive), nominal.mass))
+        bounds[1] = _jensen_bound(inner(mu, a), mu.sum(axis=-1), nominal.mass)
+    bounds.append(_jensen_bound(inner(mu, np.maximum(a, 0.0)), inner(mu, positive), nominal.mass))
     return np.maximum.reduce(bounds)
 
 
@@ -226,7 +226,7 @@ def _solve_bracketed(rows: Rows, nominal: _Nominal) -> LambertSolution:
         part = take(rows, row)
         x = own_solution(part.advantage, np.exp(log_kappa), part.coverage)
         missing = part.uncovered / part.total
-        excess_mass = np.vecdot(part.weight, np.expm1(np.minimum(x, LARGEST_EXPONENT))) / part.total
+        excess_mass = inner(part.weight, np.expm1(np.minimum(x, LARGEST_EXPONENT))) / part.total
         return np.log1p(np.maximum(excess_mass - missing, EPSILON - 1.0))  # finite at any kappa
 
     log_kappa = bracketed_root(surplus, low, np.maximum(high, low))
@@ -249,7 +249,7 @@ def _fold_terms(nominal: _Nominal, v: Array) -> tuple[Array, Array]:
     gap = column(nominal.top) - nominal.advantage
     log_part = inverse_excess(column(excess(np.log(v))) + gap, positive=False)
     nominal_weight = nominal.behavior * np.exp(-gap) * column(np.exp(nominal.top - nominal.log_partition))
-    growth = np.vecdot(nominal_weight, np.expm1(np.exp(log_part))) / nominal.mass
+    growth = inner(nominal_weight, np.expm1(np.exp(log_part))) / nominal.mass
     return log_part, nominal.log_partition + np.log1p(growth)
 
 
@@ -263,7 +263,7 @@ def _rough_fold_terms(nominal: _Nominal, v: Array) -> tuple[Array, Array, Array]
     step /= 1.0 - 0.5 * step * (1.0 + slope) / slope  # Halley, as in inverse_excess
     part, weight, total = _tilted(nominal.behavior, root - step)
     nudge = 1e-12  # the ratio of two zeros, for arms at the top and v = 1, is one
-    closeness = np.vecdot(weight, column(1.0 - v + nudge) / (1.0 + nudge - part)) / total
+    closeness = inner(weight, column(1.0 - v + nudge) / (1.0 + nudge - part)) / total
     return part, v + np.log(total / nominal.mass / v) + nominal.top, 1.0 - (1.0 - closeness) / v
 
 
@@ -323,8 +323,8 @@ def _solve_fold(rows: Rows, nominal: _Nominal) -> LambertSolution:
     room = -np.expm1(log_part)
     near = np.where(room > 0.0, column(1.0 - v) / np.where(room > 0.0, room, 1.0), 1.0)
     weight = nominal.behavior * part * near
-    noise = np.vecdot(weight, np.abs(x) + np.abs(rows.advantage))
-    found = LambertSolution(x, kappa, np.ones(v.shape, dtype=bool), -kappa * noise / np.vecdot(weight, part))
+    noise = inner(weight, np.abs(x) + np.abs(rows.advantage))
+    found = LambertSolution(x, kappa, np.ones(v.shape, dtype=bool), -kappa * noise / inner(weight, part))
     smooth = np.flatnonzero(v < FOLD)
     if smooth.size:
         part_rows = take(rows, smooth)
