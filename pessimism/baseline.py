@@ -277,7 +277,8 @@ class Baseline:
         """
         measure = reference if self.measure == "reference" and reference is not None else weights
         if self.transform is not None:
-            reward = self.transform(np.broadcast_to(reward, np.broadcast_shapes(reward.shape, weights.shape)), measure)
+            shape = np.broadcast_shapes(reward.shape, weights.shape)
+            reward = self.transform(np.broadcast_to(reward, shape), np.broadcast_to(measure, shape))
         if self.value is not None:
             return reward - self.value
 

@@ -283,8 +283,8 @@ def prescribe(
         shift = _number("sd", sd, 0) / np.sqrt(np.expm1(nats))
         group = None if group_size is None else _group_shift(beta, np.full(shift.shape, np.inf), group_size, failure)
         return _plain(Prescription(shift, shift / beta, group_shift=group))
-    given = np.asarray(reward, dtype=np.float64)
-    bandit = Bandit(np.full(given.shape, 1 / given.shape[-1]) if behavior is None else behavior, given)
+    shape = np.shape(reward)
+    bandit = Bandit(np.full(shape, 1 / shape[-1]) if behavior is None else behavior, reward)
     return _plain(_prescribed(bandit, nats, beta, group_size, failure))
 
 

@@ -47,7 +47,7 @@ class Judge:
         budget: float,
         report: Callable[[Mutant], None],
         measured: Path,
-        version: Callable[[str], str],
+        version: Callable[[str, Iterable[str]], str],
     ):
         self.mutants, self.jobs, self.budget, self.report = mutants, jobs, budget, report
         self.measured, self.version = measured, version
@@ -81,16 +81,21 @@ class Judge:
         """Every test once, in forks, so that no mutant finds a cache that another test has filled."""
         known = json.loads(self.measured.read_text("utf-8")) if self.measured.exists() else {}
         files = {item.nodeid: item.nodeid.partition("::")[0] for item in session.items}
-        versions = {file: self.version(file) for file in set(files.values())}
-        known = {name: run for name, run in known.items() if name in files and run[2] == versions[files[name]]}
-        items = [item for item in session.items if item.nodeid not in known]
+        current = {
+            name for name in files if name in known and known[name][2] == self.version(files[name], known[name][1])
+        }
+        items = [item for item in session.items if item.nodeid not in current]
         shares = [items[start :: 8 * self.jobs] for start in range(8 * self.jobs)]
+        failures: list[str] = []
         tasks = ((share, partial(_measured, session, share)) for share in shares)
-        for _, answer in _forks(tasks, self.jobs):
-            if not isinstance(answer, dict):
-                raise pytest.UsageError(f"a test fails without a mutant: {answer}")
-            known |= {name: [*run, versions[files[name]]] for name, run in answer.items()}
+        for share, answer in _forks(tasks, self.jobs):
+            if answer is None:
+                raise pytest.UsageError(f"the process died that ran {[item.nodeid for item in share]}")
+            failures += answer.pop("failures")
+            known |= {name: [*run, self.version(files[name], run[1])] for name, run in answer.items()}
             self.measured.write_text(json.dumps(known), "utf-8")
+        if failures:
+            raise pytest.UsageError("\n".join(["a test fails without a mutant:", *failures]))
         names = [item.nodeid for item in session.items]
         return {name: Run(known[name][0], frozenset(known[name][1])) for name in names}
 
@@ -121,18 +126,20 @@ class Judge:
         self.report(replace(mutant, status=status, killer=killer, seconds=round(seconds, 3)))
 
 
-def _measured(session: pytest.Session, items: Iterable[pytest.Item]) -> dict[str, tuple[float, list[str]]] | str:
+def _measured(session: pytest.Session, items: Iterable[pytest.Item]) -> dict[str, Any]:
+    """Processor seconds and functions by test; "failures" are texts about the tests that failed instead."""
     from mutmut.mutation.trampoline import set_mutant_under_test
     from mutmut.state import state
 
     set_mutant_under_test("stats")
-    runs = {}
+    runs: dict[str, Any] = {"failures": []}
     for item in items:
         state()._stats.clear()
         before = time.process_time()
         if text := _failure(session, item):
-            return f"{item.nodeid}\n{text}"
-        runs[item.nodeid] = (time.process_time() - before, sorted(state()._stats))
+            runs["failures"].append(f"{item.nodeid}\n{text}")
+        else:
+            runs[item.nodeid] = (time.process_time() - before, sorted(state()._stats))
     return runs
 
 

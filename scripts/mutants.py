@@ -23,12 +23,12 @@ import random
 import sys
 import tomllib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from difflib import SequenceMatcher
 from fnmatch import fnmatch
-from functools import cached_property, lru_cache, partial
+from functools import cache, cached_property, lru_cache, partial
 from pathlib import Path
 from textwrap import dedent
 
@@ -78,12 +78,25 @@ class Project:
         print(f"{mutant.status:10} {mutant.seconds:7.2f} s  {mutant.name}", flush=True)
         self.verdicts.add(mutant)
 
-    def version(self, test_file: str) -> str:
-        """Digest of all that says which functions a test runs: its file, what tests share, and the mutated files."""
-        shared = [path for path in (self.folder / "tests").glob("*.py") if not path.name.startswith("test_")]
-        paths = [self.folder / file for file in (test_file, *self.files)]
-        paths += sorted(shared)
+    def version(self, test_file: str, functions: Iterable[str]) -> str:
+        """Digest of what says which functions a test runs: its file, what tests share, and the files of ``functions``.
+
+        Functions have mutmut's names: ``pessimism.targets.x_induced``.
+        """
+        modules = {name.rpartition(".")[0] for name in functions}
+        files = sorted({test_file, *(module.replace(".", "/") + ".py" for module in modules)})
+        return digest(self._shared, *(content(self.folder / file) for file in files))
+
+    @cached_property
+    def _shared(self) -> str:
+        paths = sorted(path for path in (self.folder / "tests").glob("*.py") if not path.name.startswith("test_"))
         return digest(*(path.read_text("utf-8") for path in paths))
+
+
+@cache
+def content(path: Path) -> str:
+    """Digest of a file, which does not change while this runs; "" if there is none."""
+    return digest(path.read_text("utf-8")) if path.exists() else ""
 
 
 # --- making mutants -------------------------------------------------------------------------------------------------

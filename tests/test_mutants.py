@@ -148,7 +148,7 @@ def test_a_test_that_fails_by_itself_stops_the_run(project: Path) -> None:
     wrong.unlink()
     status, output = done.returncode, done.stdout + done.stderr
     assert status != 0
-    assert "a test fails without a mutant: tests/test_wrong.py::test_wrong" in output
+    assert "a test fails without a mutant:\ntests/test_wrong.py::test_wrong" in output
 
 
 def test_what_differs_and_how_many_are_killed() -> None:
