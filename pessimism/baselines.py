@@ -113,6 +113,24 @@ def _leave_one_out_log_mean_exp_rule(statistics: Statistics, *, beta: float) -> 
     return rest + offset[..., 0], scale
 
 
+def _leave_one_out_standardized_rule(statistics: Statistics, *, epsilon: float) -> tuple[Array | float, Array]:
+    size = statistics.group_size
+    if size is None:
+        return _standardized_rule(statistics, epsilon=epsilon, shift=0.0)
+    if size < 2:
+        raise ValueError("a leave-one-out baseline needs groups of at least 2 samples; got 1")
+    deviation = statistics.deviation
+    xp = array_namespace(deviation)
+    other = ~xp.eye(size, dtype=xp.bool, device=device(deviation))  # row i lacks sample i
+    rest = -deviation / (size - 1)  # mean of the others' deviations
+    spread = xp.where(other, deviation[..., None, :] - rest[..., :, None], xp.zeros_like(deviation)[..., None, :])
+    rewards = statistics.reward[..., None, :] + xp.zeros_like(spread)  # compared as given: rounding makes no spread
+    highest = xp.max(xp.where(other, rewards, xp.full_like(rewards, -xp.inf)), axis=-1)
+    lowest = xp.min(xp.where(other, rewards, xp.full_like(rewards, xp.inf)), axis=-1)
+    std = (xp.sum(spread**2, axis=-1) / max(1, size - 2)) ** 0.5
+    return rest, xp.where(highest > lowest, 1.0 / (std + epsilon), xp.ones_like(std))
+
+
 def _log_sum_exp_rule(statistics: Statistics, *, beta: float, group_size: float) -> tuple[Array, float]:
     offset, scale = _log_mean_exp_rule(statistics, beta=beta)
     size = group_size if statistics.group_size is None else statistics.group_size
@@ -246,6 +264,28 @@ def standardized(epsilon: float = 1e-4, shift: float = 0.0) -> Baseline:
         raise ValueError(f"epsilon is {epsilon}; it must be a finite number >= 0")
     rule = partial(_standardized_rule, epsilon=epsilon, shift=_finite("shift", shift))
     return Baseline("standardized", f"A = (r - E r)/(std + {epsilon:g})", rule)
+
+
+def leave_one_out_standardized(epsilon: float = 1e-6) -> Baseline:
+    r"""$A_i = (r_i - m_i)/(s_i + \epsilon)$ with mean and standard deviation of the *other* samples of the group.
+
+    $s_i$ is their unbiased standard deviation; where they are all equal, or there is
+    only one, nothing is divided, $A_i = r_i - m_i$. The only
+    sample that passes then has advantage 1, however rare passing is. With an exact policy it is :func:`standardized`.
+    NeMo-RL's default (``GRPOAdvantageEstimator`` with ``use_leave_one_out_baseline``).
+
+    Raises:
+        ValueError: epsilon is negative; for groups of one sample.
+
+    >>> import numpy as np
+    >>> leave_one_out_standardized(0.0).group(np.array([0.0, 0.0, 0.0, 1.0])).round(4)
+    array([-0.5774, -0.5774, -0.5774,  1.    ])
+    """
+    if not (epsilon >= 0 and np.isfinite(epsilon)):
+        raise ValueError(f"epsilon is {epsilon}; it must be a finite number >= 0")
+    rule = partial(_leave_one_out_standardized_rule, epsilon=epsilon)
+    formula = f"A_i = (r_i - mean of r_j)/(std of r_j + {epsilon:g}), j != i"
+    return Baseline("leave-one-out standardized", formula, rule, of_others=True)
 
 
 def quantile(value: float) -> Baseline:

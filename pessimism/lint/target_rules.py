@@ -20,6 +20,9 @@ def _log_sum_exp(settings: Settings, groups: Groups) -> Iterator[Found]:
 
 
 def _negative_regime(settings: Settings, groups: Groups) -> Iterator[Found]:
+    made = settings.objective.algorithm
+    if made is not None and made.beta is None and not settings.lag.off_policy:
+        return  # on data from the policy itself no constant in the baseline moves the gradient
     negative = [group for group in groups if group.regime == "negative"]
     if negative:
         first = negative[0]
@@ -80,7 +83,7 @@ def _dr_grpo_std(settings: Settings, groups: Groups) -> Iterator[Found]:
 
 def _std_with_beta(settings: Settings, groups: Groups) -> Iterator[Found]:
     made = settings.objective.algorithm
-    scaled = settings.penalty is not None and settings.penalty.place == "loss" and not _never_binds(settings, groups)
+    scaled = settings.penalty is not None and settings.penalty.place != "reward" and not _never_binds(settings, groups)
     has_beta = scaled or (made is not None and (made.beta is not None or "tau" in made.parameters))
     if settings.scaling != "group std" or not has_beta:
         return

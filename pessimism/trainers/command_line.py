@@ -12,6 +12,7 @@ from .hydra import OVERRIDE, apply, split_override
 from .shell_words import Word
 
 LAUNCHERS = ("torch.distributed.run", "torch.distributed.launch", "accelerate.commands.launch", "deepspeed")
+NUMBER = re.compile(r"-?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?")
 PROGRAMS = ("trl", "swift", "axolotl", "rl", "trainer", "orchestrator")
 """Programs that start a training run and are no Python files."""
 
@@ -56,7 +57,7 @@ def _entry(words: Sequence[Word]) -> tuple[str, int]:
     """What is started, and where the words after it begin."""
     for place, word in enumerate(words):
         before = words[place - 1].text if place else ""
-        if before == "-m" and word.text not in LAUNCHERS:
+        if before in ("-m", "--module") and word.text not in LAUNCHERS:
             return word.text, place + 1
         if word.text.endswith(".py") and "=" not in word.text:
             return word.text, place + 1
@@ -77,8 +78,12 @@ def _settings(words: Sequence[Word], unknown: list[str]) -> Iterator[tuple[str, 
         elif flag is not None:
             name = flag[1].replace("-", "_")
             if flag[2] is None and following is not None and not re.match(r"--?[A-Za-z]", following.text):
-                place += 1
-                yield name, following.text, word.line
+                end = place + 1
+                while NUMBER.fullmatch(following.text) and end < len(words) and NUMBER.fullmatch(words[end].text):
+                    end += 1  # several numbers are a list, as in --range 0.2 0.28
+                values = [one.text for one in words[place:end]]
+                place = end
+                yield name, values[0] if len(values) == 1 else f"[{', '.join(values)}]", word.line
             else:
                 yield name, "true" if flag[2] is None else flag[2], word.line
         elif OVERRIDE.fullmatch(word.text) and "." in word.text.partition("=")[0]:

@@ -10,6 +10,7 @@ from typing import Any
 from .formats import MAX_DEPTH, kind_of, outermost, read_text, yaml_values
 
 MAX_FILES = 20
+MAX_UP = 4
 OWN_BASE = re.compile(r"(?:\w+_)?ppo_(?:\w+_)?trainer")
 OVERRIDE = re.compile(r"(?:\+{0,2})([A-Za-z_][\w-]*(?:\.[\w-]+)*)=(.*)", re.DOTALL)
 
@@ -57,9 +58,10 @@ def overridden(words: Sequence[Any]) -> tuple[dict[str, Any], dict[str, int]]:
 
 
 def with_bases(values: dict[str, Any], folder: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The values on top of those of the files that ``defaults`` names in the same folder, and which it lacks.
+    """The values on top of those of the files that ``defaults`` names, and which it lacks.
 
-    What comes later in the list wins; the file itself is at ``_self_``, or before all others. The trainer's own files
+    A list names files of the same folder; a text is one file, in this folder, below it, or up to four folders above.
+    What comes later in a list wins; the file itself is at ``_self_``, or before all others. The trainer's own files
     (``ppo_trainer`` and the like) are not looked for: their values are the defaults that readers know.
 
     Raises:
@@ -75,6 +77,8 @@ class _Bases:
         self.read = 0
 
     def on_top(self, values: dict[str, Any], folder: Path, above: tuple[Path, ...]) -> tuple[dict[str, Any], Any]:
+        if isinstance(values.get("defaults"), str):
+            return self.on_one(values, values["defaults"], folder, above)
         if not isinstance(values.get("defaults"), list):
             return values, ()
         names = [name for name in values["defaults"] if isinstance(name, str) and not OWN_BASE.fullmatch(name)]
@@ -95,16 +99,33 @@ class _Bases:
             missing += lacking
         return result, tuple(dict.fromkeys(missing))
 
+    def on_one(
+        self, values: dict[str, Any], name: str, folder: Path, above: tuple[Path, ...]
+    ) -> tuple[dict[str, Any], Any]:
+        """The values on top of the one file that ``defaults`` names by its path from here."""
+        own = {key: value for key, value in values.items() if key != "defaults"}
+        path = (folder / name).resolve()
+        highest = folder.resolve().parents[:MAX_UP] or (folder.resolve(),)
+        if path.suffix not in (".yaml", ".yml") or not path.is_relative_to(highest[-1]) or not path.is_file():
+            return own, (name,)
+        inner, lacking = self.base(name, path, above)
+        return merged(inner, own), lacking
+
     def base(self, name: str, path: Path, above: tuple[Path, ...]) -> tuple[dict[str, Any], Any]:
         self.read += 1
         if path in above:
-            raise ValueError(f"{name}.yaml builds on itself")
+            raise ValueError(f"{named(name)} builds on itself")
         if self.read > MAX_FILES:
             raise ValueError(f"it builds on more than {MAX_FILES} files")
         try:
             return self.on_top(outermost(yaml_values(read_text(path))[0]), path.parent, (*above, path))
         except ValueError as error:
-            raise ValueError(f"in {name}.yaml: {error}") from None
+            raise ValueError(f"in {named(name)}: {error}") from None
+
+
+def named(name: str) -> str:
+    """The file that an entry of ``defaults`` means."""
+    return name if name.endswith((".yaml", ".yml")) else f"{name}.yaml"
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

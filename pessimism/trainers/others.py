@@ -24,13 +24,9 @@ class Other:
 
 
 OTHERS = (
-    Other("SkyRL", r"(?:.*[./])?skyrl\w*\..*", (("trainer.algorithm", "generator"),)),
     Other("EasyR1", keys=(("worker.actor",), ("worker.rollout",))),
     Other("rLLM", r"(?:.*[./])?rllm[./].*", (("rllm",),)),
-    Other("NeMo-RL", keys=(("policy", "loss_fn"), ("grpo", "policy"), ("grpo.num_generations_per_prompt",))),
     Other("ms-swift", r"swift", (("rlhf_type",),)),
-    Other("OpenRLHF", r"openrlhf\..*", (("n_samples_per_prompt", "micro_rollout_batch_size"),)),
-    Other("slime", keys=(("rollout_batch_size", "n_samples_per_prompt"), ("num_rollout", "advantage_estimator"))),
     Other("AReaL", r"(?:.*/)?areal.*", (("gconfig", "actor"), ("allocation_mode",))),
     Other("ROLL", keys=(("actor_train", "actor_infer"),)),
     Other("Tinker cookbook", r"tinker_cookbook\..*"),

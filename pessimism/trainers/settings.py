@@ -191,7 +191,10 @@ class Clip:
 
 @dataclass(frozen=True)
 class Penalty:
-    """A KL penalty to a reference policy: "loss" or "reward", with its estimator (k1, k2, k3, abs)."""
+    """A KL penalty to a reference policy, with its estimator (k1, k2, k3, abs).
+
+    ``place`` is "loss", "reward" (before the advantage is scaled) or "advantage" (after that).
+    """
 
     coefficient: float
     estimator: str
@@ -227,7 +230,8 @@ class Correction:
     """What is done about the sampler's probabilities differing from the trainer's.
 
     Attributes:
-        kind: "mask" (zero outside the bounds), "truncate", "none", or "not needed" (one engine does both).
+        kind: "mask" (zero outside the bounds), "truncate", "none", "own code", or "not needed" (the ratio is to the
+            sampler, or one engine does both).
         level: "token", "sequence" (summed) or "sequence mean".
         bound: upper bound of the ratio.
         by_default: whether the file does not ask for it.
@@ -261,7 +265,7 @@ class Settings:
 
     Attributes:
         document: where it was read.
-        trainer: "trl", "verl", "prime-rl" or "trinity".
+        trainer: its name in the registry.
         version: what the reading was written for.
         kind: the configuration's class or entry point there.
         objective: which catalogue entry it is.

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from .document import Document
@@ -20,6 +21,10 @@ FOLDERS = (
     "prime_rl",
     "trinity",
     "axolotl",
+    "nemo_rl",
+    "skyrl",
+    "openrlhf",
+    "slime",
     "trl",
 )
 """The trainers, in the order in which they are asked whether a file is theirs."""
@@ -60,7 +65,7 @@ def trainers() -> tuple[Trainer, ...]:
     """Every trainer.
 
     >>> [trainer.name for trainer in trainers()]
-    ['verl', 'prime-rl', 'trinity', 'axolotl', 'trl']
+    ['verl', 'prime-rl', 'trinity', 'axolotl', 'nemo-rl', 'skyrl', 'openrlhf', 'slime', 'trl']
     """
     return tuple(import_module(f"{__package__}.{folder}").TRAINER for folder in FOLDERS)
 
@@ -68,5 +73,6 @@ def trainers() -> tuple[Trainer, ...]:
 @cache
 def layouts() -> tuple[Layout, ...]:
     """The layouts of the logs that trainers write, those of more columns first where one holds another's."""
-    modules = (*(f"{folder}.logs" for folder in FOLDERS), "others_logs")
+    with_logs = [f"{folder}.logs" for folder in FOLDERS if find_spec(f"{__package__}.{folder}.logs")]
+    modules = (*with_logs, "others_logs")
     return tuple(layout for name in modules for layout in import_module(f"{__package__}.{name}").LAYOUTS)

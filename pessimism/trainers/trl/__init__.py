@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from ..document import PYTHON, Document
+from ..keys import known_keys
 from ..trainer import Trainer
 from .config import CLASSES, KEYS, OWN_KEYS, VERSION, read_trl
 from .rules import RULES, WORDINGS
@@ -13,7 +14,15 @@ from .rules import RULES, WORDINGS
 def _recognizes(document: Document) -> bool:
     if document.suffix in PYTHON:
         return document.entry in CLASSES
-    return document.entry == "trl" or document.has(*KEYS, *(key for keys in OWN_KEYS.values() for key in keys))
+    if document.entry == "trl":
+        return True
+    own = document.has(*KEYS, *(key for keys in OWN_KEYS.values() for key in keys))
+    known = sum(key in known_keys("trl") for key in document.values)
+    return own and known >= SHARE * len(document.values)
+
+
+SHARE = 0.5
+"""How many of a file's keys TRL must know: other trainers have some of the same names."""
 
 
 READERS = {
