@@ -269,9 +269,9 @@ def standardized(epsilon: float = 1e-4, shift: float = 0.0) -> Baseline:
 def leave_one_out_standardized(epsilon: float = 1e-6) -> Baseline:
     r"""$A_i = (r_i - m_i)/(s_i + \epsilon)$ with mean and standard deviation of the *other* samples of the group.
 
-    $s_i$ is their unbiased standard deviation; where they are all equal, or there is
-    only one, nothing is divided, $A_i = r_i - m_i$. The only
-    sample that passes then has advantage 1, however rare passing is. With an exact policy it is :func:`standardized`.
+    $s_i$ is their unbiased standard deviation; where they are all equal, or there is only one, nothing is divided,
+    $A_i = r_i - m_i$. The only sample that passes then has advantage 1, however rare passing is. With an exact policy
+    it is :func:`standardized`.
     NeMo-RL's default (``GRPOAdvantageEstimator`` with ``use_leave_one_out_baseline``).
 
     Raises:

@@ -79,6 +79,15 @@ def case(
     return Case(make, exact, group or same(exact), **fields)
 
 
+def over_the_others(reward, rest):
+    """NeMo-RL's: the spread of the others divides, unless they are all equal."""
+    if max(rest) == min(rest):
+        return reward - rest[0]
+    mean = average(rest, equal(rest))
+    spread = mp.sqrt(sum((r - mean) ** 2 for r in rest) / (len(rest) - 1))
+    return (reward - mean) / (spread + mp.mpf(1e-4))
+
+
 CASES = {
     "none": case(lambda: baselines.none(), lambda r, w: r, shift_invariant=False),
     "constant": case(lambda: baselines.constant(0.37), lambda r, w: minus(r, mp.mpf(0.37)), shift_invariant=False),
@@ -106,6 +115,11 @@ CASES = {
         lambda: baselines.standardized(1e-4),
         lambda r, w: standardized(r, w, 1e-4, 0.0, False),
         lambda r: standardized(r, equal(r), 1e-4, 0.0, True),
+    ),
+    "leave-one-out standardized": case(
+        lambda: baselines.leave_one_out_standardized(1e-4),
+        lambda r, w: standardized(r, w, 1e-4, 0.0, False),
+        lambda r: [over_the_others(r[i], others(r, i)) for i in range(len(r))],
     ),
     "standardized, shifted": case(
         lambda: baselines.standardized(0.5, shift=0.2),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any
 
 from ..reference_groups import ReferenceGroup, reference_groups
 from ..shell.hints import near
@@ -12,7 +14,7 @@ from ..trainers.document import Document, read_documents
 from ..trainers.keys import known_keys, unknown_keys
 from ..trainers.others import framework_of
 from ..trainers.rule import SEVERITIES, Rule, Severity
-from ..trainers.settings import Settings, unknown
+from ..trainers.settings import Objective, Settings, unknown
 from ..trainers.trainer import ConfigReader, trainers
 from .data_rules import DATA_RULES
 from .findings import Finding, findings
@@ -91,10 +93,35 @@ def _report(document: Document, trainer: str) -> Report:
     settings = READERS[trainer](document)
     known = known_keys(TRAINERS[settings.trainer].keys)
     settings = _doubted(replace(settings, unknown=unknown_keys(document.values, known)))
-    made = None if settings.untrained else settings.objective.algorithm
-    groups = () if made is None else reference_groups(made, settings.group_size)
+    groups = (
+        ()
+        if settings.untrained
+        else _groups(_Target(settings.objective, _identity(settings.objective)), settings.group_size)
+    )
     own = TRAINERS[settings.trainer]
     return Report(settings, groups, findings((*GENERAL, *own.rules), settings, groups, own.wordings))
+
+
+@dataclass(frozen=True)
+class _Target:
+    """An objective as a key: those of one entry, baseline and level with the same parameters drive alike."""
+
+    objective: Objective = field(compare=False)
+    identity: tuple[Any, ...]
+
+
+def _identity(objective: Objective) -> tuple[Any, ...]:
+    made = objective.algorithm
+    if made is None:
+        return ()
+    return (objective.entry, made.baseline.formula, made.level, tuple(sorted(made.parameters.items())))
+
+
+@lru_cache(maxsize=256)
+def _groups(target: _Target, group_size: int | None) -> tuple[ReferenceGroup, ...]:
+    """Targets on reference groups, solved once per objective: many files of a run share it."""
+    made = target.objective.algorithm
+    return () if made is None else reference_groups(made, group_size)
 
 
 def _doubted(settings: Settings) -> Settings:

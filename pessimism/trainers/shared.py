@@ -65,7 +65,8 @@ def clipped(
     elif math.isfinite(clip.cap):
         made = objective(loss, "ppo_dual_clip", advantage.baseline, level, remarks, cap=clip.cap, **bounds)
     else:
-        plain = advantage.baseline is not None and advantage.baseline.name == "mean" and not advantage.scaling
+        mean = advantage.baseline is not None and advantage.baseline.name == "mean"
+        plain = mean and advantage.needs_group and not advantage.scaling
         entry = "grpo" if advantage.scaling == "group std" else "dr_grpo" if plain else "ppo"
         made = objective(loss, entry, advantage.baseline, level, remarks, **bounds)
     return with_known_baseline(made, advantage)

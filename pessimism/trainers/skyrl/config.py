@@ -51,10 +51,9 @@ AGGREGATION = {
 NOT_IN_CATALOGUE = {
     "clip_cov": "a PPO clip that also drops random tokens of high covariance",
     "kl_cov": "a ratio with a penalty on the tokens of highest covariance",
-    "dppo": "a ratio masked where the probability moved too far",
     "importance_sampling": "the ratio times the advantage, without a clip; it is greedy",
 }
-LOSSES = ("regular", "dual_clip", "gspo", "cispo", "rollout_is", "sapo", "cross_entropy", *NOT_IN_CATALOGUE)
+LOSSES = ("regular", "dual_clip", "gspo", "cispo", "rollout_is", "sapo", "dppo", "cross_entropy", *NOT_IN_CATALOGUE)
 ESTIMATORS = ("grpo", "rloo", "gae", "reinforce++", "maxrl")
 FROM_SAMPLER = ("rollout_is", "dppo")
 """Losses whose ratio is to the sampler's log-probabilities."""
@@ -178,6 +177,14 @@ def _objective(reader: Reader, loss: str, advantage: Advantage, clip: Clip) -> O
             "tau_negative": reader.number(f"{ALGORITHM}.sapo.tau_neg", 1.05),
         }
         made = objective(loss, "sapo", advantage.baseline, "token", advantage.remarks, **taus)
+        return with_known_baseline(made, advantage)
+    if loss == "dppo":
+        kind = reader.name(f"{ALGORITHM}.dppo.dppo_type", "binary_tv")
+        entry = {"binary_tv": "dppo_tv", "binary_kl": "dppo_kl"}.get(kind)
+        if entry is None:
+            return unknown(loss, f"dppo_type is {kind!r}; {near(kind, ('binary_tv', 'binary_kl'), 'types')}")
+        deltas = {name: reader.number(f"{ALGORITHM}.dppo.delta_{name}", 0.2) for name in ("low", "high")}
+        made = objective(loss, entry, advantage.baseline, "token", advantage.remarks, cap=math.inf, **deltas)
         return with_known_baseline(made, advantage)
     if loss == "cross_entropy":
         return unknown(loss, "cross-entropy on samples, not a policy optimization of a reward")
