@@ -14,7 +14,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 
 import pessimism as ps
-from pessimism.solve.simplex import log
+from pessimism.solve import log
 
 from .groups import count_advantage, works_by_weights
 from .learners import Policy

@@ -13,8 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.table import Table
 
-from pessimism.shell.hints import near
-from pessimism.shell.objects import is_object_name, load_object
+from pessimism.shell import is_object_name, load_object, near
 from pessimism.shell.terminal import FAILED, new_app, new_table, progress_bar, run_app, show
 
 from .sweeps.backends import Backend, BackendLostError, on_cores, on_ray

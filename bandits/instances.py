@@ -16,6 +16,20 @@ import pessimism as ps
 
 from .noise import VerifierNoise, observed
 
+__all__ = [
+    "INSTANCES",
+    "asymre_100",
+    "digits",
+    "five_arm",
+    "huge",
+    "noisy_sparse",
+    "rec_counterexample",
+    "sparse",
+    "three_arm",
+    "tpo_multi_context",
+    "tpo_single_context",
+]
+
 
 def three_arm() -> ps.Bandit:
     """One rewarded arm of three; meant for beta = 0.5.
@@ -243,3 +257,4 @@ INSTANCES: Mapping[str, Callable[[], ps.Bandit]] = MappingProxyType(
         )
     }
 )
+"""Name -> what makes the instance with its defaults."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 import pessimism as ps
-from pessimism.solve.simplex import log
+from pessimism.solve import log
 
 from .batches import Batch, Generators, Task
 from .settings import Settings

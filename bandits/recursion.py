@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 import pessimism as ps
-from pessimism.solve.divergences import total_variation
-from pessimism.solve.simplex import expectation
+from pessimism.solve import expectation, total_variation
 
 from .trajectory import Recorder, Trajectory, describe
+
+__all__ = ["gap_bounds", "ideal_recursion"]
 
 
 def ideal_recursion(bandit: ps.Bandit, algorithm: ps.Algorithm, syncs: int) -> Trajectory:

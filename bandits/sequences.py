@@ -16,7 +16,7 @@ from scipy.special import log_softmax
 
 import pessimism as ps
 from pessimism.levels import PaddedTokens, check_level, known_level, token_coefficients, token_weight
-from pessimism.solve.simplex import check_finite
+from pessimism.solve import check_finite
 
 LARGEST = 5_000
 """Most completions that are enumerated."""

@@ -8,9 +8,13 @@ from typing import Literal
 
 from .noise import GaussianNoise, Noise
 
+__all__ = ["OPTIMIZERS", "Optimizer", "Settings"]
+
 Optimizer = Literal["sgd", "normalized", "adam"]
+"""What takes a step: plain gradients, gradients divided by their norm, or Adam."""
 
 OPTIMIZERS: tuple[Optimizer, ...] = ("sgd", "normalized", "adam")
+"""Every optimizer, by name."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 import pessimism as ps
-from pessimism.solve.divergences import total_variation
+from pessimism.solve import total_variation
 
 from .instances import asymre_100, rec_counterexample, tpo_multi_context, tpo_single_context
 from .misalignment import misalignments

@@ -9,14 +9,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 import pessimism as ps
-from pessimism.solve.divergences import total_variation
-from pessimism.solve.simplex import check_finite, log
+from pessimism.solve import check_finite, log, total_variation
 
 from .batches import Batch, Generators, Task, draw_batch, make_task, minibatches
 from .learners import Policy, linear, make_optimizer, softmax, tabular
 from .noise import observed
 from .settings import Settings
 from .trajectory import Record, Recorder, Trajectory, describe, first_seeds, join
+
+__all__ = ["logit_gradient", "policy_gradient", "simulate", "simulate_grid", "slot_coefficients"]
 
 Draw = Callable[[Task, np.ndarray, Generators], Batch]
 """What turns a behavior policy (R, K) into the data of a window."""

@@ -10,14 +10,14 @@ import numpy as np
 
 import pessimism as ps
 from pessimism.display import brief_html, long_frame, plain_values, value_text
-from pessimism.shell.extras import need
-from pessimism.shell.hints import near
-from pessimism.solve.divergences import chi_squared, entropy, kl, reverse_kl
-from pessimism.solve.simplex import expectation
+from pessimism.shell import near, need
+from pessimism.solve import chi_squared, entropy, expectation, kl, reverse_kl
 
 if TYPE_CHECKING:
     import polars as pl
     from matplotlib.figure import Figure
+
+__all__ = ["RECORDED", "SUPPORT", "Record", "Recorder", "Trajectory", "describe", "first_seeds", "join"]
 
 SUPPORT = 1e-6
 """Arms with less probability than this are not counted as support."""

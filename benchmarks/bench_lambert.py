@@ -16,7 +16,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import log_softmax, wrightomega
 
-from pessimism.solve.lambert import solve_lambert
+from pessimism.solve import solve_lambert
 from tests import mpmath_reference as reference
 
 Row = dict[str, float | str]

@@ -17,7 +17,7 @@ from scipy.special import log_softmax, softmax, wrightomega
 
 import pessimism as ps
 from benchmarks.bench_lambert import best_seconds
-from pessimism.solve.fixed_point import solve_fixed_point
+from pessimism.solve import solve_fixed_point
 from pessimism.views.comparison import comparison_table
 
 Line = tuple[str, str, str]

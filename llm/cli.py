@@ -14,9 +14,7 @@ from rich.console import RenderableType
 from rich.table import Table
 
 import pessimism as ps
-from pessimism.shell.files import write_whole
-from pessimism.shell.hints import near
-from pessimism.shell.objects import is_object_name, load_object
+from pessimism.shell import is_object_name, load_object, near, write_whole
 from pessimism.shell.terminal import FAILED, INTERRUPTED, console_on, new_app, new_table, progress_bar, run_app, show
 
 from .config import Config, checked, load, to_toml
@@ -152,7 +150,7 @@ def sweep(
     seeds: Annotated[int | None, typer.Option(min=1, metavar="N", help="Instead of the study's number.")] = None,
 ) -> None:
     """Run what is missing of a study. Interrupted at any moment, the same command goes on."""
-    from pessimism.studies.workers import BackendLostError
+    from pessimism.studies import BackendLostError
 
     from .study.studies import STUDIES
     from .study.sweep import cells, run

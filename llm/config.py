@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 import pessimism as ps
-from pessimism.shell.objects import is_object_name, load_object
+from pessimism.shell import is_object_name, load_object
 
 from .sample.engines.base import check_options
 

@@ -10,7 +10,7 @@ with app.setup:
     import pessimism as ps
     from notebooks.page import legend_above, new_figure, picture, plain_log_ticks, side_by_side, table
     from pessimism import baselines
-    from pessimism.views.palette import COLORS
+    from pessimism.views import COLORS
 
 
 @app.cell(hide_code=True)

@@ -12,7 +12,7 @@ with app.setup:
     from bandits import instances
     from notebooks.page import legend_above, new_figure, number, picture, plain_log_ticks, side_by_side, table
     from pessimism import baselines
-    from pessimism.views.palette import COLORS
+    from pessimism.views import COLORS
 
 
 @app.cell(hide_code=True)

@@ -13,7 +13,7 @@ with app.setup:
     from notebooks.page import legend_above, new_figure, picture, side_by_side, table
     from pessimism import baselines
     from pessimism.claims import verify
-    from pessimism.views.palette import COLORS
+    from pessimism.views import COLORS
 
 
 @app.cell(hide_code=True)

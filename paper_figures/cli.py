@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from pessimism.shell.hints import near
+from pessimism.shell import near
 from pessimism.shell.terminal import new_app, run_app, show
 
 from .figures import FIGURES

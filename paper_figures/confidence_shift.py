@@ -10,8 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import pessimism as ps
-from pessimism.solve.lambert import solve_fixed_kappa
-from pessimism.solve.simplex import expectation
+from pessimism.solve import expectation, solve_fixed_kappa
 
 from . import style
 from .spec import FigureSpec

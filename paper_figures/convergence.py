@@ -17,7 +17,7 @@ import pessimism as ps
 from bandits.recursion import ideal_recursion
 from bandits.settings import Settings as Training
 from bandits.simulate import simulate
-from pessimism.solve.divergences import total_variation
+from pessimism.solve import total_variation
 
 from . import style
 from .spec import FigureSpec

@@ -6,9 +6,8 @@ import json
 from pathlib import Path
 
 import pessimism
-from pessimism.studies import provenance as packages
-from pessimism.studies.provenance import of_files, sources
-from pessimism.studies.sealed import sha256
+from pessimism import studies
+from pessimism.studies import of_files, sha256, sources
 
 from .spec import FigureSpec
 
@@ -19,7 +18,7 @@ LOOKS = ("paper_figures/spec.py", "paper_figures/style.py")
 
 def versions() -> dict[str, str]:
     """Versions of what computes and draws."""
-    return packages.versions(("numpy", "scipy", "polars", "matplotlib")) | {"pessimism": pessimism.__version__}
+    return studies.versions(("numpy", "scipy", "polars", "matplotlib")) | {"pessimism": pessimism.__version__}
 
 
 def reached(script: Path) -> list[Path]:

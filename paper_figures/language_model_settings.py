@@ -16,7 +16,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pessimism.studies.sealed import sha256
+from pessimism.studies import sha256
 
 from . import style
 from .language_model_lag import DATA as LAG

@@ -13,7 +13,7 @@ import polars as pl
 from rich.table import Table
 
 import pessimism as ps
-from pessimism.shell.files import write_whole
+from pessimism.shell import write_whole
 
 from . import counterfactual, rare_arms
 

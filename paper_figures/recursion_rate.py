@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 import pessimism as ps
 from bandits.recursion import gap_bounds
-from pessimism.solve.simplex import expectation
+from pessimism.solve import expectation
 
 from . import style
 from .spec import FigureSpec

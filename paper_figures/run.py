@@ -15,9 +15,8 @@ from joblib import Parallel, delayed
 from bandits.sweeps import Sweep, load, on_cores
 from bandits.sweeps import run as run_sweep
 from bandits.sweeps.plan import make_plan
-from pessimism.shell.files import write_whole
-from pessimism.studies.lock import held
-from pessimism.studies.sealed import sha256
+from pessimism.shell import write_whole
+from pessimism.studies import held, sha256
 
 from . import style
 from .fingerprint import fingerprint, sources_hash, sweep_hashes, versions

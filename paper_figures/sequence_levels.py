@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 import pessimism as ps
 from bandits.sequences import random_sequences, run_to_convergence
-from pessimism.solve.divergences import total_variation
+from pessimism.solve import total_variation
 
 from . import style
 from .spec import FigureSpec

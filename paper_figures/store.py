@@ -10,7 +10,7 @@ import polars as pl
 from polars import selectors
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pessimism.shell.files import write_whole
+from pessimism.shell import write_whole
 
 MANIFEST = "manifest.json"
 TYPES: dict[str, pl.DataType] = {

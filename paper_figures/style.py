@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from scipy.optimize import isotonic_regression
 
 import pessimism as ps
-from pessimism.views.palette import REGIMES as REGIMES
+from pessimism.views import REGIMES as REGIMES
 
 SINGLE = 3.25
 """Width of one column, inches."""

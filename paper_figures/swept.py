@@ -11,8 +11,7 @@ from scipy.special import logit
 from scipy.stats import t
 
 import pessimism as ps
-from pessimism.solve.divergences import entropy
-from pessimism.solve.simplex import expectation
+from pessimism.solve import entropy, expectation
 
 CONFIDENCE = 0.95
 """Of every interval."""

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import pessimism as ps
-from pessimism.solve.lambert_functions import own_solution
+from pessimism.solve import own_solution
 
 from . import style
 from .spec import FigureSpec

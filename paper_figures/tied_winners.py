@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import pessimism as ps
-from pessimism.algorithm import Coefficient
+from pessimism import Coefficient
 from pessimism.objectives.ratio import importance_weighted, truncated
-from pessimism.solve.divergences import entropy
+from pessimism.solve import entropy
 
 from . import style
 from .spec import FigureSpec

@@ -10,7 +10,7 @@ array([0.2195, 0.1317, 0.6488])
 """
 
 from . import baselines
-from .algorithm import Algorithm
+from .algorithm import Algorithm, Coefficient
 from .bandit import Bandit
 from .baseline import Baseline
 from .compare import Metrics
@@ -33,6 +33,7 @@ __all__ = [
     "Algorithm",
     "Bandit",
     "Baseline",
+    "Coefficient",
     "Comparison",
     "Entry",
     "LowerConfidenceBound",

@@ -2,7 +2,7 @@
 
 import sys
 
-from .shell.extras import need
+from .extras import need
 
 
 def main() -> int:

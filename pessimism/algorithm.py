@@ -22,10 +22,11 @@ from .solve.simplex import Array, first_index
 if TYPE_CHECKING:
     from .bandit import Bandit
 
-    pass
-
 Coefficient = Callable[..., Array]
+"""(log_ratio, advantage) -> c, all (..., K) with the group on the last axis; numpy or torch."""
+
 ClosedForm = Callable[["Bandit", Moments], "Solution"]
+"""A bandit and its moments -> the target, where it has one in closed form."""
 
 ANCHORS = ("reference", "behavior")
 

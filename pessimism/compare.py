@@ -80,16 +80,7 @@ class Metrics:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """What an algorithm drives toward on a bandit, beside what it claims to.
-
-    The way from the nominal to the induced target has two parts. *Explicit*, nominal to stated: what the clips, masks,
-    trust regions and penalties do that the objective states. *Implicit*, stated to induced: what leaving out, capping
-    or reshaping the importance weight does. See :func:`stated_target`.
-
-    Attributes:
-        bandit, algorithm: what was compared.
-        induced, nominal, stated: the targets.
-    """
+    """The numbers of a comparison; :class:`pessimism.Comparison` shows them."""
 
     bandit: Bandit
     algorithm: Algorithm

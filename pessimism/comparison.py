@@ -19,7 +19,16 @@ if TYPE_CHECKING:
 
 
 class Comparison(Measured):
-    __doc__ = Measured.__doc__
+    """What an algorithm drives toward on a bandit, beside what it claims to.
+
+    The way from the nominal to the induced target has two parts. *Explicit*, nominal to stated: what the clips, masks,
+    trust regions and penalties do that the objective states. *Implicit*, stated to induced: what leaving out, capping
+    or reshaping the importance weight does.
+
+    Attributes:
+        bandit, algorithm: what was compared.
+        induced, nominal, stated: the targets.
+    """
 
     @cached_property
     def verdict(self) -> str:

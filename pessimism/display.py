@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .shell.extras import need
+from .extras import need
 
 if TYPE_CHECKING:
     import polars as pl
+
+__all__ = ["brief", "brief_html", "contents", "long_frame", "plain_values", "value_text"]
 
 WIDTH = 100
 """Characters that a field of a result may take."""

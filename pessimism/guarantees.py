@@ -18,6 +18,8 @@ from .solve.lambert import solve_fixed_kappa, solve_lambert
 from .solve.lambert_regimes import bracketed_root
 from .solve.simplex import expectation, first_index, log, log_expectation_exp, plain
 
+__all__ = ["LowerConfidenceBound", "Prescription", "confidence_width", "lcb", "prescribe", "step_bounds"]
+
 _MARGIN = 1e-9
 """How far, in log kappa, a bracket is opened beyond bounds that rounding may have moved."""
 

@@ -25,7 +25,24 @@ from array_api_compat import array_namespace
 
 from .solve.simplex import Array
 
+__all__ = [
+    "LEVELS",
+    "RULES",
+    "Level",
+    "LevelRule",
+    "Objective",
+    "PackedTokens",
+    "PaddedTokens",
+    "Tokens",
+    "check_level",
+    "completion_mean",
+    "known_level",
+    "token_coefficients",
+    "token_weight",
+]
+
 Level = Literal["sequence", "token", "sequence mean", "sequence mean times length", "token vector"]
+"""Where a log-ratio is taken; see :data:`RULES` for what each means."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +73,10 @@ RULES: Mapping[Level, LevelRule] = MappingProxyType(
         "token vector": LevelRule("all", averaged=True),
     }
 )
+"""Level -> what its log-ratio is, and whether its update is divided by the completion's length."""
+
 LEVELS: tuple[Level, ...] = tuple(RULES)
+"""Every level, by name."""
 
 
 class Tokens(Protocol):

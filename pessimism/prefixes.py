@@ -18,6 +18,8 @@ from .bandit import Bandit
 from .levels import RULES
 from .solve.simplex import log_expectation_exp
 
+__all__ = ["PrefixRegimes", "has_prefix_regimes", "prefix_regimes", "regime_words"]
+
 OF_ONE_TOKEN = " of one-token arms; per token every prefix has its own"
 
 

@@ -151,7 +151,7 @@ def gradient_flow(bandit: Bandit, algorithm: Algorithm | str, **options: Any) ->
     r"""The softmax gradient flow of the update from the behavior policy: an oracle independent of every closed form.
 
     $\dot\theta_y = \mu(y)\,c(\ell(y), A(y)) - \pi(y)\,E_\mu[c]$, $\pi = \mathrm{softmax}(\theta)$. Options are those of
-    :func:`pessimism.solve.flow.softmax_flow`: ``t_max``, ``rtol``, ``keep``, ...
+    :func:`pessimism.solve.softmax_flow`: ``t_max``, ``rtol``, ``keep``, ...
 
     >>> import pessimism as ps
     >>> bandit = ps.Bandit([0.5, 0.3, 0.2], [0, 0, 1])

@@ -16,12 +16,12 @@ import pytest
 
 import pessimism as ps
 from audit_logs import json_lines, log, parquet, table
+from pessimism import extras
 from pessimism.audit.command import algorithm_of
 from pessimism.audit.groups import shown_id
 from pessimism.audit.page import page
 from pessimism.audit.run import audit as run_audit
 from pessimism.cli.main import main
-from pessimism.shell import extras
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 HOSTILE = '</td></table><script>document.title="owned"</script><img src=x onerror=alert(1)>\x1b[31m&amp;'

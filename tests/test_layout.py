@@ -8,11 +8,13 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from pessimism.trainers.trainer import FOLDERS, trainers
+from scripts.website.reference import MODULES
 
 ROOT = Path(__file__).resolve().parent.parent
 OURS = ("pessimism", "bandits", "llm", "paper_figures", "notebooks", "benchmarks", "scripts", "tests")
@@ -195,6 +197,118 @@ def test_the_theory_knows_neither_an_objective_by_name_nor_a_view():
     assert found == set()
 
 
+USERS = ("bandits", "llm", "notebooks", "paper_figures", "examples")
+
+
+def exported(name: str, known: dict[str, Path]) -> set[str]:
+    """What a module's ``__all__`` lists; nothing where it has none."""
+    for node in ast.parse(known[name].read_text("utf-8")).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return set(ast.literal_eval(node.value))
+    return set()
+
+
+@cache
+def public_names() -> dict[str, set[str]]:
+    known = modules("pessimism", "bandits")
+    return {name: exported(name, known) | {"__version__", "__file__"} for name in MODULES}
+
+
+def used_names(tree: ast.AST, known: dict[str, Path]) -> Iterator[tuple[str, str]]:
+    """Every (module of pessimism, name) that a source takes: imported from it, or as an attribute of it."""
+    aliases: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            aliases |= {alias.asname or alias.name: alias.name for alias in node.names if alias.name in known}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module in known:
+            for alias in node.names:
+                yield node.module, alias.name
+                if (inner := f"{node.module}.{alias.name}") in known:
+                    aliases[alias.asname or alias.name] = inner
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and (module := aliases.get(ast.unparse(node.value))):
+            yield module, node.attr
+
+
+def not_public(tree: ast.AST, known: dict[str, Path]) -> set[str]:
+    allowed = public_names()
+    return {
+        f"{module}.{name}"
+        for module, name in used_names(tree, known)
+        if name not in allowed.get(module, ()) and f"{module}.{name}" not in allowed
+    }
+
+
+@pytest.mark.parametrize("package", present(USERS))
+def test_other_packages_use_public_names_only(package):
+    known = modules("pessimism")
+    found = {
+        str(path.relative_to(ROOT)): names
+        for path in source_files(package)
+        if (names := not_public(ast.parse(path.read_text("utf-8")), known))
+    }
+    assert found == {}
+
+
+def test_pages_show_public_names_only():
+    known = modules("pessimism")
+    imports = re.compile(r"^(?:>>> )?((?:from|import) pessimism\b.*)$", re.MULTILINE)
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    found = {
+        f"{path.relative_to(ROOT)}: {line}": names
+        for path in pages
+        for line in imports.findall(path.read_text("utf-8"))
+        if (names := not_public(ast.parse(line), known))
+    }
+    assert found == {}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from pessimism.shell.files import write_whole",
+        "from pessimism import given",
+        "import pessimism as ps\nps.given.understood",
+        "import pessimism\npessimism.no_such_name",
+        "from pessimism.baselines import _constant_rule",
+        "from pessimism import baselines\nbaselines._constant_rule",
+    ],
+)
+def test_the_walk_sees_every_private_name(source):
+    assert not_public(ast.parse(source), modules("pessimism")) != set()
+
+
+def is_documented(module: str, name: str, known: dict[str, Path]) -> bool:
+    """Whether what a module calls so has a text, where it is defined; modules have one."""
+    if f"{module}.{name}" in known:
+        return True
+    body = ast.parse(known[module].read_text("utf-8")).body
+    package = module if known[module].name == "__init__.py" else module.rpartition(".")[0]
+    for node, after in zip(body, [*body[1:], None], strict=True):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            above = package.split(".")[: package.count(".") + 2 - node.level]
+            for alias in node.names:
+                if name == (alias.asname or alias.name):
+                    return is_documented(".".join([*above, *filter(None, [node.module])]), alias.name, known)
+        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            if node.name == name:
+                return ast.get_docstring(node) is not None
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            if name in map(ast.unparse, targets):
+                text = after.value if isinstance(after, ast.Expr) else None
+                return isinstance(text, ast.Constant) and isinstance(text.value, str)
+    return False
+
+
+@pytest.mark.parametrize("name", sorted(MODULES))
+def test_public_names_are_listed_and_documented(name):
+    known = modules("pessimism", "bandits")
+    listed = exported(name, known)
+    assert listed, f"{name} has no __all__"
+    assert {one for one in listed if not is_documented(name, one, known)} == set()
+
+
 def test_importing_pessimism_stays_light():
     program = (
         "import json, sys; before = set(sys.modules); import pessimism; "
@@ -263,7 +377,7 @@ def test_the_core_needs_no_extra():
 
 def test_a_command_without_its_packages_says_what_to_install():
     done = without_extras(
-        "import importlib.util, pessimism.shell.extras as extras\n"
+        "import importlib.util, pessimism.extras as extras\n"
         "extras.find_spec = lambda name: None if name in ('rich', 'typer') else object()\n"
         "from pessimism.__main__ import main\n"
         "sys.exit(main())"

@@ -7,14 +7,11 @@ from functools import partial
 import numpy as np
 
 import pessimism as ps
-from pessimism.claims import exact
-from pessimism.claims.case import Case
-from pessimism.claims.claim import claim, claims_in
-from pessimism.claims.counterexamples import refuted, small_rationals
+from pessimism.claims import Case, claim, claims_in, exact, refuted, small_rationals
 from pessimism.claims.families import MODERATE
 from pessimism.claims.support import HERE, SOLVED, combined, excess, over_arms, share, size
 from pessimism.claims.symbolic import is_nonnegative, is_zero
-from pessimism.solve.simplex import expectation
+from pessimism.solve import expectation
 
 from .support import Array, finite_log, last_policy, syncs
 

@@ -9,15 +9,11 @@ import numpy as np
 from scipy.special import wrightomega
 
 import pessimism as ps
-from pessimism.claims import exact
-from pessimism.claims.case import NOT_APPLICABLE, Case
-from pessimism.claims.claim import claim, claims_in
-from pessimism.claims.counterexamples import refuted, small_rationals
+from pessimism.claims import NOT_APPLICABLE, Case, claim, claims_in, exact, refuted, small_rationals
 from pessimism.claims.families import SMALL
 from pessimism.claims.support import HERE, SOLVED, advantages, combined
 from pessimism.claims.symbolic import is_zero
-from pessimism.solve.divergences import total_variation
-from pessimism.solve.simplex import expectation
+from pessimism.solve import expectation, total_variation
 
 from ..sequences import SequenceBandit, SequenceTree, population_update, run_to_convergence
 from .support import Array, finite_log, playable

@@ -10,10 +10,7 @@ from scipy.special import gammaln, xlogy
 
 import pessimism as ps
 from pessimism import Baseline, baselines
-from pessimism.claims import exact
-from pessimism.claims.case import Case
-from pessimism.claims.claim import claim, claims_in
-from pessimism.claims.counterexamples import refuted, small_rationals
+from pessimism.claims import Case, claim, claims_in, exact, refuted, small_rationals
 from pessimism.claims.families import SMALL
 from pessimism.claims.support import HERE, combined, excess, over_arms, regression, share, size
 from pessimism.claims.symbolic import is_zero

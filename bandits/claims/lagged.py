@@ -8,16 +8,11 @@ from functools import partial
 import numpy as np
 
 import pessimism as ps
-from pessimism.claims import exact
-from pessimism.claims.case import NOT_APPLICABLE, Case
-from pessimism.claims.claim import claim, claims_in
-from pessimism.claims.counterexamples import refuted, small_rationals
+from pessimism.claims import NOT_APPLICABLE, Case, claim, claims_in, exact, refuted, small_rationals
 from pessimism.claims.families import SMALL, Family
-from pessimism.claims.negative import critical_offset
 from pessimism.claims.support import HERE, combined, pessimistic, regression, soft_value
 from pessimism.claims.symbolic import is_zero
-from pessimism.solve.divergences import total_variation
-from pessimism.solve.simplex import expectation
+from pessimism.solve import critical_offset, expectation, total_variation
 
 from ..instances import rec_counterexample
 from ..recursion import ideal_recursion

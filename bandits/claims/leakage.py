@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 import pessimism as ps
-from pessimism.claims.case import Case
-from pessimism.claims.claim import claim, claims_in
+from pessimism.claims import Case, claim, claims_in
 from pessimism.claims.families import SMALL, Family
 from pessimism.claims.support import HERE, combined, over_arms, share
 from pessimism.claims.symbolic import is_zero

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 import pessimism as ps
-from pessimism.claims.case import Case
-from pessimism.claims.claim import claim, claims_in
+from pessimism.claims import Case, claim, claims_in
 from pessimism.claims.families import MIXED
 from pessimism.claims.support import (
     HERE,
@@ -20,8 +19,7 @@ from pessimism.claims.support import (
     size,
 )
 from pessimism.claims.symbolic import is_nonnegative
-from pessimism.solve.divergences import total_variation
-from pessimism.solve.simplex import expectation
+from pessimism.solve import expectation, total_variation
 
 from ..recursion import gap_bounds
 from .recursion import SMALLEST, rounding

@@ -10,10 +10,7 @@ from typing import Any
 import numpy as np
 
 import pessimism as ps
-from pessimism.claims import exact
-from pessimism.claims.case import Case
-from pessimism.claims.claim import claim, claims_in
-from pessimism.claims.counterexamples import refuted, small_rationals
+from pessimism.claims import Case, claim, claims_in, exact, refuted, small_rationals
 from pessimism.claims.families import MODERATE, SMALL
 from pessimism.claims.support import (
     HERE,
@@ -28,8 +25,7 @@ from pessimism.claims.support import (
     size,
 )
 from pessimism.claims.symbolic import is_positive, is_zero
-from pessimism.solve.divergences import total_variation
-from pessimism.solve.simplex import expectation
+from pessimism.solve import expectation, total_variation
 
 from .support import Array, finite_log, last_policy, playable, syncs, tilted
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 import pessimism as ps
-from pessimism.claims.case import Case
+from pessimism.claims import Case
 from pessimism.claims.support import size
 
 from ..batches import Batch, draw_batch, make_task

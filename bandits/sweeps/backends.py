@@ -6,8 +6,8 @@ from pathlib import Path
 
 import bandits
 import pessimism as ps
-from pessimism.studies import workers
-from pessimism.studies.workers import Backend, BackendLostError
+from pessimism import studies
+from pessimism.studies import Backend, BackendLostError
 
 from .cell import compute
 
@@ -15,11 +15,11 @@ __all__ = ["Backend", "BackendLostError", "on_cores", "on_ray"]
 
 
 def on_cores(jobs: int | None = None) -> Backend:
-    """Cells side by side in processes of their own; see :func:`pessimism.studies.workers.on_cores`."""
-    return workers.on_cores(compute, jobs)
+    """Cells side by side in processes of their own; see :func:`pessimism.studies.on_cores`."""
+    return studies.on_cores(compute, jobs)
 
 
 def on_ray(address: str | None = None, jobs: int | None = None) -> Backend:
-    """Cells as Ray tasks; see :func:`pessimism.studies.workers.on_ray`."""
+    """Cells as Ray tasks; see :func:`pessimism.studies.on_ray`."""
     packages = [str(Path(package.__file__ or "").parent) for package in (ps, bandits)]
-    return workers.on_ray(compute, packages, address, jobs)
+    return studies.on_ray(compute, packages, address, jobs)

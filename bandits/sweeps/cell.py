@@ -22,8 +22,7 @@ import numpy as np
 import polars as pl
 from threadpoolctl import threadpool_limits
 
-from pessimism.studies.store import as_parquet
-from pessimism.studies.workers import Done
+from pessimism.studies import Done, as_parquet
 
 from ..settings import Settings
 from ..simulate import simulate

@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 
 import pessimism as ps
-from pessimism.shell.hints import near
-from pessimism.shell.objects import is_object_name, load_object
-from pessimism.studies.provenance import digest
+from pessimism.shell import is_object_name, load_object, near
+from pessimism.studies import digest
 
 from ..instances import INSTANCES
 from ..settings import Settings

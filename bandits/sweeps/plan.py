@@ -7,9 +7,8 @@ from pathlib import Path
 
 import polars as pl
 
-from pessimism.studies import plan as studies
-from pessimism.studies.plan import Plan
-from pessimism.studies.workers import Backend
+from pessimism import studies
+from pessimism.studies import Backend, Plan
 
 from .backends import on_cores
 from .cell import Job
@@ -34,7 +33,7 @@ def run(
 
     Args:
         sweep: the grid.
-        directory: the folder for results; see :mod:`pessimism.studies.store`.
+        directory: the folder for results; see :mod:`pessimism.studies`.
         backend: :func:`bandits.sweeps.on_cores` (the default, all cores) or :func:`bandits.sweeps.on_ray`.
         progress: called after every cell.
         restart: discard what is there, instead of refusing results of another grid and resuming those of this one.

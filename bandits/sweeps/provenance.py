@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 import pessimism as ps
-from pessimism.studies.provenance import NO_NUMBERS, commit, digest, named_sources, of_files, sources, versions
+from pessimism.studies import NO_NUMBERS, commit, digest, named_sources, of_files, sources, versions
 
 from .grid import Cell
 

@@ -1,4 +1,4 @@
-"""Results of sweeps on disk, kept by :mod:`pessimism.studies.store`, and the order of their columns."""
+"""Results of sweeps on disk, kept by :mod:`pessimism.studies`, and the order of their columns."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from pessimism.studies.store import Manifest, Store, read_cell
+from pessimism.studies import Manifest, Store, read_cell
 
 from ..settings import Settings
 from .grid import MEASURES

@@ -21,7 +21,7 @@ import torch
 from transformers import PreTrainedModel, Qwen3Config
 
 import pessimism as ps
-from pessimism.solve.divergences import total_variation
+from pessimism.solve import total_variation
 
 from ..config import Objective
 from ..samples import Completion, Group, Prompt

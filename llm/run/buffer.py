@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pessimism.shell.files import write_whole
+from pessimism.shell import write_whole
 
 from ..samples import Completion, Group, Prompt
 

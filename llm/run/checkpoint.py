@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from pessimism.studies.sealed import seal, unseal
+from pessimism.studies import seal, unseal
 
 Tensors = Mapping[str, torch.Tensor]
 

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pessimism.shell.files import write_whole
-from pessimism.studies import provenance
+from pessimism import studies
+from pessimism.shell import write_whole
 
 from ..config import Config, load, to_toml
 from . import watch
@@ -73,4 +73,4 @@ def starts(folder: Path) -> list[dict[str, Any]]:
 
 def versions() -> dict[str, str]:
     """Of Python and of what a run's numbers depend on, as far as it is installed."""
-    return provenance.versions(PACKAGES)
+    return studies.versions(PACKAGES)

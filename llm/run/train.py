@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from pessimism.studies.lock import held
+from pessimism.studies import held
 
 from .. import tasks
 from ..config import Config

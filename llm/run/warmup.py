@@ -20,7 +20,7 @@ from pydantic import Field
 from torch.nn import functional
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from pessimism.studies.lock import held
+from pessimism.studies import held
 
 from .. import config, tasks
 from ..sample import evaluate

@@ -17,8 +17,8 @@ from typing import Any, Protocol, Self, TypedDict
 
 import numpy as np
 
-from pessimism.shell.files import write_whole
-from pessimism.studies.sealed import sha256
+from pessimism.shell import write_whole
+from pessimism.studies import sha256
 
 from ..config import Config
 

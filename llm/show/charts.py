@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pessimism.views import palette
+from pessimism import views
 
 RC: dict[Any, Any] = {
     "font.family": "sans-serif",
@@ -36,7 +36,7 @@ RC: dict[Any, Any] = {
     "svg.hashsalt": "report",
 }
 COLORS = ("#2a6fbb", "#d9622b", "#1f8f6b", "#8a4fa8")
-REGIMES = tuple(palette.REGIMES.values())  # positive, boundary, negative
+REGIMES = tuple(views.REGIMES.values())  # positive, boundary, negative
 LOG_RANGE = 1e3
 SYNCS_SHOWN = 40
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 import pessimism as ps
-from pessimism.shell.files import write_whole
+from pessimism.shell import write_whole
 
 from ..config import Config, flat
 from ..run import runs

@@ -19,10 +19,22 @@ from typing import Any
 import polars
 from pydantic import ValidationError
 
-from pessimism.studies.plan import Plan, execute, make_plan, new_manifest
-from pessimism.studies.provenance import NO_NUMBERS, commit, digest, named_sources, of_files, sources
-from pessimism.studies.store import Store, as_parquet
-from pessimism.studies.workers import Done, on_cores
+from pessimism.studies import (
+    NO_NUMBERS,
+    Done,
+    Plan,
+    Store,
+    as_parquet,
+    commit,
+    digest,
+    execute,
+    make_plan,
+    named_sources,
+    new_manifest,
+    of_files,
+    on_cores,
+    sources,
+)
 
 from ..config import Config, Lag, set_value, told
 from ..run import runs
@@ -157,7 +169,7 @@ def run(
 
     Args:
         study: which.
-        folder: for results, see :mod:`pessimism.studies.store`. Cells of other code, seeds or overrides stay there.
+        folder: for results, see :mod:`pessimism.studies`. Cells of other code, seeds or overrides stay there.
         jobs: processes, each with one thread.
         seeds, overrides: see :func:`cells`.
         progress: called with (cells done, cells in all, what was finished last).

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from ..bandit import Bandit
-from ..shell.extras import need
+from ..extras import need
 from ..shell.files import check_writable, write_whole
 from ..shell.objects import algorithm_of
 from ..shell.terminal import progress_bar, show, write_json

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..shell.hints import near
+from ..hints import near
 from ..trainers.trainer import layouts
 from .layout import Columns, Layout
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from ..algorithm import Algorithm
 from ..display import brief, brief_html
+from ..extras import need
 from ..prefixes import has_prefix_regimes
-from ..shell.extras import need
 from .measure import STATISTICS, TABLES, AlgorithmTotals, Totals
 from .statistics import REGIMES
 from .totals import quantiles

@@ -19,6 +19,8 @@ from .measure import Measured, Totals, measure
 from .report import Audit
 from .statistics import Solver
 
+__all__ = ["audit", "read_groups", "rollouts_bandit"]
+
 Progress = Callable[[int, int, str], None]
 Keep = Callable[[Groups, Sequence[Measured]], None]
 """What else is done with groups as they go by, e.g. writing them to a file."""

@@ -5,8 +5,22 @@
 'At V = V* the induced target is exactly the nominal one.'
 """
 
-from .case import Case
+from .case import NOT_APPLICABLE, Case
 from .claim import Claim, Outcome, claim, claims_in
-from .runner import CLAIMS, known_claims, verify
+from .counterexamples import refuted, small_rationals
+from .runner import CLAIMS, check_claim, known_claims, verify
 
-__all__ = ["CLAIMS", "Case", "Claim", "Outcome", "claim", "claims_in", "known_claims", "verify"]
+__all__ = [
+    "CLAIMS",
+    "NOT_APPLICABLE",
+    "Case",
+    "Claim",
+    "Outcome",
+    "check_claim",
+    "claim",
+    "claims_in",
+    "known_claims",
+    "refuted",
+    "small_rationals",
+    "verify",
+]

@@ -7,6 +7,8 @@ from typing import Any
 
 from .case import Case
 
+__all__ = ["entropy", "gibbs", "lambert", "margin", "mean", "numbers", "precisely", "soft_value"]
+
 DIGITS = 50
 
 

@@ -10,6 +10,25 @@ import numpy as np
 from ..bandit import Bandit
 from .case import Case
 
+__all__ = [
+    "ANCHORED",
+    "HUGE_BETA",
+    "MANY_ARMS",
+    "MIXED",
+    "MODERATE",
+    "NEAR_BOUNDARY",
+    "ONE_ARM",
+    "PLAIN",
+    "RANDOM",
+    "RARE_ARMS",
+    "SMALL",
+    "TIES",
+    "TINY_BETA",
+    "ZERO_PROBABILITY",
+    "Family",
+    "user_family",
+]
+
 Generator = np.random.Generator
 
 
@@ -169,26 +188,47 @@ def _small(generator: Generator, count: int) -> Iterator[Case]:
 
 
 RANDOM = Family("random", _random, 0.35)
+"""Policies and rewards of many sizes, drawn at random."""
+
 NEAR_BOUNDARY = Family("near boundary", _near_boundary, 0.12)
+"""Baselines near the soft value, on either side."""
+
 HUGE_BETA = Family("huge beta", _at_temperatures("huge beta", (1e2, 1e4, 1e6)), 0.12)
+"""Temperatures of 100 to 1e6."""
+
 TINY_BETA = Family("tiny beta", _at_temperatures("tiny beta", (1e-2, 1e-4, 1e-6)), 0.12)
+"""Temperatures of 1e-2 to 1e-6."""
+
 TIES = Family("ties", _ties, 0.12)
+"""Rewards that agree, in part or all."""
+
 ZERO_PROBABILITY = Family("zero probability", _zero_probability, 0.12)
+"""Arms that are never played."""
+
 ONE_ARM = Family("one arm", _one_arm, 0.03)
+"""Nothing to choose."""
+
 MANY_ARMS = Family("many arms", _many_arms, 1.0)
+"""A hundred thousand arms."""
+
 RARE_ARMS = Family("rare arms", _rare_arms, 0.12)
+"""Arms with probabilities down to 1e-300."""
 
 MIXED = (Family("mixed", _mixed, 1.0),)
 """Zero and rare probabilities, ties and one arm in a few large batches, for checks that look for roots."""
 
 SMALL = (Family("small", _small, 1.02),)
 """Few arms and moderate temperatures, for checks that cost K^2 or integrate a flow."""
+
 ANCHORED = (
     Family("reference", _anchored, 0.75),
     Family("reference, extreme beta", _anchored_temperatures, 0.27),
 )
 """A reference apart from the behavior policy, with and without arms that the data never show."""
+
 MODERATE = (RANDOM, NEAR_BOUNDARY, HUGE_BETA, TINY_BETA, TIES, ZERO_PROBABILITY, ONE_ARM, RARE_ARMS)
+"""Everything without a reference and without many arms, for checks whose cost grows with them."""
+
 PLAIN = (*MODERATE, MANY_ARMS)
 """Everything without a reference."""
 

@@ -15,17 +15,44 @@ from ..objectives.catalogue import algorithm
 from ..target import Target
 from .case import NOT_APPLICABLE, Case
 
+__all__ = [
+    "HERE",
+    "ROUNDED",
+    "SOLVED",
+    "WEIGHED",
+    "advantages",
+    "coefficient",
+    "combined",
+    "disorder",
+    "excess",
+    "excluded",
+    "induced",
+    "mass",
+    "mean",
+    "nominal",
+    "over_arms",
+    "pessimistic",
+    "regression",
+    "replaced",
+    "share",
+    "size",
+    "soft_value",
+    "stationarity",
+]
+
 Array = np.ndarray
 
 HERE = "derived here"
 """The source of a claim that is in no paper."""
 
-# The solver promises log-ratios to 1e-12 max(1, |x|): what is compared through them gets ten times that.
 SOLVED = 1e-11
-# Sums and differences of a few correctly rounded terms, against the sum of their sizes.
+"""The solver promises log-ratios to 1e-12 max(1, |x|): what is compared through them gets ten times that."""
+
 ROUNDED = 1e-13
-# Divergences weigh errors of log-ratios by up to rho |x|; 1e-12 |x| with |x| <= 700 is below 1e-9.
+"""Sums and differences of a few correctly rounded terms, against the sum of their sizes."""
+
 WEIGHED = 1e-9
+"""Divergences weigh errors of log-ratios by up to rho |x|; 1e-12 |x| with |x| <= 700 is below 1e-9."""
 
 
 def induced(bandit: Bandit, chosen: Algorithm) -> Target:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+__all__ = ["is_nonnegative", "is_positive", "is_zero", "positive_symbols", "real_symbols", "target_slope"]
+
 
 def is_zero(expression: Any) -> bool:
     """Whether sympy reduces an expression to 0."""
@@ -27,12 +29,14 @@ def is_nonnegative(expression: Any) -> bool:
 
 
 def positive_symbols(names: str) -> Any:
+    """Positive symbols of sympy, by names apart by spaces: one, or a tuple."""
     import sympy as sp
 
     return sp.symbols(names, positive=True)
 
 
 def real_symbols(names: str) -> Any:
+    """Real symbols of sympy, by names apart by spaces: one, or a tuple."""
     import sympy as sp
 
     return sp.symbols(names, real=True)

@@ -15,9 +15,9 @@ from typer.core import TyperGroup
 
 from ..audit.command import audit, logged_bandit
 from ..bandit import Bandit
+from ..extras import need
 from ..lint.command import lint_command
 from ..objectives.catalogue import algorithm as catalogue_algorithm
-from ..shell.extras import need
 from ..shell.files import check_writable, parse_number, write_whole
 from ..shell.objects import (
     algorithm_of,

@@ -7,7 +7,7 @@ from typing import Annotated, get_args
 
 import typer
 
-from ..shell.hints import near
+from ..hints import near
 from ..shell.terminal import FAILED, show, write, write_json
 from ..trainers.hydra import split_override
 from ..trainers.rule import SEVERITIES, Severity

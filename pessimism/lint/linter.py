@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
+from ..hints import near
 from ..reference_groups import ReferenceGroup, reference_groups
-from ..shell.hints import near
 from ..trainers.document import Document, read_documents
 from ..trainers.keys import known_keys, unknown_keys
 from ..trainers.others import framework_of
@@ -31,6 +31,7 @@ APPLIED: Mapping[Rule, tuple[str, ...]] = {
 """Every rule, in the order in which findings of one severity are told -> whose configurations it looks at."""
 
 RULES: tuple[Rule, ...] = tuple(APPLIED)
+"""Every rule, in that order."""
 
 READERS: Mapping[str, ConfigReader] = {
     name: reader for trainer in trainers() for name, reader in trainer.readers.items()

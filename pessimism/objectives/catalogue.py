@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ..algorithm import Algorithm
-from ..shell.hints import near
+from ..hints import near
 from . import (
     clip,
     masked,

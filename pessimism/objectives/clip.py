@@ -16,6 +16,19 @@ from ..solve.simplex import Array
 from .entry import EPSILON, Entry, Parameter, fraction, positive
 from .ratio import importance_weighted, ratio_weighted, with_ratio, with_stated_clip
 
+__all__ = [
+    "clipped",
+    "clipped_objective",
+    "geometric_mean_clipped",
+    "inside_one_side",
+    "one_side",
+    "one_side_kinks",
+    "ring",
+    "two_side",
+    "two_side_kinks",
+    "two_side_objective",
+]
+
 CLIPPED = "rho A while rho <= 1 + high (A > 0) or rho >= 1 - low (A < 0), else 0"
 FLOW = "limit of the flow from mu, held at the clip (path-dependent)"
 

@@ -10,8 +10,8 @@ from typing import Any, Literal, TypedDict, Unpack
 
 from ..algorithm import Algorithm, as_baseline
 from ..display import brief, brief_html
+from ..hints import near
 from ..levels import Level
-from ..shell.hints import near
 
 SMALLEST, LARGEST = 1e-100, 1e100
 """How small and how large a parameter may be, in magnitude: three of them can be multiplied."""

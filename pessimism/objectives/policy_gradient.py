@@ -18,6 +18,16 @@ from ..solve.simplex import Array, expectation, first_index, log, log_expectatio
 from .arrays import average
 from .entry import Entry, positive, real
 
+__all__ = [
+    "balanced",
+    "constant_coefficient",
+    "exponential_advantage",
+    "policy_gradient",
+    "policy_gradient_objective",
+    "policy_gradient_target",
+    "weighted_target",
+]
+
 PROJECTED = "[mu A - tau]+ / E A"
 COLLAPSE = "all mass on argmax mu A"
 

@@ -17,6 +17,8 @@ from ..solve.simplex import Array, expectation
 from .arrays import average
 from .entry import Entry, positive
 
+__all__ = ["identity_preference", "identity_preference_target", "mixed_preference", "preference"]
+
 
 def _preferred(score: Array, behavior: Array | None) -> Array:
     """E_b sigma(s_a - s_b): how often each member of the group beats another one drawn from it."""

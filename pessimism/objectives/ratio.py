@@ -19,6 +19,21 @@ from .arrays import at_most
 from .entry import EPSILON, Entry, positive
 from .policy_gradient import policy_gradient
 
+__all__ = [
+    "gamma_weighted",
+    "importance_weighted",
+    "log_smoothed",
+    "log_smoothed_target",
+    "ratio_weighted",
+    "soft_gate",
+    "tapered",
+    "tapered_target",
+    "truncated",
+    "truncated_target",
+    "with_ratio",
+    "with_stated_clip",
+]
+
 # --- the whole ratio --------------------------------------------------------------------------------------------------
 
 

@@ -19,6 +19,16 @@ from .arrays import at_most, average
 from .entry import Entry, positive, real
 from .policy_gradient import _at_boundary
 
+__all__ = [
+    "centered_objective",
+    "centered_regression",
+    "lambert_target",
+    "quantile_log_partition",
+    "regression",
+    "regression_objective",
+    "weighted_regression",
+]
+
 LAMBERT = "beta log rho + lambda rho = A (Lambert-tempered)"
 GIBBS = "pi ~ mu exp(r/beta) (Gibbs, the nominal target), for every baseline"
 BOUNDARY = "boundary: pi ~ mu exp(r/tau)"

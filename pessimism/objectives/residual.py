@@ -31,6 +31,8 @@ from .arrays import average
 from .entry import Entry, Parameter, nonnegative, positive, real
 from .regression import GIBBS, lambert_target, regression_objective
 
+__all__ = ["dosed_lambert", "group_normalizer", "residual", "residual_coefficient"]
+
 SOURCE = "derived here"
 
 

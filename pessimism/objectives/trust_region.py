@@ -19,6 +19,8 @@ from .entry import Entry, positive
 from .policy_gradient import policy_gradient
 from .ratio import importance_weighted
 
+__all__ = ["trust_region", "trust_region_distance", "trust_region_target"]
+
 
 def trust_region(log_ratio: Array, advantage: Array, *, delta: float, behavior: Array | None = None) -> Array:
     r"""$c = \rho A + \nu$: TRPO. Coupled.

@@ -17,6 +17,8 @@ from .policy_gradient import policy_gradient
 from .ratio import importance_weighted
 from .regression import regression
 
+__all__ = ["confidence_width", "conservative", "lower_confidence", "lower_confidence_target"]
+
 
 def lower_confidence(
     log_ratio: Array, advantage: Array, *, bonus: float, samples: float, behavior: Array | None = None

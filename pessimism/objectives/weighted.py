@@ -18,6 +18,8 @@ from .arrays import at_most, finite_average
 from .entry import Entry, positive
 from .policy_gradient import policy_gradient, weighted_target
 
+__all__ = ["cross_entropy", "cross_entropy_target", "exponential", "exponential_objective", "exponential_target"]
+
 
 def exponential(log_ratio: Array, advantage: Array, *, beta: float, cap: float) -> Array:
     r"""$c = \min(e^{A/\beta}, \text{cap})$: advantage-weighted regression (AWR), RoiRL with exponential weights."""

@@ -21,10 +21,34 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
 
+__all__ = [
+    "BAD_INPUT",
+    "BROKEN_PIPE",
+    "FAILED",
+    "INTERRUPTED",
+    "USAGE_ERROR",
+    "console_on",
+    "new_app",
+    "new_table",
+    "progress_bar",
+    "run_app",
+    "show",
+    "write",
+    "write_json",
+]
+
 FAILED = 1
+"""Exit status: the command ran and what it checked does not hold."""
+
 BAD_INPUT = 2
+"""Exit status: something that the user gave is not as it must be."""
+
 INTERRUPTED = 130
+"""Exit status: Ctrl-C."""
+
 BROKEN_PIPE = 141
+"""Exit status: whoever read the output closed it."""
+
 USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
 """The class of all of typer's own errors; whether it is click's or a copy of it depends on typer's version."""
 

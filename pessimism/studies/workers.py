@@ -13,9 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import joblib
-from joblib.externals.loky.process_executor import TerminatedWorkerError
-
 
 @dataclass(frozen=True)
 class Done:
@@ -54,6 +51,9 @@ def on_cores(compute: Compute, jobs: int | None = None) -> Backend:
         ValueError: jobs < 1.
         BackendLostError: when run: a worker process was killed.
     """
+    import joblib
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
     count = joblib.cpu_count() if jobs is None else _checked_jobs(jobs)
 
     def run(todo: Sequence[Any]) -> Generator[Done]:

@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Mapping
 from typing import Any
 
-from ..shell.extras import need
+from ..extras import need
 
 MAX_BYTES = 256 * 1024
 MAX_NODES = 100_000

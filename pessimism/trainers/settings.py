@@ -10,10 +10,10 @@ from typing import Any
 
 from ..algorithm import Algorithm
 from ..baseline import Baseline
+from ..hints import near
 from ..levels import LEVELS, Level
 from ..objectives.catalogue import algorithm as make_algorithm
 from ..objectives.catalogue import catalogue
-from ..shell.hints import near
 from .document import Document
 from .reader import Unresolved
 

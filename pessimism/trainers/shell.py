@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from ..shell.extras import need
+from ..extras import need
 from .shell_words import COMPUTED, State, Word, Words, node_text
 
 if TYPE_CHECKING:

@@ -17,11 +17,36 @@ from ..levels import RULES, PaddedTokens, token_coefficients
 from ..objectives.catalogue import algorithm as from_catalogue
 from ..solve.simplex import Array
 
+__all__ = [
+    "SEQUENCE_MEAN",
+    "SEQUENCE_SUM",
+    "SEQUENCE_SUM_SCALED",
+    "TOKEN_MEAN",
+    "TOKEN_SUM",
+    "aggregations",
+    "check_aggregation",
+    "coefficients",
+    "normalizer",
+    "objective",
+    "refuse_coupled",
+    "surrogate",
+    "usual_aggregation",
+]
+
 TOKEN_MEAN = "token-mean"
+"""The mean over all tokens of a batch."""
+
 TOKEN_SUM = "token-sum"
+"""The sum over all tokens of a batch."""
+
 SEQUENCE_SUM = "seq-mean-token-sum"
+"""The mean over completions of the sum over their tokens."""
+
 SEQUENCE_SUM_SCALED = "seq-mean-token-sum-norm"
+"""The same divided by a constant length."""
+
 SEQUENCE_MEAN = "seq-mean-token-mean"
+"""The mean over completions of the mean over their tokens."""
 
 SUMS = (SEQUENCE_SUM, SEQUENCE_SUM_SCALED, TOKEN_SUM)
 """Averages, by verl's names, under which a token's gradient does not depend on its completion's length."""

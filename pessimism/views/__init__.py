@@ -1,1 +1,5 @@
-"""Tables, plots and pages of results."""
+"""Tables, plots and pages of results, and the colors in them."""
+
+from .palette import COLORS, REGIMES
+
+__all__ = ["COLORS", "REGIMES"]

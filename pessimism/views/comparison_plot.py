@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..shell.extras import need
+from ..extras import need
 from .comparison import title
 from .palette import COLORS
 

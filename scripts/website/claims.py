@@ -10,8 +10,7 @@ from types import ModuleType
 
 import bandits.claims
 import pessimism.claims
-from pessimism.claims import Claim
-from pessimism.claims.runner import check_claim
+from pessimism.claims import Claim, check_claim
 from scripts.website.markdown import Pages, code, folded, page, prose, table
 
 PACKAGES = (pessimism.claims, bandits.claims)

@@ -2,27 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from scripts.website.markdown import Pages, page, table
 
-MODULES = {
+PACKAGE = {
     "pessimism": "targets, comparison and catalogue: what `import pessimism as ps` gives",
     "pessimism.baselines": "what is subtracted from the reward",
     "pessimism.objectives.policy_gradient": "coefficients and targets of policy gradients",
     "pessimism.objectives.ratio": "coefficients and targets of importance-weighted objectives",
+    "pessimism.objectives.clip": "coefficients and jumps of clipped objectives",
     "pessimism.objectives.regression": "coefficients and targets of log-ratio regression",
+    "pessimism.objectives.residual": "regression with part of its pessimism taken out",
     "pessimism.objectives.weighted": "coefficients and targets of weighted likelihood",
     "pessimism.objectives.preference": "coefficients and targets of preference losses",
     "pessimism.guarantees": "how much pessimism noise justifies, and how much keeps a sync within a trust region",
     "pessimism.prefixes": "regimes of the prefixes of a completion",
     "pessimism.levels": "the level at which a log-ratio is taken",
-    "pessimism.solve.lambert": "log-ratio regression on the simplex",
-    "pessimism.solve.fixed_point": "stationary points of any coefficient",
-    "pessimism.solve.flow": "the softmax gradient flow",
-    "pessimism.solve.divergences": "divergences between policies",
-    "pessimism.claims": "claims, and how to verify them",
-    "pessimism.claims.claim": "what a claim is",
+    "pessimism.solve": "solvers and divergences that know no objective: Lambert systems, fixed points, the flow",
+    "pessimism.claims": "claims: making them and verifying them",
     "pessimism.claims.families": "generated instances that claims are tried on",
+    "pessimism.claims.support": "pieces that checks share",
+    "pessimism.claims.exact": "targets and statistics of small instances in 50 digits",
+    "pessimism.claims.symbolic": "proofs by computer algebra",
+    "pessimism.audit.run": "audits of logged rollouts",
+    "pessimism.lint": "checks of trainers' configurations",
     "pessimism.trainers.tokens": "losses of whole completions for trainers",
+    "pessimism.trainers.trl.adapter": "TRL's trainer with any objective",
+    "pessimism.trainers.verl.adapter": "verl's loss and advantage with any objective",
+    "pessimism.trainers.trinity.adapter": "Trinity-RFT's loss and advantage with any objective",
+    "pessimism.trainers.prime_rl.adapter": "prime-rl's loss and advantage with any objective",
+}
+"""Public module -> what is in it, for users."""
+
+TOOLS = {
+    "pessimism.display": "how results show themselves",
+    "pessimism.views": "colors of figures",
+    "pessimism.shell": "files, names that users write, hints",
+    "pessimism.shell.terminal": "commands and what they print",
+    "pessimism.studies": "long computations on disk",
+}
+"""Public module -> what is in it, for packages that build on this one, as `bandits` and `llm` do."""
+
+CHECKOUT = {
     "bandits.instances": "tabular worlds",
     "bandits.settings": "settings of a simulation",
     "bandits.simulate": "lagged learning, many seeds at a time",
@@ -30,15 +52,28 @@ MODULES = {
     "bandits.recursion": "the ideal recursion of targets",
     "bandits.sweeps": "grids of simulations",
 }
-"""Module -> what is in it, for the overview."""
+"""Module -> what is in it, of a checkout."""
 
-INTRODUCTION = """From the docstrings. Everything that is not listed here is internal and may change without notice.
-`bandits`, `llm` and `paper_figures` are not installed with the package; they are imported from a checkout."""
+MODULES = PACKAGE | TOOLS | CHECKOUT
+"""Everything public, by the names in each module's ``__all__``."""
+
+INTRODUCTION = """From the docstrings. Whatever is not listed here is internal and may change without notice."""
 
 
 def pages() -> Pages:
     """An overview, and a page for each module."""
     made: Pages = {f"api/{name}.md": page(f"`{name}`", f"::: {name}") for name in MODULES}
-    rows = ((f"[`{name}`]({name}.md)", text) for name, text in MODULES.items())
-    made["api/index.md"] = page("API reference", INTRODUCTION, table(("module", "contents"), rows))
+    made["api/index.md"] = page(
+        "API reference",
+        INTRODUCTION,
+        _overview(PACKAGE),
+        "For packages that build on this one:",
+        _overview(TOOLS),
+        "From a checkout (`bandits`, `llm` and `paper_figures` are not installed with the package):",
+        _overview(CHECKOUT),
+    )
     return made
+
+
+def _overview(modules: Mapping[str, str]) -> str:
+    return table(("module", "contents"), ((f"[`{name}`]({name}.md)", text) for name, text in modules.items()))

@@ -33,6 +33,8 @@ from ...levels import RULES
 from ...solve.simplex import Array
 from ..tokens import coefficients, normalizer, objective, refuse_coupled, surrogate
 
+__all__ = ["advantage", "algorithm_class", "loss"]
+
 
 def loss(inputs: Any, **settings: Any) -> Any:
     """The objective's loss of one sequence, summed over its tokens, in prime-rl's ``LossOutputs``.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ... import baselines
 from ...baseline import Baseline
-from ...shell.hints import near
+from ...hints import near
 from ..document import Document
 from ..reader import Reader, Unresolved
 from ..settings import Drop, Lag, Objective, Sampling, Settings, adapted, objective, unknown

@@ -29,6 +29,8 @@ from ...algorithm import Algorithm
 from ...solve.simplex import Array
 from ..tokens import SEQUENCE_SUM, check_aggregation, coefficients, normalizer, objective, refuse_coupled, surrogate
 
+__all__ = ["Advantage", "PolicyLoss"]
+
 # An objective must be named: what Trinity-RFT takes where a config has no arguments says so when it is made.
 _UNNAMED: dict[str, Any] = {}
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from ...shell.hints import near
+from ...hints import near
 from ..document import Document
 from ..reader import Reader
 from ..settings import Clip, Correction, Drop, Lag, Penalty, Sampling, Settings, unknown

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ... import baselines
+from ...hints import near
 from ...levels import Level
-from ...shell.hints import near
 from ..reader import Reader
 from ..settings import Advantage, Clip, Objective, Penalty, adapted, objective, own_advantage, policy_gradient, unknown
 

@@ -33,6 +33,8 @@ from ..tokens import (
 )
 from ..tokens import objective as from_settings
 
+__all__ = ["Config", "Trainer"]
+
 # Settings of GRPO's own objective, which this trainer does not run.
 REPLACED = (
     "beta",

@@ -15,8 +15,8 @@ from typing import Any
 
 from ... import baselines
 from ...baseline import Baseline
+from ...hints import near
 from ...levels import Level
-from ...shell.hints import near
 from ..document import Document
 from ..reader import Reader
 from ..settings import Clip, Correction, Drop, Lag, Objective, Penalty, Sampling, Settings, adapted, objective, unknown

@@ -33,6 +33,8 @@ from ...algorithm import Algorithm
 from ...solve.simplex import Array
 from ..tokens import check_aggregation, coefficients, normalizer, objective, refuse_coupled, surrogate
 
+__all__ = ["PolicyLoss", "advantage", "policy_loss"]
+
 NAME = "pessimism"
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 
 from ... import baselines
+from ...hints import near
 from ...levels import Level
-from ...shell.hints import near
 from ..document import Document
 from ..reader import Reader
 from ..settings import (
