@@ -12,7 +12,7 @@ import re
 from typing import Any
 
 from ... import baselines
-from ...shell.hints import near
+from ...hints import near
 from ..document import Document
 from ..reader import Reader
 from ..settings import Advantage, Clip, Correction, Lag, Objective, Penalty, Sampling, Settings, unknown

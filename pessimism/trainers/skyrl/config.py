@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 
-from ...shell.hints import near
+from ...hints import near
 from ..document import Document
 from ..reader import Reader
 from ..settings import (

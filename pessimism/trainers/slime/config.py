@@ -11,7 +11,7 @@ import math
 import re
 
 from ... import baselines
-from ...shell.hints import near
+from ...hints import near
 from ..document import Document
 from ..reader import Reader
 from ..settings import Advantage, Clip, Correction, Drop, Lag, Objective, Penalty, Sampling, Settings, unknown
