@@ -17,7 +17,7 @@ PEERS_INSTALLED := .venv-peers/.installed
 PEER_TESTS := $(filter-out tests/test_adapters_trl.py,$(wildcard tests/test_adapters_*.py)) \
   tests/test_lint_peers.py tests/test_llm_trackers.py
 
-.PHONY: help verify test lint format docs site wheel bench mutants lock clean
+.PHONY: help verify test lint format docs site wheel users bench mutants lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -28,6 +28,7 @@ help:
 	@echo "make docs     draw the figures, run the notebooks, build the site and visit its pages: minutes"
 	@echo "make site     only build the site, with the figures and notebooks that are there"
 	@echo "make wheel    build the wheel and try each of its extras in an environment of its own"
+	@echo "make users    three users from a clean clone and a clean wheel to their first own result"
 	@echo "make bench    accuracy and speed figures"
 	@echo "make mutants  mutation testing of the mathematics: status 1 if under 95% of the mutants are killed"
 	@echo "make lock     regenerate constraints.txt from the newest releases"
@@ -66,6 +67,9 @@ wheel: $(INSTALLED)
 	rm -rf dist
 	$(BIN)/python -m build --installer uv --outdir dist
 	$(BIN)/python -m scripts.try_wheel dist
+
+users: $(INSTALLED)
+	$(BIN)/python -m scripts.three_users
 
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks

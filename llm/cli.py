@@ -17,7 +17,7 @@ import pessimism as ps
 from pessimism.shell import is_object_name, load_object, near, write_whole
 from pessimism.shell.terminal import FAILED, INTERRUPTED, console_on, new_app, new_table, progress_bar, run_app, show
 
-from .config import Config, checked, load, to_toml
+from .config import Config, checked, load, shipped, to_toml
 from .run import runs
 from .sample.engines.base import EngineError
 from .show.output import quiet_libraries, size
@@ -274,8 +274,8 @@ def _chosen(where: str, overrides: list[str] | None) -> Config:
     path = Path(where)
     if runs.is_run(path):
         return runs.read_config(path, overrides)
-    if not path.exists() and (CONFIGS / f"{where}.toml").is_file():
-        path = CONFIGS / f"{where}.toml"
+    if not path.exists() and path.name == where and not path.suffix:
+        path = shipped(where, CONFIGS)
     return load(path, overrides or ())
 
 

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 import pessimism as ps
-from pessimism.shell import is_object_name, load_object
+from pessimism.shell import is_object_name, load_object, near
 
 from .sample.engines.base import check_options
 
@@ -225,6 +225,19 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     return checked(Config, table, str(path))
 
 
+def shipped(name: str, folder: Path) -> Path:
+    """The file of a configuration that ships in the folder.
+
+    Raises:
+        ValueError: there is none of that name; the message says which there are.
+    """
+    if (folder / f"{name}.toml").is_file():
+        return folder / f"{name}.toml"
+    known = sorted(path.stem for path in folder.glob("*.toml"))
+    hint = near(name, known, "configurations", see="`python -m llm configs`")
+    raise ValueError(f"{name}: no file or configuration of that name; {hint}")
+
+
 def checked(kind: type[Checked], table: Mapping[str, Any], where: str) -> Checked:
     """A table as a part of a configuration.
 
@@ -234,7 +247,7 @@ def checked(kind: type[Checked], table: Mapping[str, Any], where: str) -> Checke
     try:
         return kind.model_validate(table)
     except ValidationError as error:
-        raise ValueError(f"{where}: {told(error)}") from None
+        raise ValueError(f"{where}: {told(error, kind)}") from None
 
 
 def to_toml(config: Config) -> str:
@@ -304,13 +317,28 @@ def set_value(table: dict[str, Any], override: str) -> None:
         table[last] = value  # a bare word is a string, as the shell strips quotes
 
 
-def told(error: ValidationError) -> str:
-    """What is wrong with a configuration, in one line."""
-    return "; ".join(_told(problem) for problem in error.errors())
+def told(error: ValidationError, kind: type[BaseModel]) -> str:
+    """What is wrong with a table that was to become a ``kind``, in one line."""
+    return "; ".join(_told(problem, kind) for problem in error.errors())
 
 
-def _told(problem: Any) -> str:
+def _told(problem: Any, kind: type[BaseModel]) -> str:
     place = ".".join(str(part) for part in problem["loc"]) or "the file"
     if problem["type"] == "extra_forbidden":
-        return f"{place}: no such key"
+        *outer, last = problem["loc"]
+        return f"{place}: no such key{_hint(last, _inner(kind, outer))}"
     return f"{place}: {problem['msg'].removeprefix('Value error, ')}"
+
+
+def _inner(kind: type[BaseModel], names: Sequence[Any]) -> type[BaseModel] | None:
+    """The part of a configuration at these keys, if it is one."""
+    for name in names:
+        field = kind.model_fields.get(str(name))
+        if field is None or not (isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)):
+            return None
+        kind = field.annotation
+    return kind
+
+
+def _hint(key: Any, kind: type[BaseModel] | None) -> str:
+    return "" if kind is None else f"; {near(key, kind.model_fields, 'keys')}"

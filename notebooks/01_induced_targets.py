@@ -1,3 +1,5 @@
+"""Choose any objective and a small bandit: where it claims to end, where it really ends, and how far apart they are."""
+
 import marimo
 
 __generated_with = "0.25.2"
@@ -18,17 +20,8 @@ def _():
     mo.md(r"""
     # 1. What does an objective really drive toward?
 
-    A **bandit** has a few arms, each with a reward $r$. The data come from a **behavior policy** $\mu$: how often each
-    arm was played. A policy $\pi$ is trained on them by *log-ratio regression*: fit $\beta \log(\pi/\mu)$ to the
-    **advantage** $A = r - V$. Here $\beta$ is a temperature, in units of reward, and $V$ is the **baseline**, the same
-    number for every arm.
-
-    - The **nominal target** is the policy that the objective claims: $\mu\,e^{r/\beta}$, normalized. The update would
-      stop there on fresh data from $\pi$ itself. No baseline moves it.
-    - The **induced target** is where the update stops on the data that there are, those of $\mu$. The baseline decides
-      how far that is from the nominal target.
-
-    Move the sliders and watch the two come apart.
+    Choose an objective and move the sliders: the policy that it claims to drive toward (*nominal*) and the one that it
+    really drives toward on data of the behavior policy (*induced*) come apart.
     """)
     return
 
@@ -41,6 +34,9 @@ def _():
         "soft value, at 2β": lambda beta: baselines.log_mean_exp(2 * beta),
         "zero": lambda beta: baselines.constant(0.0),
     }
+    REGRESSION = "log-ratio regression, baseline of your choice"
+    choices = {REGRESSION: "", **{name: name for name in ps.catalogue()}}
+    objective = mo.ui.dropdown(choices, value=REGRESSION, label="objective", searchable=True)
     beta = mo.ui.slider(
         steps=[0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0],
         value=0.3,
@@ -49,7 +45,7 @@ def _():
     )
     rule = mo.ui.dropdown(RULES, value="mean reward", label="baseline V")
     shift = mo.ui.slider(-3, 3, step=0.1, value=0.0, label="V shift, in β", show_value=True)
-    return beta, rule, shift
+    return beta, objective, rule, shift
 
 
 @app.cell
@@ -68,10 +64,13 @@ def _():
 
 
 @app.cell(hide_code=True)
-def _(beta, rewards, rule, shift, weights):
+def _(beta, objective, rewards, rule, shift, weights):
+    # What the chosen objective does not take is not shown.
+    own = [beta] if takes_temperature(objective.value) else []
+    own += [rule, shift] if not objective.value else []
     mo.hstack(
         [
-            mo.vstack([mo.md("**Objective**"), beta, rule, shift]),
+            mo.vstack([mo.md("**Objective**"), objective, *own]),
             mo.vstack([mo.md("**Behavior policy μ** (weights)"), *weights]),
             mo.vstack([mo.md("**Rewards r**"), *rewards]),
         ],
@@ -95,13 +94,31 @@ def value_of(rule, bandit):
     return float(bandit.reward[0] - rule.exact(bandit.reward, bandit.behavior).advantage[0])
 
 
+@app.function
+def temperature_of(name):
+    """The parameter of an entry of the catalogue that is the temperature of its target; "" if there is none."""
+    known = [each for each in ("beta", "beta2", "tau", "temperature") if each in ps.catalogue()[name].parameters]
+    return known[0] if known else ""
+
+
+@app.function
+def takes_temperature(name):
+    """Whether the temperature plays a part: always in the regression (""), else where the entry has one."""
+    return not name or bool(temperature_of(name))
+
+
 @app.cell
-def _(bandit, beta, rule, shift):
+def _(bandit, beta, objective, rule, shift):
     # Unshifted, the rule itself: the soft value rounded to a number would only be close to the boundary.
     chosen = rule.value(beta.value)
     value = value_of(chosen, bandit) + shift.value * beta.value
     soft_value = value_of(baselines.log_mean_exp(beta.value), bandit)
-    comparison = ps.compare(bandit, ps.algorithm("dro", beta=beta.value, baseline=value if shift.value else chosen))
+    if objective.value:
+        place = temperature_of(objective.value)
+        algorithm = ps.algorithm(objective.value, **({place: beta.value} if place else {}))
+    else:
+        algorithm = ps.algorithm("dro", beta=beta.value, baseline=value if shift.value else chosen)
+    comparison = ps.compare(bandit, algorithm)
     return comparison, soft_value, value
 
 
@@ -139,30 +156,38 @@ def draw_ratios(comparison):
 
 
 @app.cell(hide_code=True)
-def _(comparison):
-    side_by_side(
-        picture(draw_policies(comparison), "Probability of every arm: behavior, induced and nominal, as bars"),
-        picture(draw_ratios(comparison), "Ratio to the behavior policy against reward, for the three policies"),
+def _(comparison, objective, soft_value, value):
+    def of_regression():
+        place = {"positive": "below", "boundary": "at", "negative": "above"}[comparison.regime]
+        return rf"""
+            The baseline $V = {value:.3f}$ lies {place} the soft value
+            $V^* = \beta \log E_\mu e^{{r/\beta}} = {soft_value:.3f}$: the **{comparison.regime} regime**.
+            """
+
+    def of_entry():
+        entry = ps.catalogue()[objective.value]
+        return f"""
+            {comparison.algorithm}: c(l, A) = {entry.coefficient}, with the baseline
+            {comparison.algorithm.baseline.formula}. Its target: {entry.target}.
+            """
+
+    mo.callout(
+        mo.md(
+            f"""
+            **{comparison.verdict[0].upper()}{comparison.verdict[1:]}.**
+            {of_entry() if objective.value else of_regression()}
+            """
+        ),
+        kind="warn" if comparison.regime == "negative" else "info",
     )
     return
 
 
 @app.cell(hide_code=True)
-def _(comparison, soft_value, value):
-    place = {"positive": "below", "boundary": "at", "negative": "above"}[comparison.regime]
-    mo.callout(
-        mo.md(
-            rf"""
-            **{comparison.verdict[0].upper()}{comparison.verdict[1:]}.**
-
-            The baseline $V = {value:.3f}$ lies {place} the soft value
-            $V^* = \beta \log E_\mu e^{{r/\beta}} = {soft_value:.3f}$: the **{comparison.regime} regime**. The update
-            stops where its force on every arm is $\lambda\pi$, with $\lambda = {comparison.induced.normalizer:.4f}$.
-            Half of that is the weight of a penalty $\chi^2(\pi\|\mu)$ that nobody asked for; below zero it is a bonus
-            for leaving $\mu$.
-            """
-        ),
-        kind="warn" if comparison.regime == "negative" else "info",
+def _(comparison):
+    side_by_side(
+        picture(draw_policies(comparison), "Probability of every arm: behavior, induced and nominal, as bars"),
+        picture(draw_ratios(comparison), "Ratio to the behavior policy against reward, for the three policies"),
     )
     return
 
@@ -186,6 +211,29 @@ def _(comparison):
             [MEANINGS[name], *(getattr(column, name) for column in columns), gap]
             for name, gap in comparison.gaps.items()
         ],
+    )
+    return
+
+
+@app.cell(hide_code=True)
+def _():
+    mo.accordion(
+        {
+            "What the words mean": mo.md(r"""
+    A **bandit** has a few arms, each with a reward $r$. The data come from a **behavior policy** $\mu$: how often each
+    arm was played. A policy $\pi$ is trained on them. *Log-ratio regression* fits $\beta \log(\pi/\mu)$ to the
+    **advantage** $A = r - V$. Here $\beta$ is a temperature, in units of reward, and $V$ is the **baseline**, the same
+    number for every arm.
+
+    - The **nominal target** is the policy that the objective claims: for the regression $\mu\,e^{r/\beta}$, normalized.
+      The update would stop there on fresh data from $\pi$ itself. No baseline moves it.
+    - The **induced target** is where the update stops on the data that there are, those of $\mu$. The baseline decides
+      how far that is from the nominal target.
+
+    The update stops where its force on every arm is $\lambda\pi$. Half of $\lambda$, the **normalizer**, is the weight
+    of a penalty $\chi^2(\pi\|\mu)$ that the objective does not state; below zero it is a bonus for leaving $\mu$.
+    """)
+        }
     )
     return
 

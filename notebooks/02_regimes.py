@@ -1,3 +1,5 @@
+"""Slide a baseline across the soft value, and watch the target go from pessimistic to fragile."""
+
 import marimo
 
 __generated_with = "0.25.2"

@@ -1,3 +1,5 @@
+"""Learn from data that grow old: which objectives keep value and entropy, and which collapse."""
+
 import marimo
 
 __generated_with = "0.25.2"

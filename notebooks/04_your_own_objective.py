@@ -1,3 +1,5 @@
+"""Type the formula of a coefficient: both of its targets, the training that leads there, and the claims about it."""
+
 import marimo
 
 __generated_with = "0.25.2"
@@ -10,6 +12,7 @@ with app.setup:
 
     import pessimism as ps
     from bandits import instances
+    from notebooks.formula import coefficient as coefficient_of
     from notebooks.page import legend_above, new_figure, picture, side_by_side, table
     from pessimism import baselines
     from pessimism.claims import verify
@@ -21,26 +24,50 @@ def _():
     mo.md(r"""
     # 4. Bring your own objective
 
-    An objective is known by its **gradient coefficient** $c(\ell, A)$: the update is
-    $E_{y\sim\mu}[\,c(\ell(y), A(y))\,\nabla\log\pi(y)\,]$, with the log-ratio $\ell = \log(\pi/\mu)$ and the advantage
-    $A = r - V$. Nothing else is needed to find out where it goes.
-
-    Open this notebook with `marimo edit notebooks/04_your_own_objective.py` and rewrite the function below; everything
-    under it follows. As it stands, it is log-ratio regression with bounded errors: no answer can pull the policy harder
-    than a certain bound, however wrong it is.
+    The update of an objective is $E_{y\sim\mu}[\,c(\ell(y), A(y))\,\nabla\log\pi(y)\,]$. Type its **gradient
+    coefficient** $c$ as a formula in `l` (the log-ratio $\log\pi/\mu$), `rho` (the ratio), `A` (the advantage $r - V$)
+    and `beta`.
     """)
     return
 
 
-@app.cell
-def _(beta):
-    def coefficient(log_ratio, advantage):
-        # Others to return: advantage; np.exp(advantage / beta.value);
-        # advantage - beta.value * log_ratio**3
-        error = advantage - beta.value * log_ratio
-        return 0.2 * np.tanh(error / 0.2)
+@app.cell(hide_code=True)
+def _():
+    written = mo.ui.text(value="0.2 * tanh((A - beta*l) / 0.2)", label="c =", full_width=True)
+    mo.vstack([written])
+    return (written,)
 
-    mo.show_code()
+
+@app.cell(hide_code=True)
+def _():
+    mo.accordion(
+        {
+            "Formulas to try": mo.md("""
+    | formula | what it is |
+    |---|---|
+    | `0.2 * tanh((A - beta*l) / 0.2)` | log-ratio regression whose pull is bounded |
+    | `A - beta*l` | log-ratio regression |
+    | `A` | the policy gradient without an importance weight |
+    | `rho*A - beta*rho*l` | log-ratio regression with the importance weight |
+    | `exp(A / beta)` | advantage-weighted regression |
+    | `A - beta*l^3` | a regression that hardly pulls near the behavior policy |
+
+    Functions: exp, log, sqrt, tanh, abs, sign, sigmoid, min, max, clip(x, low, high), where(condition, x, y). For
+    anything else write Python: `marimo edit notebooks/04_your_own_objective.py`, and let `coefficient` be a function of
+    arrays (log_ratio, advantage).
+    """)
+        }
+    )
+    return
+
+
+@app.cell(hide_code=True)
+def _(beta, written):
+    try:
+        coefficient, fault = coefficient_of(written.value, beta.value), ""
+    except ValueError as error:
+        coefficient, fault = None, str(error)
+    mo.stop(coefficient is None, mo.callout(mo.md(f"**This cannot be read:** {fault}."), kind="danger"))
     return (coefficient,)
 
 
@@ -49,7 +76,7 @@ def _():
     choices = {choice.__name__: choice for choice in (instances.five_arm, instances.three_arm)}
     instance = mo.ui.dropdown(choices, value="five_arm", label="bandit")
     beta = mo.ui.slider(
-        steps=[0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0], value=0.3, label="beta.value", show_value=True, debounce=True
+        steps=[0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0], value=0.3, label="beta", show_value=True, debounce=True
     )
     shift = mo.ui.slider(
         -2, 1, step=0.1, value=0.0, label="baseline V = mean reward plus", show_value=True, debounce=True
@@ -69,13 +96,13 @@ def _(beta, coefficient, instance, shift):
 
 @app.cell(hide_code=True)
 def _(yours):
-    mo.md(f"""
-    ## Where it goes
-
-    Your objective: **{yours.verdict}**. Its induced target is {yours.induced.kind}, found by
-    {yours.induced.method}, with normalizer λ = {yours.induced.normalizer:.4f}; its nominal target is where the same
-    update would stop on data from π itself. For comparison, plain log-ratio regression with the same β and baseline.
-    """)
+    mo.callout(
+        mo.md(f"""
+        **{yours.verdict[0].upper()}{yours.verdict[1:]}.** The induced target is {yours.induced.kind}, found by
+        {yours.induced.method}; its normalizer is λ = {yours.induced.normalizer:.4f}.
+        """),
+        kind="warn" if yours.regime == "negative" else "info",
+    )
     return
 
 
@@ -131,6 +158,9 @@ def _(bandit, flow, plain, yours):
 def _(distance, flow, yours):
     of_flow = yours.induced.method == "flow"
     mo.md(f"""
+    Left: both targets, and for comparison that of plain log-ratio regression with the same beta and baseline. The
+    nominal target is where the same update would stop on data from π itself.
+
     Right: training itself, as the gradient flow of a softmax policy that starts at the behavior policy. Dotted lines
     are the induced target, {"which was itself found by following the flow" if of_flow else "found without the flow"}.
     At the end of the flow the two are {distance:.1e} apart (total variation), and the policy

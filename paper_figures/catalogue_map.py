@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from scipy.special import softmax
 
 import pessimism as ps
@@ -111,10 +112,10 @@ LINE = 0.029
 
 def draw(table: pl.DataFrame) -> Figure:
     """One panel: value against KL, every point labeled."""
-    figure = style.new_figure(style.DOUBLE, 5.2)
+    figure = style.new_figure(style.DOUBLE, 5.7)
     axes = figure.add_subplot()
     frontier = table.filter((pl.col("panel") == "frontier") & (pl.col("kl") > LEAST_KL)).sort("kl")
-    axes.plot(frontier["kl"], frontier["value"], color=style.BEHAVIOR, linewidth=3, alpha=0.5, zorder=0)
+    curve = axes.plot(frontier["kl"], frontier["value"], color=style.BEHAVIOR, linewidth=3, alpha=0.5, zorder=0)
     axes.set_xscale("log")
     points = clusters(table)
     axes.set_xlim(LEAST_KL * 0.9, points["kl"].max() * 8)  # type: ignore[operator]
@@ -124,14 +125,20 @@ def draw(table: pl.DataFrame) -> Figure:
         look = style.STYLES[name].points()
         axes.plot(max(kl, LEAST_KL), value, **look, markeredgecolor="white", markeredgewidth=0.3, zorder=3)
     nominal = table.filter(pl.col("name") == "shifted_mean").row(0, named=True)
-    axes.plot(nominal["nominal_kl"], nominal["nominal_value"], marker="*", markersize=15, color="none",
-              markeredgecolor=style.NOMINAL, markeredgewidth=0.8, zorder=4)  # fmt: skip
+    star = axes.plot(nominal["nominal_kl"], nominal["nominal_value"], marker="*", markersize=15, color="none",
+                     markeredgecolor=style.NOMINAL, markeredgewidth=0.8, zorder=4)  # fmt: skip
     best_at = np.interp(points["kl"], frontier["kl"], frontier["value"])
     left = pl.Series((points["value"] > best_at - 0.012) & (points["kl"] > 0.2))
     _label(axes, points.filter(left), left=True)
     _label(axes, points.filter(~left), left=False)
     axes.set_xlabel("how far the target moves, KL(π‖μ), nats")
     axes.set_ylabel("value of the target, units of reward")
+    families = {style.group(ps.catalogue()[name]): name for name in reversed(points["name"].explode().to_list())}
+    marks = [Patch(color=style.STYLES[families[name]].color, label=name) for name in style.SHADES if name in families]
+    named = {"Gibbs policies: most value at each KL": curve[0], "nominal target of the regressions": star[0]}
+    handles = [*named.values(), *marks]
+    labels = [*named, *(str(mark.get_label()) for mark in marks)]
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, columnspacing=1.2)
     return figure
 
 

@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from pessimism.shell import near
-from pessimism.shell.terminal import new_app, run_app, show
+from pessimism.shell.terminal import new_app, progress_bar, run_app, show
 
 from .figures import FIGURES
 from .numbers import NAME as NUMBERS_NAME
@@ -41,12 +41,13 @@ def figures(
     wanted = [name for name in chosen if name != NUMBERS_NAME]
     tables = {}
     needed = figures_read() if NUMBERS_NAME in chosen else ()
-    for made in make(
-        [spec for name, spec in FIGURES.items() if name in wanted or name in needed], out, jobs, recompute
-    ):
-        tables[made.name] = made.table
-        source = "data as they were" if made.cached else f"{made.table.height:,} rows computed"
-        print(f"{out / made.name}.pdf .png .csv .txt  {source}, {made.seconds:.1f} s", flush=True)
+    specs = [spec for name, spec in FIGURES.items() if name in wanted or name in needed]
+    with progress_bar() as progress:
+        for done, made in enumerate(make(specs, out, jobs, recompute, progress), 1):
+            tables[made.name] = made.table
+            source = "data as they were" if made.cached else f"{made.table.height:,} rows computed"
+            print(f"{out / made.name}.pdf .png .csv .txt  {source}, {made.seconds:.1f} s", flush=True)
+            progress(done, len(specs), "figures")
     if NUMBERS_NAME in chosen:
         numbers = evaluate(tables)
         path = write_numbers(out, numbers)

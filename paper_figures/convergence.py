@@ -161,7 +161,7 @@ def _draw_slopes(axes: Axes, table: pl.DataFrame) -> None:
     for number, inside in zip((windows[0], windows[-1]), ("0.4", "white"), strict=True):
         name = f"after {number} window{'s' if number > 1 else ''}"
         axes.plot([], [], linestyle="", marker="o", color="0.4", markerfacecolor=inside, label=name)
-    axes.legend(loc="upper left", bbox_to_anchor=(0, 0.97))
+    axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1), ncols=2, borderaxespad=0.2, handletextpad=0.2)
 
 
 FIGURE = FigureSpec(

@@ -103,7 +103,7 @@ def _change(own: np.ndarray, other: np.ndarray) -> dict[str, Any]:
 
 
 SCALES = {
-    "value": (1e-3, (-0.01, 0, 0.01, 1), "change"),
+    "value": (1e-3, (-0.01, 0, 0.01, 1), "change in value"),
     "kl": (0.1, (-1, 0, 1), "change, nats"),
     "entropy": (0.1, (-1, 0, 1), "change, nats"),
     "entropy_at": (0.1, (-1, 0, 1), "change, nats"),
@@ -123,7 +123,8 @@ def draw(table: pl.DataFrame) -> Figure:
         row[-1].annotate(f"L = {lag}, η = {rate:g}", (1.04, 0.5), xycoords="axes fraction", rotation=270, va="center")
     for column, (name, title) in zip(grid.T, MEASURES.items(), strict=True):
         column[0].set_title(title)
-        column[-1].set_xlabel(SCALES[name][2])
+        linear, _, label = SCALES[name]
+        column[-1].set_xlabel(f"{label}\n(linear to ±{linear:g}, then log)")
     marks = [
         Line2D([], [], color=style.BEHAVIOR, marker="o", linestyle="none", label="importance-weighted twin"),
         Line2D([], [], color=style.BEHAVIOR, marker="o", linestyle="none", label="pairwise twin", **OPEN),

@@ -35,7 +35,8 @@ CAPTION = (
     "logarithmic axes). Rows: distance to the best "
     "value; entropy; KL from the behavior policy at the end of a window to the one at its start; entropy against "
     "value, where the dashed line is what a policy of that value has that only tilts the starting one, as every "
-    "log-ratio regression does without sampling error (lines between the few records of L = 400 are straight). "
+    "log-ratio regression does without sampling error (lines between the few records of L = 400 are straight). A line "
+    "that leaves a panel goes on beyond it, to a value of 1 or a KL of 0. "
     "Regressions share the temperature 0.2; is_regression has the "
     "baseline of pmd_mean."
 )
@@ -82,6 +83,10 @@ def draw(table: pl.DataFrame) -> Figure:
         column[3].set_xlabel("value")
     for row, label in zip(grid, ("1 − value", "entropy, nats", "KL moved, nats", "entropy, nats"), strict=True):
         row[0].set_ylabel(label)
+    for row, letter in zip(grid, "abcd", strict=True):
+        style.panel_letter(row[0], letter)
+    grid[3, 0].annotate("dashed: the starting\npolicy, only tilted", (0.98, 0.97), xycoords="axes fraction", ha="right",
+                        va="top", fontsize=6.5)  # fmt: skip
     figure.draw_without_rendering()  # end labels need the final limits
     last = objectives.filter(pl.col("lag") == lags[-1])
     for axes, name in zip(grid[:, -1], (*MEASURES, "entropy"), strict=True):

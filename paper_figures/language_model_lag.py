@@ -36,6 +36,8 @@ MEASURES = {
     "well_formed": "share of answers well formed",
 }
 
+SEEDS = "marks: means over training seeds; bars: lowest to highest seed, none where there is one"
+
 CAPTION = (
     "A transformer (64 wide, 2 layers) on countdown in 24 tokens, warmed up by imitation, after 400 optimizer steps "
     "(800 for L = 400) on data from a policy that is renewed every L steps; 32 prompts with 8 completions each; AdamW "
@@ -88,7 +90,7 @@ def draw(table: pl.DataFrame) -> Figure:
         axes.set_xticks(range(len(lags)), [str(lag) for lag in lags])
         axes.set_xlabel("optimizer steps between weight syncs, L")
     handles, names = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=5)
+    figure.legend(handles, names, loc="outside lower center", ncols=5, title=SEEDS, title_fontsize=7)
     return figure
 
 

@@ -20,7 +20,7 @@ from pessimism.studies import sha256
 
 from . import style
 from .language_model_lag import DATA as LAG
-from .language_model_lag import over_seeds
+from .language_model_lag import SEEDS, over_seeds
 from .spec import FigureSpec
 
 STUDIES = ("length51", "length102", "cap", "temperature", "reuse", "rate", "rate_high", "noise")
@@ -148,7 +148,9 @@ def draw(table: pl.DataFrame) -> Figure:
         labels |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     for axes in grid[:, 0]:
         axes.set_ylabel("reward on held-out prompts")
-    figure.legend(list(labels.values()), list(labels), loc="outside lower center", ncols=4)
+    figure.legend(
+        list(labels.values()), list(labels), loc="outside lower center", ncols=4, title=SEEDS, title_fontsize=7
+    )
     return figure
 
 

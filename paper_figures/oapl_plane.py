@@ -138,8 +138,12 @@ def draw(table: pl.DataFrame) -> Figure:
     bar.set_label("median λ / β₂ of a group (negative: fragile, positive: pessimistic)")
     bar.set_ticks([-10, -1, -0.1, 0, 0.1, 1, 10], labels=["−10", "−1", "−0.1", "0", "0.1", "1", "10"])
     bar.minorticks_off()
-    figure.legend(*grid[0, -1].get_legend_handles_labels(), loc="lower right", handlelength=2.4, labelspacing=0.1,
-                  borderpad=0, borderaxespad=0.3)  # fmt: skip
+    handles, labels = grid[0, -1].get_legend_handles_labels()
+    if any(axes.patches for axes in grid[:, :-1].flat):
+        handles.append(Rectangle((0, 0), 1, 1, fill=False, hatch="/////", linewidth=0))
+        labels.append("no target in half of the groups")
+    figure.legend(handles, labels, loc="lower right", handlelength=2.4, labelspacing=0.1, borderpad=0,
+                  borderaxespad=0.3)  # fmt: skip
     return figure
 
 

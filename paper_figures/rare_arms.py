@@ -163,7 +163,7 @@ def _draw_shares(axes: Axes, table: pl.DataFrame) -> None:
                       clip_on=False, label=f"{column} arm, {text}")  # fmt: skip
     axes.set_ylim(0, 1)
     axes.set_xlabel("(V − V*) / β")
-    axes.set_ylabel("share of bandits that it wins")
+    axes.set_ylabel("share in which it has more than half")
 
 
 def _draw_ranks(axes: Axes, table: pl.DataFrame) -> None:
@@ -178,8 +178,8 @@ def _draw_ranks(axes: Axes, table: pl.DataFrame) -> None:
                       markersize=3, clip_on=False, label=f"(V − V*) / β = {offset:g}, {text}")  # fmt: skip
     axes.set_xticks(ranks)
     axes.set_ylim(0, 1)
-    axes.set_xlabel("rank of μ(y) (1: rarest)")
-    axes.set_ylabel("share of bandits that it wins")
+    axes.set_xlabel("rank of the arm by μ (1: rarest)")
+    axes.set_ylabel("share in which it has more than half")
 
 
 FIGURE = FigureSpec(

@@ -95,7 +95,7 @@ def draw(table: pl.DataFrame) -> Figure:
     figure = style.new_figure(style.SINGLE, 3.9)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1.5, 1))
     above.fill_between(random["offset"], random["low"], random["high"], color=style.BEHAVIOR, alpha=0.35, linewidth=0,
-                       label="random bandits")  # fmt: skip
+                       label="lowest minimum, random bandits")  # fmt: skip
     for (arm,), branch in example.group_by("rare_arm", maintain_order=True):
         regime = style.REGIMES["negative"]
         if arm is not None:
@@ -108,7 +108,7 @@ def draw(table: pl.DataFrame) -> Figure:
                 stretch["strength"],
                 color=style.REGIMES[regime],
                 linewidth=1.8,
-                label="lowest minimum",
+                label=f"lowest minimum, {regime} regime",
             )
     above.plot(0, 0, "o", color=style.NOMINAL, markersize=4, label="V = V*: the nominal target")
     above.axhline(0, color=style.NOMINAL, linewidth=0.5)

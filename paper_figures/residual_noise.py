@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 import pessimism as ps
 from bandits.instances import sparse
@@ -141,7 +142,9 @@ def draw(table: pl.DataFrame) -> Figure:
         axes.set_xlim(-3e-4, 6.0)
         axes.set_xlabel("trace of the covariance, reward²")
     handles, labels = left.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    rings = Line2D([], [], color=style.NOMINAL, marker="o", linestyle="none", markerfacecolor="white")
+    figure.legend([*handles, rings], [*labels, "b: c − λρ, the same step in expectation"], loc="outside lower center",
+                  ncols=4)  # fmt: skip
     return figure
 
 

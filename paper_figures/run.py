@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,7 +45,16 @@ class Made:
     seconds: float
 
 
-def make(specs: Sequence[FigureSpec], folder: Path, jobs: int = 1, recompute: bool = False) -> Iterator[Made]:
+Progress = Callable[[int, int, str], None]
+
+
+def make(
+    specs: Sequence[FigureSpec],
+    folder: Path,
+    jobs: int = 1,
+    recompute: bool = False,
+    progress: Progress = lambda done, total, name: None,
+) -> Iterator[Made]:
     """Make figures, several at a time, and yield each as it is finished, in any order.
 
     For each: NAME.csv, NAME.pdf, NAME.png, its caption in NAME.txt, and its record in manifest.json. All files are
@@ -57,16 +66,17 @@ def make(specs: Sequence[FigureSpec], folder: Path, jobs: int = 1, recompute: bo
         folder: where; made if it is missing.
         jobs: processes.
         recompute: whether to compute data that are there already, too.
+        progress: called with (done, in all, of what) while sweeps run that figures read, and before figures are drawn.
 
     Raises:
         ValueError: the folder cannot be written, another process makes figures there, its manifest is not one, or
             current data are not what was computed (edited, cut off); the message names the file.
     """
     with held(folder):
-        yield from _make(specs, folder, jobs, recompute)
+        yield from _make(specs, folder, jobs, recompute, progress)
 
 
-def _make(specs: Sequence[FigureSpec], folder: Path, jobs: int, recompute: bool) -> Iterator[Made]:
+def _make(specs: Sequence[FigureSpec], folder: Path, jobs: int, recompute: bool, progress: Progress) -> Iterator[Made]:
     try:
         manifest = read_manifest(folder)
     except ValueError:
@@ -75,7 +85,8 @@ def _make(specs: Sequence[FigureSpec], folder: Path, jobs: int, recompute: bool)
         manifest = Manifest()
     kept = {spec.name: None if recompute else _current(spec, folder, manifest) for spec in specs}
     for sweep in {sweep.name: sweep for spec in specs if kept[spec.name] is None for sweep in spec.sweeps}.values():
-        _sweep(sweep, folder / SWEEPS, jobs, recompute)
+        _sweep(sweep, folder / SWEEPS, jobs, recompute, progress)
+    progress(0, len(specs), "figures")
     parallel: Any = Parallel(n_jobs=jobs, return_as="generator_unordered")  # type: ignore[arg-type]
     for made in parallel(delayed(_make_one)(spec, folder, kept[spec.name]) for spec in specs):
         manifest = manifest.with_record(made.name, made.record)
@@ -108,13 +119,14 @@ def _current(spec: FigureSpec, folder: Path, manifest: Manifest) -> _Kept | None
     return _Kept(content, record)
 
 
-def _sweep(sweep: Sweep, folder: Path, jobs: int, restart: bool) -> None:
+def _sweep(sweep: Sweep, folder: Path, jobs: int, restart: bool, progress: Progress) -> None:
     """Compute what is missing of a sweep. Results of another grid or of older code are the cache's own: discarded."""
     try:
         make_plan(sweep, folder)
     except ValueError:
         restart = True
-    run_sweep(sweep, folder, on_cores(jobs), restart=restart)
+    told = f"cells of the sweep {sweep.name}"
+    run_sweep(sweep, folder, on_cores(jobs), lambda done, total: progress(done, total, told), restart=restart)
 
 
 def _make_one(spec: FigureSpec, folder: Path, kept: _Kept | None) -> Made:

@@ -124,15 +124,20 @@ def _draw_example(axes: Axes, table: pl.DataFrame) -> None:
         color, marker, line = LOOKS[level]
         part = table.filter(pl.col("level") == level).sort("reward")
         ratio = part["probability"] / part["behavior"]
-        axes.plot(np.arange(part.height), ratio, color=color, linestyle=line, marker=marker, linewidth=0.9, label=level)
+        axes.plot(ratio, np.arange(part.height), color=color, linestyle=line, marker=marker, linewidth=0.9, label=level)
     order = table.filter(pl.col("level") == LEVELS[0]).sort("reward")
-    labels = [f"{name}  {reward:.2f}" for name, reward in zip(order["completion"], order["reward"], strict=True)]
-    axes.set_xticks(np.arange(order.height), labels, rotation=90)
-    axes.axhline(1, color=style.BEHAVIOR, linewidth=0.6, zorder=0)
-    axes.set_ylim(0, None)
-    axes.set_xlabel("completion (0 ends it) and its reward")
-    axes.legend(loc="lower right", title="log-ratio per", title_fontsize=7)
-    axes.set_ylabel("ratio to behavior, π / μ")
+    places = np.arange(order.height)
+    axes.set_yticks(places, order["completion"].to_list())
+    axes.set_ylabel("completion (0 ends it)")
+    beside = axes.secondary_yaxis("right")
+    beside.set_yticks(places, [f"{reward:.2f}" for reward in order["reward"]])
+    beside.set_ylabel("its reward")
+    beside.tick_params(length=0)
+    beside.spines[:].set_visible(False)
+    axes.axvline(1, color=style.BEHAVIOR, linewidth=0.6, zorder=0)
+    axes.set_xlim(0, None)
+    axes.legend(loc="upper left", title="log-ratio per", title_fontsize=7)
+    axes.set_xlabel("ratio to behavior, π / μ")
 
 
 FIGURE = FigureSpec(

@@ -196,7 +196,8 @@ def end_labels(axes: Axes, ends: list[tuple[float, float, str, str]], gap: float
         axes.annotate(
             text, (x, y), xycoords="data", xytext=(1 + reach, height), textcoords="axes fraction", color=color,
             fontsize=7, va="center", annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": color, "linewidth": 0.4, "shrinkA": 1, "shrinkB": 1},
+            arrowprops={"arrowstyle": "-", "color": color, "linewidth": 0.4, "shrinkA": 1, "shrinkB": 1,
+                        "relpos": (0, 0.5)},  # to the label's beginning, so that no line crosses another label
         )  # fmt: skip
 
 

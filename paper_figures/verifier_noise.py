@@ -76,11 +76,17 @@ def draw(table: pl.DataFrame) -> Figure:
     for axes, objective in zip(grid.flat, objectives, strict=True):
         part = table.filter(pl.col("objective") == objective)
         _map(axes, part)
-        axes.set_title(f"{objective}: {part['with_best'].sum()} of {part.height}\n{_regimes(part)}")
+        axes.set_title(f"{objective}: framed in {part['with_best'].sum()} of {part.height}\n{_regimes(part)}")
     for axes in grid[-1]:
         axes.set_xlabel("false negatives")
     for axes in grid[:, 0]:
         axes.set_ylabel("false positives")
+    bar = figure.colorbar(grid[0, 0].images[0], ax=list(grid.flat), location="right", aspect=30, shrink=0.8)
+    bar.set_label("1 − value (the number in a cell is the value)")
+    bar.set_ticks([0.001, 0.01, 0.1, 1], labels=["0.001", "0.01", "0.1", "1"])
+    frame = Rectangle((0, 0), 1, 1, fill=False, edgecolor="#d94801", linewidth=1.6)
+    text = "highest mean of the six objectives at these rates, or not told apart from it"
+    figure.legend([frame], [text], loc="outside lower center", handlelength=1.2)
     return figure
 
 

@@ -48,9 +48,14 @@ class Comparison(Measured):
     def _repr_html_(self) -> str:
         return comparison_html(self)
 
-    def plot(self) -> Figure:
-        """Both targets and the behavior policy, arm by arm, as a matplotlib figure (needs matplotlib)."""
-        return plot_comparison(self)
+    def plot(self, style: str = "screen", width: float | None = None) -> Figure:
+        """Both targets and the behavior policy, arm by arm, as a matplotlib figure (needs matplotlib).
+
+        Args:
+            style: "screen", "paper" (small type, one column) or "slides" (large type).
+            width: in inches; the style's where it is None.
+        """
+        return plot_comparison(self, style, width)
 
 
 def compare(bandit: Bandit, algorithm: Algorithm | str) -> Comparison:

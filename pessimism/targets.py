@@ -134,7 +134,17 @@ def nominal_target(bandit: Bandit, algorithm: Algorithm | str) -> Target:
     """
     bandit, algorithm = understood(bandit, algorithm)
     _check_anchor(bandit, algorithm)
+    return _nominal(bandit, _moments(bandit, algorithm), algorithm)
+
+
+def both_targets(bandit: Bandit, algorithm: Algorithm) -> tuple[Target, Target]:
+    """The induced and the nominal target, as the two functions give them, with the advantages computed once."""
+    _check_anchor(bandit, algorithm)
     moments = _moments(bandit, algorithm)
+    return _induced(bandit, moments, algorithm), _nominal(bandit, moments, algorithm)
+
+
+def _nominal(bandit: Bandit, moments: Moments, algorithm: Algorithm) -> Target:
     on_policy = algorithm.on_policy or algorithm.coefficient
     closed_form = algorithm.nominal
     takes_behavior = algorithm.takes_behavior and algorithm.on_policy is None

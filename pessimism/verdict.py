@@ -64,6 +64,6 @@ def _verdict_batch(comparison: Comparison) -> str:
         less = np.asarray(induced.kl) < np.asarray(comparison.stated_metrics.kl)
         implicit = float(np.mean(less & ~comparison.at_stated))
         parts.append(f"more conservative than it states on {implicit:.1%}")
-    parts.append(f"mean KL {np.mean(induced.kl):.3f} of {np.mean(nominal.kl):.3f} nats")
-    parts.append(f"mean value {np.mean(induced.value):.3f} of {np.mean(nominal.value):.3f}")
+    parts.append(f"mean KL {np.mean(induced.kl):.3f} nats (nominal {np.mean(nominal.kl):.3f})")
+    parts.append(f"mean value {np.mean(induced.value):.3f} (nominal {np.mean(nominal.value):.3f})")
     return "; ".join(parts)

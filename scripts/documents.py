@@ -2,6 +2,7 @@
 
 python -m scripts.documents            run the examples, rewrite quoted output that has changed, draw the pictures
 python -m scripts.documents --check    change nothing; status 1 if an output is out of date
+python -m scripts.documents PAGE...    only these pages, and no pictures
 
 A page's blocks of code are run from top to bottom, in a folder of the page's own:
 
@@ -207,16 +208,17 @@ def main() -> int:
     """Rewrite or check the pages; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
+    parser.add_argument("pages", nargs="*", metavar="PAGE")
     options = parser.parse_args()
     stale = []
-    for path in pages():
+    for path in [ROOT / name for name in options.pages] or pages():
         before = path.read_text("utf-8")
         after = refreshed(before, path in QUOTING)
         if before != after:
             stale.append(path.relative_to(ROOT).as_posix())
             if not options.check:
                 path.write_text(after, "utf-8")
-    if not options.check:
+    if not (options.check or options.pages):
         draw()
     for name in stale:
         print(f"{name}: quoted output {'is out of date' if options.check else 'was rewritten'}", file=sys.stderr)

@@ -1,5 +1,6 @@
 """The command line: what it prints, what it writes, how it fails. Numbers are compared with the package's own."""
 
+import io
 import json
 import os
 import signal
@@ -16,8 +17,12 @@ import pessimism as ps
 from pessimism.claims import CLAIMS
 from pessimism.claims.case import Case
 from pessimism.claims.claim import Claim, Outcome
-from pessimism.cli.main import main, with_json_target
+from pessimism.cli.compare import _written
+from pessimism.cli.main import main
+from pessimism.cli.options import with_json_target
 from pessimism.comparison import compare
+from pessimism.shell.terminal import _lines
+from pessimism.views.comparison_plot import LOOKS, comparison_image, notes, plot_comparison
 from pessimism.views.tables import encode
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -83,6 +88,11 @@ def process(*arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess
         capture_output=True,
         timeout=60,
     )
+
+
+def typed(content: bytes) -> io.TextIOWrapper:
+    """A standard input that holds the content."""
+    return io.TextIOWrapper(io.BytesIO(content))
 
 
 # --- compare --------------------------------------------------------------------------------------------------------
@@ -205,6 +215,73 @@ def test_a_narrow_terminal_wraps_and_cuts_nothing(folder, run, monkeypatch):
     assert all(set(entry.coefficient.split()) | {name} <= words for name, entry in ps.catalogue().items())
 
 
+def test_the_bandit_of_a_command_that_names_none_is_said(folder, run):
+    status, output, _ = run("compare", "oapl", "beta2=.5")
+    assert status == 0
+    assert output.splitlines()[-1] == "bandit: 0.5,0.3,0.2 with rewards 0,0,1"
+    assert output.splitlines()[:-1] == run("compare", "oapl", "beta2=.5", *INLINE)[1].splitlines()
+
+
+@pytest.mark.parametrize("kind", ["json", "csv", "npz"])
+def test_a_bandit_comes_from_standard_input_too(folder, run, monkeypatch, kind):
+    packed = io.BytesIO()
+    np.savez(packed, behavior=BANDIT.behavior, reward=BANDIT.reward)
+    contents = {
+        "json": b'\xef\xbb\xbf {"behavior": [0.5, 0.3, 0.2], "reward": [0, 0, 1]}',
+        "csv": b"behavior,reward\n0.5,0\n0.3,0\n0.2,1\n",
+        "npz": packed.getvalue(),
+    }
+    monkeypatch.setattr(sys, "stdin", typed(contents[kind]))
+    assert run("compare", "tpo", "--bandit", "-", "--json") == run("compare", "tpo", *INLINE, "--json")
+
+
+def test_several_objectives_stand_side_by_side(folder, run):
+    given = ("oapl:beta1=1", "beta2=.5", "grpo", "mine:finished")
+    status, output, errors = run("compare", *given, *INLINE, "--plot", "several.png")
+    assert (status, errors) == (0, "")
+    assert (folder / "several.png").read_bytes().startswith(b"\x89PNG")
+    lines = output.splitlines()
+    for text in ("oapl:beta1=1,beta2=.5", "grpo"):
+        comparison = ps.compare(BANDIT, text)
+        first = lines.index(str(comparison.algorithm))
+        found = [[float(cell) for cell in line.split()[1:]] for line in lines[first + 1 : first + 3]]
+        metrics = (comparison.induced_metrics, comparison.nominal_metrics)
+        assert [row[0] for row in found] == pytest.approx([m.value for m in metrics], abs=5e-5)
+        assert [row[1] for row in found] == pytest.approx([m.kl for m in metrics], abs=5e-5)
+        assert f"{comparison.algorithm}: {comparison.verdict}" in lines
+    _, text, _ = run("compare", *given, *INLINE, "--json")
+    assert [each["algorithm"] for each in strict_json(text)] == ["oapl", "grpo", "cubic"]
+
+
+def test_words_after_an_objective_are_its_settings_and_no_others():
+    assert _written(["oapl:beta1=1", "beta2=.5", "dro", "beta=1", "mine.py:robust:beta=2"]) == [
+        ("oapl", ["beta1=1", "beta2=.5"]),
+        ("dro", ["beta=1"]),
+        ("mine.py:robust", ["beta=2"]),
+    ]
+
+
+@pytest.mark.parametrize("style", LOOKS)
+def test_pictures_are_as_wide_as_asked_for_and_hold_the_verdict(style):
+    from matplotlib.image import imread
+
+    comparisons = [ps.compare(BANDIT, text) for text in ("oapl", "grpo", "dro:beta=.3", "awr")]
+    for several in (comparisons[:1], comparisons):
+        image = imread(io.BytesIO(comparison_image(several, "png", style, 5.0)))
+        assert image.shape[1] == 1000  # at 200 dots per inch
+    figure = plot_comparison(comparisons[0], style)
+    assert figure.get_figwidth() == LOOKS[style].width
+    assert " ".join(figure.axes[0].get_xlabel().split()).endswith(comparisons[0].verdict)
+
+
+def test_a_picture_says_where_training_can_end_elsewhere():
+    fragile = ps.compare(BANDIT, ps.algorithm("dro", beta=0.5, baseline=0.9))
+    assert fragile.regime == "negative"
+    assert ("Several limits" in notes(fragile)) == (not fragile.induced.unique)
+    assert "Several limits" in notes(ps.compare(BANDIT, "grpo"))  # path-dependent: its coefficient jumps
+    assert "Several limits" not in notes(ps.compare(BANDIT, "oapl"))
+
+
 # --- errors ---------------------------------------------------------------------------------------------------------
 
 BAD = {
@@ -213,10 +290,18 @@ BAD = {
     ("catalogue", "--nothing"): "No such option: --nothing",
     ("catalogue", "oap"): "unknown algorithm 'oap'; did you mean oapl",
     ("catalogue", "--family", "none"): "unknown family 'none'; known families: policy gradient",
+    ("catalogue", "--family", "ratoi"): "did you mean ratio?",
     ("catalogue", "oapl", "--family", "ratio"): "give a NAME or a --family",
     ("catalogue", "oapl", "dpo"): "unexpected extra argument",
-    ("compare",): "Missing argument 'ALGORITHM'",
-    ("compare", "oapl"): "--behavior is missing",
+    ("compare",): "Missing argument 'ALGORITHM",
+    ("compare", "oapl", "--reward", "1"): "--behavior is missing",
+    ("compare", "beta=1", "oapl"): "'beta=1' comes before any objective",
+    ("compare", "oapl", "oalp", *INLINE): "unknown algorithm 'oalp'; did you mean oapl",
+    ("compare", "oapl", "--bandit", "-"): "standard input: it is empty",
+    ("compare", "oapl", *INLINE, "--style", "paper"): "--style goes with --plot",
+    ("compare", "oapl", *INLINE, "--width", "3"): "--width goes with --plot",
+    ("compare", "oapl", *INLINE, "--plot", "x.png", "--style", "papre"): "unknown style 'papre'; did you mean paper?",
+    ("compare", "oapl", *INLINE, "--plot", "x.png", "--width", "0"): "width is 0; it must be between 1 and 40 inches",
     ("compare", "oapl", "--behavior", "1"): "--reward is missing",
     ("compare", "oap", *INLINE): "unknown algorithm 'oap'",
     (
@@ -226,7 +311,7 @@ BAD = {
         *INLINE,
     ): "no parameter 'beta'; did you mean beta2 or beta1? known parameters: beta1, beta2, baseline",
     ("compare", "oapl", "beta1=1", "beta1=1", *INLINE): "'beta1' is given twice",
-    ("compare", "oapl", "beta1", *INLINE): "'beta1' is not of the form key=value",
+    ("compare", "oapl", "beta1", *INLINE): "unknown algorithm 'beta1'",
     ("compare", "oapl", "beta1=one", *INLINE): "beta1: 'one' is not a finite number",
     ("compare", "oapl", "beta1=-1", *INLINE): "beta1 is -1.0; it must be",
     ("compare", "oapl", "--behavior", "0.5,0.4", "--reward", "0,1"): "behavior sums to 0.9",
@@ -243,7 +328,8 @@ BAD = {
     ("compare", "oapl", *INLINE, "--plot", "none/x.png"): "there is no folder 'none'",
     ("compare", "oapl", *INLINE, "--json", "none/x.json"): "there is no folder 'none'",
     ("compare", "awr", *INLINE, "--reference", "1,0,0"): "reference[1] is 0 where behavior is positive",
-    ("verify", "--claim", "none"): "unknown claim 'none'; known claims: ",
+    ("verify", "--claim", "none"): "unknown claim 'none'; `pessimism verify --list` lists them all",
+    ("verify", "--claim", "regimes.sing"): "did you mean regimes.sign",
     ("verify", "--claims", "none.claims:CLAIMS"): "none.claims:CLAIMS: no module 'none' in the current directory",
     ("verify", "--claims", "mine:world"): "mine:world is of type Bandit; it must be of type Sequence",
     ("verify", "--claims", "mine"): "'mine' is not of the form module:name",
@@ -256,7 +342,8 @@ BAD = {
 
 
 @pytest.mark.parametrize(("arguments", "message"), BAD.items(), ids=[" ".join(arguments) for arguments in BAD])
-def test_bad_input_is_one_line_and_status_2(folder, run, arguments, message):
+def test_bad_input_is_one_line_and_status_2(folder, run, monkeypatch, arguments, message):
+    monkeypatch.setattr(sys, "stdin", typed(b""))
     status, output, errors = run(*arguments)
     assert (status, output) == (2, "")
     assert errors.startswith("error: ")
@@ -319,6 +406,43 @@ def test_verify_tells_what_failed_and_exits_1(folder, run, monkeypatch, found, s
     assert written["verdict"] == found.verdict
 
 
+def test_verify_lists_claims_with_their_statements(folder, run):
+    status, output, errors = run("verify", "--list", "--claims", "mine:claims")
+    assert (status, errors) == (0, "")
+    words = " ".join(output.split())
+    assert all(name in words and CLAIMS[name].statement in words for name in CLAIMS)
+    assert "my.claim" in words
+    _, text, _ = run("verify", "--list", "--claim", "regimes.sign", "--json")
+    (listed,) = strict_json(text)
+    assert listed["statement"] == CLAIMS["regimes.sign"].statement
+
+
+def test_quiet_prints_only_what_is_wrong(folder, run, monkeypatch):
+    monkeypatch.setattr("pessimism.claims.verify", lambda *_, **__: [HOLDS, REFUTED])
+    assert run("verify", "--quiet") == (0, "", "")
+    monkeypatch.setattr("pessimism.claims.verify", lambda *_, **__: [HOLDS, outcome("c.fails", "FAILS", worst=0.125)])
+    status, output, _ = run("verify", "-q")
+    assert status == 1
+    assert "c.fails" in output
+    assert "a.holds" not in output
+
+
+def test_statements_of_what_was_asked_for_are_shown(folder, run, monkeypatch):
+    monkeypatch.setattr("pessimism.claims.verify", lambda *_, **__: [HOLDS])
+    assert "statement of a.holds" not in run("verify")[1]
+    assert "statement of a.holds" in run("verify", "--claim", "regimes.sign")[1]
+
+
+def test_a_shell_completes_commands_names_and_claims():
+    def completed(words: str) -> list[str]:
+        told = process(_PESSIMISM_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=str(len(words.split()) - 1))
+        return told.stdout.decode().split()
+
+    assert completed("pessimism comp") == ["compare"]
+    assert completed("pessimism compare oapl.si") == ["oapl.single_beta"]
+    assert completed("pessimism verify --claim regimes.s") == ["regimes.sign"]
+
+
 def test_verify_hands_on_what_it_was_given(folder, run, monkeypatch):
     calls = []
 
@@ -358,6 +482,18 @@ def test_json_is_strict_and_holds_what_it_was_given(value):
         return {key: plain(inner) for key, inner in part.items()} if isinstance(part, dict) else part
 
     assert strict_json(encode(value)) == plain(value)
+
+
+def test_progress_in_a_pipe_is_a_line_now_and_then(monkeypatch, capsys):
+    now = [0.0]
+    monkeypatch.setattr("pessimism.shell.terminal.time.monotonic", lambda: now[0])
+    tell = _lines()
+    for now[0] in range(0, 101):
+        tell(int(now[0]), 101, "cells")
+    assert capsys.readouterr().err.splitlines() == [
+        "10 of 101 done after 10 s: cells",
+        "70 of 101 done after 70 s: cells",
+    ]
 
 
 def test_the_file_of_json_may_be_left_out():

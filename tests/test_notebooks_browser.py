@@ -220,7 +220,7 @@ def test_your_own_objective_follows_its_sliders(server, tab):
     tab.goto(f"{server}/?file=04_your_own_objective.py")
     bars = tab.locator("img[alt^='Probability of every arm: behavior']")
     before = bars.screenshot()
-    press(slider(tab, "beta.value"), "End")
+    press(slider(tab, "beta"), "End")
 
     def coefficient(log_ratio, advantage):
         return 0.2 * np.tanh((advantage - 2.0 * log_ratio) / 0.2)

@@ -61,7 +61,13 @@ class Chart:
 
 
 CHARTS = (
-    Chart("Reward on training prompts", "reward", {"mean reward": "reward/mean", "pass rate": "reward/pass_rate"}),
+    Chart(
+        "Reward on training prompts",
+        "reward",
+        {"mean reward": "reward/mean", "pass rate": "reward/pass_rate"},
+        "Of the completions that the step trains on, which an older policy may have drawn. Pass rate: those with full "
+        "reward.",
+    ),
     Chart(
         "Entropy of the policy",
         "nats per token",
@@ -78,11 +84,13 @@ CHARTS = (
         "Effective sample size",
         "share of the samples",
         {"of completions": "ratio/ess_sequence", "of tokens": "ratio/ess_token"},
+        "How large a sample of the policy itself would say as much: (Σ ratio)²/(n Σ ratio²). One on fresh data.",
     ),
     Chart(
         "χ² of the ratios",
         "E(ratio - 1)²",
         {"of completions": "ratio/chi2_sequence", "of tokens": "ratio/chi2_token"},
+        "The variance of the policy's probability over the behavior policy's. Zero on fresh data.",
     ),
     Chart(
         "Regimes of the groups",
@@ -92,7 +100,13 @@ CHARTS = (
         "or boundary by its baseline alone.",
         stacked=True,
     ),
-    Chart("Normalizer λ at the induced target", "mean over groups", {"λ": "target/normalizer"}),
+    Chart(
+        "Normalizer λ at the induced target",
+        "mean over groups",
+        {"λ": "target/normalizer"},
+        "The strength of the implicit pessimism: positive is more conservative than the nominal target, negative more "
+        "aggressive.",
+    ),
     Chart(
         "Theory against practice: how far the policy has come",
         "slope, R²",
@@ -114,10 +128,17 @@ CHARTS = (
         "Where a group's completions would not overfill it, training on the group alone ends with mass left for what "
         "nobody sampled, and the pessimistic term λπ/w vanishes.",
     ),
-    Chart("Age of the data", "optimizer steps", {"lag": "lag/steps"}),
-    Chart("Norm of the gradient, before clipping", "", {"norm": "gradient/norm"}),
-    Chart("Length of completions", "tokens", {"mean": "completion/length"}),
-    Chart("Probe after each sync", "nats per token", {"largest gap of engine and trainer": "sync/probe_gap"}),
+    Chart(
+        "Age of the data", "optimizer steps", {"lag": "lag/steps"}, "Steps since the policy that drew them was copied."
+    ),
+    Chart("Norm of the gradient, before clipping", "", {"norm": "gradient/norm"}, "Of all parameters together."),
+    Chart("Length of completions", "tokens", {"mean": "completion/length"}, "Of the batch, its last token included."),
+    Chart(
+        "Probe after each sync",
+        "nats per token",
+        {"largest gap of engine and trainer": "sync/probe_gap"},
+        "Both score the same tokens with the same weights: what is left is rounding, unless something is wrong.",
+    ),
     Chart("Speed", "completion tokens per second", {"trained on": "time/tokens_per_second"}),
     Chart(
         "Where the time goes",

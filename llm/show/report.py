@@ -21,6 +21,7 @@ from ..run.buffer import Buffer
 from ..run.watch import METRICS, PAIRS, TIMING, salvage
 from ..samples import Group
 from .charts import CHARTS, Chart, draw, draw_pairs
+from .verdict import MEANINGS, verdict
 
 PAGE, BUFFER, RESULT = "report.html", "buffer", "evaluation.json"
 GROUPS_SHOWN, COMPLETIONS_SHOWN, CHARACTERS_SHOWN = 3, 4, 600
@@ -56,6 +57,10 @@ table.numbers td, th, .samples td + td { white-space: nowrap; }
 .settings { columns: 2 420px; column-gap: 40px; font-size: 13px; }
 .settings div { display: flex; justify-content: space-between; gap: 16px; border-bottom: 1px solid #ecebe6; }
 .settings span { overflow-wrap: anywhere; text-align: right; }
+.versions td { overflow-wrap: anywhere; }
+.verdict { font-size: 17px; margin: 12px 0 0; }
+details { margin: 0 0 12px; } summary { cursor: pointer; color: #45443f; }
+dt { font-weight: 600; } dd { margin: 0 0 6px 18px; color: #45443f; }
 .prompt, .samples td:first-child { white-space: pre-wrap; overflow-wrap: anywhere; font-size: 13px;
   font-family: ui-monospace, "DejaVu Sans Mono", monospace; }
 .prompt { margin: 18px 0 4px; font-weight: 600; }
@@ -160,6 +165,7 @@ def _head(config: Config, records: Sequence[Mapping[str, Any]]) -> str:
         f"<h1>{escape(config.name)}</h1><p>{escape(config.objective.told())} on {escape(config.task.name)}, "
         f"{escape(config.model.path)}</p>"
         f'<p class="quiet">{escape(_described(config))}</p>'
+        f'<p class="verdict">{escape(verdict(records, config.steps))}</p>'
         f'<div class="facts">{boxes}</div>'
     )
 
@@ -189,8 +195,10 @@ def _evaluations(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     dropped = f" {left_out} evaluations between the first and the last ones are left out." if left_out else ""
     yield (
         f'<p class="quiet">{found[-1]["evaluation/prompts"]:.0f} prompts, {found[-1]["evaluation/samples"]:.0f} '
-        f"completions each; in brackets the 95% interval.{dropped}</p>"
+        f"completions each.{dropped}</p>"
     )
+    listed = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in MEANINGS.items())
+    yield f"<details><summary>What the columns are</summary><dl>{listed}</dl></details>"
     parts = sorted({name.rpartition("/")[0] for name in names if name.endswith("/reward")})
     if parts:
         rows = [_evaluation(part, found[-1], f"evaluation/{part}/", ks) for part in parts]
@@ -301,9 +309,10 @@ def _versions(starts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     if not starts:
         yield "<p>They were not written down.</p>"
         return
-    names = list(dict.fromkeys(name for start in starts for name in start))
-    header = ["started at step" if name == "step" else name for name in names]
-    yield _table(header, [[str(start.get(name, "-")) for name in names] for start in starts])
+    names = dict.fromkeys(name for start in starts for name in start if name != "step")
+    header = ["started at step", *(str(start.get("step", "-")) for start in starts)]
+    rows = [[name, *(str(start.get(name, "-")) for start in starts)] for name in names]
+    yield _table(header, rows, "versions")
 
 
 # --- HTML -----------------------------------------------------------------------------------------------------------

@@ -151,7 +151,7 @@ def _config(study: Study, variant: Variant, schedule: Schedule, seed: int, overr
     try:
         return Config.model_validate(table)
     except ValidationError as error:
-        raise ValueError(f"study {study.name}: {told(error)}") from None
+        raise ValueError(f"study {study.name}: {told(error, Config)}") from None
 
 
 Progress = Callable[[int, int, str], None]

@@ -5,9 +5,11 @@
 'At V = V* the induced target is exactly the nominal one.'
 """
 
+from . import families
 from .case import NOT_APPLICABLE, Case
-from .claim import Claim, Outcome, claim, claims_in
+from .claim import Claim, Outcome, claim, claim_about, claims_in
 from .counterexamples import refuted, small_rationals
+from .families import Family
 from .runner import CLAIMS, check_claim, known_claims, verify
 
 __all__ = [
@@ -15,10 +17,13 @@ __all__ = [
     "NOT_APPLICABLE",
     "Case",
     "Claim",
+    "Family",
     "Outcome",
     "check_claim",
     "claim",
+    "claim_about",
     "claims_in",
+    "families",
     "known_claims",
     "refuted",
     "small_rationals",

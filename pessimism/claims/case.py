@@ -24,6 +24,8 @@ class Case:
         ratio: beta1 / beta, the baseline's temperature against the regression's, for decoupled ones.
         offset: (V - V*) / beta, for claims that place the baseline against the soft value V* = beta log E exp(r/beta).
         seed: for what a check draws itself.
+        alone: whether this is one instance that is looked at again: a check that shares the instances of a batch among
+            algorithms then tries every one of them.
     """
 
     family: str
@@ -32,6 +34,7 @@ class Case:
     ratio: float = 2.0
     offset: float = -1.0
     seed: int = 0
+    alone: bool = False
 
     @property
     def size(self) -> int:
@@ -40,7 +43,7 @@ class Case:
 
     def row(self, index: int) -> Case:
         """The one instance ``index`` as a case of its own."""
-        return self._part(slice(index, index + 1))
+        return replace(self._part(slice(index, index + 1)), alone=True)
 
     def thinned(self, share: float) -> Case:
         """Evenly spaced instances, about ``share`` of them (at least one)."""
@@ -67,10 +70,9 @@ class Case:
 
     def __str__(self) -> str:
         def arms(row: np.ndarray) -> str:
-            return np.array2string(row, precision=6, threshold=8, separator=", ")
+            return np.array2string(row, floatmode="unique", threshold=16, separator=", ", max_line_width=10_000)
 
         bandit = self.bandit
-        reference = "" if bandit.reference is None else f", reference = {arms(bandit.reference[0])}"
-        return (
-            f"behavior = {arms(bandit.behavior[0])}, reward = {arms(bandit.reward[0])}{reference}, beta = {self.beta:g}"
-        )
+        named = {"behavior": bandit.behavior, "reward": bandit.reward, "reference": bandit.reference}
+        told = [f"{name} = {arms(array[0])}" for name, array in named.items() if array is not None]
+        return ", ".join([*told, f"beta = {float(self.beta)!r}"])

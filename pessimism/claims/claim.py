@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from ..algorithm import Algorithm
+from ..given import understood_algorithm
 from .case import NOT_APPLICABLE, Case
 from .families import Family
 
 HOLDS, FAILS, REFUTED, NOT_REFUTED = "holds", "FAILS", "refuted", "NOT REFUTED"
 
 
-Check = Callable[[Case], np.ndarray]
-"""Case of n instances -> violations (n,): scale-free, NaN counts as failing, ``NOT_APPLICABLE`` as not tried."""
+Check = Callable[..., np.ndarray]
+"""Case of n instances -> violations (n,): scale-free, NaN counts as failing, ``NOT_APPLICABLE`` as not tried. The check
+of a claim about a given algorithm takes that algorithm as its second argument."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,8 @@ class Claim:
         confirm: for refuted claims: whether a case of one instance violates the statement in 50-digit arithmetic.
         falsify: whether the falsification search makes sense (not for fixed instances).
         effort: below 1 for slow checks: the share of falsification examples, and of a user's own instances, to try.
+        algorithm: for checks of (case, algorithm): what they are about unless another one is given; see
+            :func:`claim_about`.
     """
 
     id: str
@@ -52,10 +58,22 @@ class Claim:
     confirm: Callable[[Case], bool] | None = None
     falsify: bool = True
     effort: float = 1.0
+    algorithm: Algorithm | None = None
+
+    def about(self, algorithm: Algorithm) -> Claim:
+        """The same claim about another algorithm.
+
+        Raises:
+            ValueError: its check takes none.
+        """
+        if self.algorithm is None:
+            raise ValueError(f"claim {self.id}: its check takes no algorithm (claim_about makes one that does)")
+        return replace(self, algorithm=algorithm)
 
     def violations(self, case: Case) -> np.ndarray:
         """``check`` with its contract enforced: one violation per instance, as float64."""
-        found = np.asarray(self.check(case), dtype=np.float64)
+        found = self.check(case) if self.algorithm is None else self.check(case, self.algorithm)
+        found = np.asarray(found, dtype=np.float64)
         if found.shape != (case.size,):
             raise ValueError(f"claim {self.id}: check returned shape {found.shape} for {case.size} instances")
         return found
@@ -94,6 +112,40 @@ def claim(
     return made
 
 
+def claim_about(
+    algorithm: Algorithm | str,
+    identifier: str,
+    source: str,
+    families: tuple[Family, ...],
+    tolerance: float,
+    **options: Any,
+) -> Callable[[Check], Claim]:
+    """Decorator like :func:`claim` for checks of (case, algorithm): a claim that can be about any algorithm.
+
+    Args:
+        algorithm: what it is about, or text that names it. ``pessimism verify --algorithm`` and ``verify(algorithm=)``
+            put another one in its place.
+        identifier: as of a Claim.
+        source: as of a Claim.
+        families: as of a Claim.
+        tolerance: as of a Claim.
+        **options: its other attributes.
+
+    >>> import pessimism as ps
+    >>> from pessimism.claims import verify
+    >>> from pessimism.claims.families import SMALL
+    >>> @claim_about("kimi_k15", "mine.value", "my own", SMALL, 1e-9)
+    ... def value_never_falls(case, algorithm):
+    ...     '''The target's expected reward is at least that of the behavior policy.'''
+    ...     gain = ps.induced_target(case.bandit, algorithm).policy - case.bandit.behavior
+    ...     return -(gain * case.bandit.reward).sum(axis=-1)
+    >>> [outcome] = verify([value_never_falls], algorithm="asymre", instances=50, examples=5)
+    >>> outcome.verdict, outcome.claim.algorithm.name
+    ('holds', 'asymre')
+    """
+    return claim(identifier, source, families, tolerance, algorithm=understood_algorithm(algorithm), **options)
+
+
 def claims_in(module: Mapping[str, object]) -> tuple[Claim, ...]:
     """The claims that a module defines, in order: ``claims_in(vars())``."""
     return tuple(value for value in module.values() if isinstance(value, Claim))
@@ -110,10 +162,13 @@ class Outcome:
             claims that of the counterexample.
         instances: how many instances it was tried on.
         seconds: wall-clock time.
-        counterexample: the instance of the largest violation if it refutes the statement, else None; the smallest one
-            found for refuted claims.
+        counterexample: an instance that refutes the statement, else None: the one of the largest violation, made as
+            small as it can be and still refute it (:mod:`pessimism.claims.shrink`); for refuted claims the smallest
+            one found.
         proof: True (proved by sympy), False (sympy could not), None (no symbolic proof).
         error: what was raised, if a check raised.
+        violation: that of the counterexample alone. It may be within the tolerance, or -inf, where an instance violates
+            the claim only among the others of its batch.
     """
 
     claim: Claim
@@ -124,6 +179,7 @@ class Outcome:
     counterexample: Case | None = None
     proof: bool | None = None
     error: str = ""
+    violation: float = math.nan
 
     @property
     def ok(self) -> bool:
@@ -131,7 +187,7 @@ class Outcome:
         return self.verdict in (HOLDS, REFUTED) and self.proof is not False
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain Python values, ready for JSON (a non-finite ``worst`` is left to the writer)."""
+        """Plain Python values, ready for JSON (numbers that are not finite are left to the writer)."""
         return {
             "id": self.claim.id,
             "statement": self.claim.statement,
@@ -144,6 +200,7 @@ class Outcome:
             "seconds": self.seconds,
             "proof": self.proof,
             "proves": self.claim.proves,
+            "violation": self.violation,
             "counterexample": None if self.counterexample is None else self.counterexample.to_dict(),
             "error": self.error,
         }

@@ -1,4 +1,18 @@
-"""Instance families: where claims are tried. Each yields cases (batches) deterministically from a seed."""
+"""Instance families: where claims are tried. Each yields cases (batches) deterministically from a seed.
+
+A family of your own is a name and a function:
+
+>>> import numpy as np
+>>> from pessimism import Bandit
+>>> from pessimism.claims import Case, Family
+>>> def coins(generator, count):
+...     chance = generator.uniform(size=(count, 1))
+...     reward = np.broadcast_to([0.0, 1.0], (count, 2))
+...     yield Case("coins", Bandit(np.concatenate([1 - chance, chance], axis=1), reward), beta=0.5)
+>>> [case] = Family("coins", coins).cases(seed=0, count=3)
+>>> case.size, case.bandit.arms
+(3, 2)
+"""
 
 from __future__ import annotations
 
@@ -34,7 +48,13 @@ Generator = np.random.Generator
 
 @dataclass(frozen=True)
 class Family:
-    """Named instances: ``make(generator, count)`` yields cases of about ``count`` instances in total."""
+    """Named instances.
+
+    Attributes:
+        name: enters the seed. A name that begins with "reference" says that the bandits have one.
+        make: ``make(generator, count)`` yields cases of about ``count`` instances in total.
+        share: of the instances that a claim is tried on.
+    """
 
     name: str
     make: Callable[[Generator, int], Iterator[Case]]
@@ -188,31 +208,31 @@ def _small(generator: Generator, count: int) -> Iterator[Case]:
 
 
 RANDOM = Family("random", _random, 0.35)
-"""Policies and rewards of many sizes, drawn at random."""
+"""2 to 64 arms; Gaussian, binary or uniform rewards in units of 1e-3 to 1e3."""
 
 NEAR_BOUNDARY = Family("near boundary", _near_boundary, 0.12)
-"""Baselines near the soft value, on either side."""
+"""Baselines within 1e-3 to 1e-12 temperatures of the soft value, on both sides."""
 
 HUGE_BETA = Family("huge beta", _at_temperatures("huge beta", (1e2, 1e4, 1e6)), 0.12)
-"""Temperatures of 100 to 1e6."""
+"""Temperatures of 1e2 to 1e6 units of reward."""
 
 TINY_BETA = Family("tiny beta", _at_temperatures("tiny beta", (1e-2, 1e-4, 1e-6)), 0.12)
-"""Temperatures of 1e-2 to 1e-6."""
+"""Temperatures of 1e-2 to 1e-6 units of reward."""
 
 TIES = Family("ties", _ties, 0.12)
-"""Rewards that agree, in part or all."""
+"""Rewards of one, two or three values, so that many arms are equal; some behavior policies are uniform."""
 
 ZERO_PROBABILITY = Family("zero probability", _zero_probability, 0.12)
-"""Arms that are never played."""
+"""Arms that the behavior policy never plays, with large rewards, which must not matter."""
 
 ONE_ARM = Family("one arm", _one_arm, 0.03)
-"""Nothing to choose."""
+"""A single arm: nothing can move."""
 
 MANY_ARMS = Family("many arms", _many_arms, 1.0)
-"""A hundred thousand arms."""
+"""100,000 arms."""
 
 RARE_ARMS = Family("rare arms", _rare_arms, 0.12)
-"""Arms with probabilities down to 1e-300."""
+"""Probabilities down to 1e-300."""
 
 MIXED = (Family("mixed", _mixed, 1.0),)
 """Zero and rare probabilities, ties and one arm in a few large batches, for checks that look for roots."""

@@ -22,6 +22,7 @@ from .support import Array, advantages, coefficient, induced, mass, mean, nomina
 Algorithms = Callable[[], Sequence[Algorithm]]
 EVERY = 16  # a flow is followed on one case in so many, on a larger share of its rows
 JUMP_ROWS = 8  # and across jumps on so many rows: the slowest row's steps are all rows' steps
+FLOW_DIGITS = 1e-3  # a flow stops at moves of 1e-8 per factor e of time: 1e-6 is asked of it as of nominal targets
 FAMILIES = (*SMALL, TIES, ZERO_PROBABILITY)
 
 
@@ -50,11 +51,11 @@ def _over(algorithms: Algorithms, judge: Callable[[Bandit, Algorithm], Array], c
         if jumps and len(made) > 1 and case.bandit.arms > 3:
             continue  # sliding along the jumps of many arms takes a flow thousands of steps
         follows_flow = judge is _flow_distance or (chosen.induced is None and judge in (_policy, _fixed_point))
-        turns = min(EVERY, len(made)) if follows_flow else 1
+        turns = min(EVERY, len(made)) if follows_flow and not case.alone else 1
         if (number + case.seed) % turns:
             continue
         part = len(made) // turns
-        own_share = np.arange(case.size) % part == (number // turns) % part
+        own_share = (np.arange(case.size) % part == (number // turns) % part) | case.alone
         quick = _in_closed_form(bandit, chosen) & (judge is not _flow_distance)
         rows = np.flatnonzero(quick | own_share)
         if jumps and judge is _policy and len(made) > 1:
@@ -97,9 +98,10 @@ def _fixed_point(bandit: Bandit, chosen: Algorithm) -> Array:
     # A coefficient that cancels to nothing on every arm (as coupled ones do) is compared with what it cancels from.
     values = stationarity(bandit, chosen, target)
     seen = bandit.behavior > 0
-    c = coefficient(bandit, chosen, np.where(seen, target.log_ratio, 0.0))
+    x = np.where(seen, target.log_ratio, 0.0)
+    c = coefficient(bandit, chosen, x)
     start = mean(np.abs(coefficient(bandit, chosen, np.zeros_like(c))), bandit)
-    ratio = np.where(seen, np.exp(np.where(seen, target.log_ratio, 0.0)), 0.0)
+    ratio = np.where(seen, np.exp(x), 0.0)
     normal = mean(c, bandit)[:, None]
     size = (
         start[:, None]
@@ -107,6 +109,8 @@ def _fixed_point(bandit: Bandit, chosen: Algorithm) -> Array:
         + mean(np.abs(advantages(bandit, chosen)) * ratio, bandit)[:, None]
     )
     values = np.minimum(values, over_arms(share(bandit.behavior * (c - normal * ratio), size), seen))
+    # What no fixed point was found for is where the flow came to rest: known to fewer digits, whatever the coefficient.
+    values = np.where(np.asarray(target.method) == "flow", values * FLOW_DIGITS, values)
     return np.where(_interior(target), values, NOT_APPLICABLE)
 
 

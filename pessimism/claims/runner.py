@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import fields
 from functools import cache
@@ -13,6 +13,7 @@ from typing import Any
 
 from ..algorithm import Algorithm
 from ..bandit import Bandit
+from ..given import understood_algorithm
 from ..shell.objects import load_object
 from . import (
     anchored,
@@ -41,6 +42,7 @@ from .case import Case
 from .claim import FAILS, HOLDS, NOT_REFUTED, REFUTED, Claim, Outcome, Tally
 from .falsify import falsify
 from .families import Family, user_family
+from .shrink import shrink
 
 Progress = Callable[[int, int, str], None]
 
@@ -88,8 +90,13 @@ CLAIMS = _all_claims()
 """Every claim of the package by id."""
 
 
-def known_claims(places: Sequence[str] = ()) -> dict[str, Claim]:
+def known_claims(places: Sequence[str] = (), algorithm: Algorithm | str | None = None) -> dict[str, Claim]:
     """The package's claims by id, and those at each ``module:name``: a tuple or list of Claim objects.
+
+    Args:
+        places: where there are more claims.
+        algorithm: what those claims are about that can be about any: the generic ones (``objective.*``), and a
+            caller's own that take an algorithm.
 
     Raises:
         ValueError: no such module or name, something there that is no claim, or an id that is taken.
@@ -107,7 +114,7 @@ def known_claims(places: Sequence[str] = ()) -> dict[str, Claim]:
             if claim.id in table:
                 raise ValueError(f"{place}: there is a claim {claim.id!r} already")
             table[claim.id] = claim
-    return table
+    return table if algorithm is None else {claim.id: claim for claim in _given(understood_algorithm(algorithm), table)}
 
 
 @cache
@@ -124,7 +131,7 @@ def verify(
     claims: Iterable[Claim] | None = None,
     seed: int = 0,
     extra_bandits: Sequence[Bandit] = (),
-    algorithm: Algorithm | None = None,
+    algorithm: Algorithm | str | None = None,
     progress: Progress | None = None,
     *,
     instances: int = INSTANCES,
@@ -138,8 +145,9 @@ def verify(
         claims: which; all known ones if None. Any Claim objects will do, a caller's own among them.
         seed: of instances and search; the same seed gives the same verdicts and residuals.
         extra_bandits: bandits to try besides, at several temperatures relative to their range of rewards.
-        algorithm: a user's own objective: the generic claims (``objective.*``) are then about it, and of the package's
-            claims only they are tried; a caller's own claims are tried as they are.
+        algorithm: a user's own objective, or text that names one: the generic claims (``objective.*``) are then about
+            it, and of the package's claims only they are tried. A caller's own claims are about it if they take an
+            algorithm (:func:`pessimism.claims.claim_about`); others are tried as they are.
         progress: called with (claims done, claims in all, id of the next or "").
         instances: at least so many per claim, where its hypotheses allow.
         examples: draws of the falsification search per claim.
@@ -161,7 +169,7 @@ def verify(
     known = known_claims(places)
     chosen = list(known.values()) if claims is None else list(claims)
     if algorithm is not None:
-        chosen = _about(algorithm, chosen)
+        chosen = _about(understood_algorithm(algorithm), chosen)
     settings = (seed, tuple(extra_bandits), instances, examples)
     report = progress or (lambda done, total, name: None)
     if workers > 1 and len(chosen) > 1 and algorithm is None:
@@ -188,6 +196,7 @@ def _in_processes(
     """Outcomes in order; claims travel by id, so that those of no known place are checked in this process."""
     done = 0
     outcomes: dict[int, Outcome] = {}
+    report(0, len(claims), "starting")
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         ours = [index for index, claim in enumerate(claims) if known.get(claim.id) is claim]
         ours.sort(key=lambda index: claims[index].effort)  # slow checks first: they would be waited for at the end
@@ -209,12 +218,19 @@ def _check_by_id(identifier: str, places: tuple[str, ...], settings: Settings) -
     return tuple(getattr(outcome, field.name) for field in fields(outcome) if field.name != "claim")
 
 
-def _about(algorithm: Algorithm, claims: list[Claim]) -> list[Claim]:
+def _given(algorithm: Algorithm, claims: Mapping[str, Claim]) -> list[Claim]:
+    """The claims, about that algorithm where they can be about any."""
     made = {claim.id: claim for claim in generic.generic_claims(lambda: (algorithm,), f"about {algorithm.name!r}")}
-    chosen = [made.get(claim.id, claim) for claim in claims if claim.id in made or claim.id not in CLAIMS]
+    own = {name: one if one.algorithm is None else one.about(algorithm) for name, one in claims.items()}
+    return [made.get(name, one) for name, one in own.items()]
+
+
+def _about(algorithm: Algorithm, claims: list[Claim]) -> list[Claim]:
+    names = [claim.id for claim in generic.CLAIMS]
+    chosen = {claim.id: claim for claim in claims if claim.id in names or claim.id not in CLAIMS}
     if not chosen:
-        raise ValueError(f"none of the claims is about a given algorithm; those that are: {', '.join(made)}")
-    return chosen
+        raise ValueError(f"none of the claims is about a given algorithm; those that are: {', '.join(names)}")
+    return _given(algorithm, chosen)
 
 
 def check_claim(claim: Claim, seed: int, bandits: Sequence[Bandit], instances: int, examples: int) -> Outcome:
@@ -238,11 +254,13 @@ def check_claim(claim: Claim, seed: int, bandits: Sequence[Bandit], instances: i
     seconds = time.perf_counter() - start
     if claim.refuted:
         verdict = REFUTED if counterexample is not None and not error else NOT_REFUTED
-        return Outcome(claim, verdict, violation, tally.instances, seconds, counterexample, proof, error)
+        return Outcome(claim, verdict, violation, tally.instances, seconds, counterexample, proof, error, violation)
     fails = bool(error) or tally.exceeds(claim.tolerance) or tally.instances == 0
     worst = math.nan if tally.instances == 0 else tally.worst
-    shown = tally.case if tally.exceeds(claim.tolerance) else None
-    return Outcome(claim, FAILS if fails else HOLDS, worst, tally.instances, seconds, shown, proof, error)
+    if tally.case is not None and tally.exceeds(claim.tolerance):
+        counterexample, violation = shrink(claim, tally.case)
+    verdict = FAILS if fails else HOLDS
+    return Outcome(claim, verdict, worst, tally.instances, seconds, counterexample, proof, error, violation)
 
 
 def _try(claim: Claim, seed: int, extra: Sequence[Family], instances: int, tally: Tally) -> None:

@@ -9,6 +9,7 @@ import math
 import os
 import re
 import secrets
+import sys
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from ..bandit import Bandit
 ARRAYS = ("behavior", "reward", "reference")
 REQUIRED = ARRAYS[:2]
 CONTEXT = "context"
+STANDARD_INPUT = "-"
 MAX_NESTING = 32
 LARGEST_FILE = 256 << 20
 """Bytes of a file, and of an array in it: JSON takes several times as much memory."""
@@ -30,7 +32,7 @@ DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 def read_bandit(path: str | os.PathLike[str]) -> Bandit:
-    """The bandit in a JSON, CSV or NPZ file; the suffix says which.
+    """The bandit in a JSON, CSV or NPZ file; the suffix says which. ``-`` is standard input, whose content tells.
 
     JSON: one object with the keys ``behavior``, ``reward`` and, if there is one, ``reference``: numbers in lists,
     nested as the batch shape asks, arms innermost: (..., K).
@@ -56,18 +58,33 @@ def read_bandit(path: str | os.PathLike[str]) -> Bandit:
            [1., 0.]])
     """
     readers: dict[str, Callable[[bytes], dict[str, Any]]] = {".json": _json, ".csv": _csv, ".npz": _npz}
+    given = os.fspath(path)
     suffix = Path(path).suffix.lower()
-    if suffix not in readers:
-        raise ValueError(f"{os.fspath(path)}: the suffix is {suffix!r}; it must be one of {', '.join(readers)}")
+    if given != STANDARD_INPUT and suffix not in readers:
+        raise ValueError(f"{given}: the suffix is {suffix!r}; it must be one of {', '.join(readers)}")
     try:
-        content = _whole_file(Path(path))
+        content = _standard_input() if given == STANDARD_INPUT else _whole_file(Path(path))
         if not content:
-            raise ValueError("the file is empty")
-        return Bandit(**readers[suffix](content))
+            raise ValueError("it is empty" if given == STANDARD_INPUT else "the file is empty")
+        return Bandit(**readers[suffix or _suffix_of(content)](content))
     except OSError as error:
-        raise ValueError(f"{os.fspath(path)}: {error.strerror or error}") from None
+        raise ValueError(f"{given}: {error.strerror or error}") from None
     except ValueError as error:
-        raise ValueError(f"{os.fspath(path)}: {error}") from None
+        raise ValueError(f"{'standard input' if given == STANDARD_INPUT else given}: {error}") from None
+
+
+def _standard_input() -> bytes:
+    content = sys.stdin.buffer.read(LARGEST_FILE + 1)
+    if len(content) > LARGEST_FILE:
+        raise ValueError(f"has more than {LARGEST_FILE >> 20} MiB")
+    return content
+
+
+def _suffix_of(content: bytes) -> str:
+    """What file this is the content of: an archive, JSON (which begins with a bracket), or else CSV."""
+    if content.startswith(b"PK"):
+        return ".npz"
+    return ".json" if content.lstrip(b" \t\r\n\xef\xbb\xbf")[:1] in (b"{", b"[") else ".csv"
 
 
 def _whole_file(path: Path) -> bytes:

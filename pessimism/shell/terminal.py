@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -57,11 +58,10 @@ def new_app(name: str, **options: Any) -> typer.Typer:
     """A command line in plain text, without tracebacks of its own; ``options`` go to ``typer.Typer``."""
     return typer.Typer(
         name=name,
-        add_completion=False,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
-        **options,
+        **({"add_completion": False} | options),
     )
 
 
@@ -165,9 +165,13 @@ def write_json(value: Mapping[str, Any] | Sequence[Any], path: str) -> None:
         write_whole(path, text.encode())
 
 
+FIRST_LINE, NEXT_LINES = 10.0, 60.0
+"""Seconds after which progress is first told in a file or a pipe, and from then on."""
+
+
 @contextmanager
 def progress_bar(*, left: bool = False) -> Iterator[Callable[..., None]]:
-    """A bar on the error stream, removed at the end; nothing where that stream is no terminal.
+    """A bar on the error stream, removed at the end; where that is no terminal, a line now and then.
 
     Args:
         left: show how long it will still take.
@@ -177,7 +181,7 @@ def progress_bar(*, left: bool = False) -> Iterator[Callable[..., None]]:
     """
     console = console_on(sys.stderr)
     if not console.is_terminal:
-        yield _nothing
+        yield _lines()
         return
     from rich.progress import (
         BarColumn,
@@ -195,5 +199,18 @@ def progress_bar(*, left: bool = False) -> Iterator[Callable[..., None]]:
         yield lambda done, total, name="": bar.update(task, completed=done, total=total, description=printable(name))
 
 
-def _nothing(done: int, total: int, name: str = "") -> None:
-    pass
+def _lines() -> Callable[..., None]:
+    """A function of what is done that prints a line where enough time has passed since the last one."""
+    start = time.monotonic()
+    due = start + FIRST_LINE
+
+    def tell(done: int, total: int, name: str = "") -> None:
+        nonlocal due
+        now = time.monotonic()
+        if now < due or done >= total:
+            return
+        due = now + NEXT_LINES
+        told = f"{done} of {total} done after {now - start:.0f} s" + (f": {printable(name)}" if name else "")
+        print(told, file=sys.stderr, flush=True)
+
+    return tell

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import html
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..compare import Comparison
+from ..compare import Comparison, Metrics
 from ..verdict import verdict
 
 if TYPE_CHECKING:
@@ -51,6 +52,53 @@ def comparison_table(comparison: Comparison) -> Table:
     for label, values in _rows(comparison):
         table.add_row(label, *values)
     return table
+
+
+SIDE_BY_SIDE = {
+    "value": "value E r",
+    "kl": "KL, nats",
+    "entropy": "entropy",
+    "ess": "ess",
+    "max_ratio": "max ratio",
+}
+"""Metrics of several objectives and their headers: KL(pi|mu), entropy in nats, effective sample size, largest ratio."""
+
+
+def side_by_side(comparisons: Sequence[Comparison]) -> list[str]:
+    """Several objectives on one bandit, as lines: for each its name, its induced and its nominal target.
+
+    >>> from pessimism.bandit import Bandit
+    >>> from pessimism.compare import compare
+    >>> bandit = Bandit([0.5, 0.3, 0.2], [0, 0, 1])
+    >>> print("\\n".join(side_by_side([compare(bandit, text) for text in ("kimi_k15:tau=1", "kimi_k15:tau=.5")])))
+                value E r   KL, nats    entropy        ess  max ratio normalizer
+    behavior       0.2000     0.0000     1.0297     1.0000     1.0000
+    kimi_k15(tau=1)
+      induced      0.3833     0.0888     1.0736     0.8265     1.9163     0.0781
+      nominal      0.4046     0.1092     1.0687     0.7926     2.0230     0.0954
+    kimi_k15(tau=0.5)
+      induced      0.5322     0.2698     1.0006     0.5918     2.6609     0.1167
+      nominal      0.6488     0.4744     0.8805     0.4427     3.2439     0.2116
+    """
+
+    def line(label: str, cells: Sequence[str]) -> str:
+        return f"{label:<10}" + "".join(f"{cell:>11}" for cell in cells)
+
+    def numbers(metrics: Metrics) -> list[str]:
+        return [_cell(getattr(metrics, name)) for name in SIDE_BY_SIDE]
+
+    lines = [line("", [*SIDE_BY_SIDE.values(), "normalizer"])]
+    lines.append(line("behavior", numbers(comparisons[0].behavior_metrics)))
+    for comparison in comparisons:
+        lines.append(title(comparison, "mean over {} rows"))
+        for policy, metrics in (("induced", comparison.induced_metrics), ("nominal", comparison.nominal_metrics)):
+            lines.append(line(f"  {policy}", [*numbers(metrics), _cell(getattr(comparison, policy).normalizer)]))
+    return lines
+
+
+def verdicts(comparisons: Sequence[Comparison]) -> list[str]:
+    """A line for each objective: its verdict."""
+    return [f"{comparison.algorithm}: {verdict(comparison)}" for comparison in comparisons]
 
 
 def title(comparison: Comparison, rows: str = "{} rows") -> str:

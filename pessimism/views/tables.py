@@ -1,4 +1,4 @@
-"""What the command line prints: the catalogue and the outcomes of claims as tables and as plain data."""
+"""What the command line prints: the catalogue as tables and as plain data, and JSON that people can read."""
 
 from __future__ import annotations
 
@@ -10,10 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..objectives.entry import Entry
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
     from rich.table import Table
-
-    from ..claims.claim import Outcome
 
 
 def encode(value: Any, indent: str = "") -> str:
@@ -50,7 +47,7 @@ def _finite(value: Any) -> Any:
 
 def catalogue_table(entries: Sequence[Entry]) -> Table:
     """One line per entry, families apart."""
-    table = _table("name", "gradient coefficient", "induced target", "solved")
+    table = new_table("name", "gradient coefficient", "induced target", "solved")
     previous = entries[0].family if entries else ""
     for entry in entries:
         if entry.family != previous:
@@ -67,7 +64,7 @@ def entry_screen(entry: Entry) -> list[Table]:
         head.add_row(label, value)
     if not entry.parameters:
         return [head]
-    parameters = _table("parameter", "default", "allowed", "meaning")
+    parameters = new_table("parameter", "default", "allowed", "meaning")
     for name, parameter in entry.parameters.items():
         parameters.add_row(name, f"{parameter.default:g}", parameter.allowed, parameter.description)
     return [head, parameters]
@@ -113,65 +110,6 @@ def _facts(entry: Entry) -> list[tuple[str, str]]:
     return facts + [("notes", entry.notes)] * bool(entry.notes)
 
 
-# --- claims ---------------------------------------------------------------------------------------------------------
-
-PROOFS = {True: "yes", False: "NO", None: ""}
-
-
-def outcome_table(outcomes: Sequence[Outcome]) -> Table:
-    """One line per claim; a residual holds up to what is allowed beside it."""
-    table = _table("claim", "verdict", "worst\nresidual", "allowed", "instances", "seconds", "proved")
-    table.columns[0].no_wrap = False  # rather folded than cut
-    table.columns[0].overflow = "fold"
-    for column in table.columns[2:6]:
-        column.justify = "right"
-    for outcome in outcomes:
-        residual = "raised" if outcome.error else f"{outcome.worst:.1e}"
-        counts = (f"{outcome.claim.tolerance:.0e}", f"{outcome.instances:,}", f"{outcome.seconds:.2f}")
-        style = None if succeeded(outcome) else "bold red"
-        table.add_row(outcome.claim.id, outcome.verdict, residual, *counts, PROOFS[outcome.proof], style=style)
-    return table
-
-
-def succeeded(outcome: Outcome) -> bool:
-    """Whether a claim came out as it should, its proof included."""
-    return outcome.ok and outcome.proof is not False
-
-
-def details(outcomes: Sequence[Outcome]) -> list[RenderableType]:
-    """What the table has no room for: why a claim failed, and what refutes those that are false."""
-    from rich.padding import Padding
-
-    screens: list[RenderableType] = []
-    for outcome in outcomes:
-        if outcome.verdict == "holds" and succeeded(outcome):
-            continue
-        lines = [outcome.claim.statement]
-        if outcome.error:
-            lines.append(f"raised {outcome.error}")
-        elif outcome.instances == 0:
-            lines.append("tried on no instance: none lay within its hypotheses")
-        elif not outcome.ok:
-            lines.append(f"worst residual {outcome.worst:.3g}, allowed {outcome.claim.tolerance:.3g}")
-        if outcome.proof is False:
-            lines.append("sympy does not confirm the proof")
-        if outcome.counterexample is not None:
-            lines.append(f"counterexample: {' '.join(str(outcome.counterexample).split())}")
-        screens += [f"{outcome.claim.id}: {outcome.verdict}", *(Padding(line, (0, 0, 0, 2)) for line in lines)]
-    return [*screens, ""] if screens else []
-
-
-def summary(outcomes: Sequence[Outcome], seconds: float) -> str:
-    """One line: how many claims came out how."""
-    verdicts = [outcome.verdict for outcome in outcomes if succeeded(outcome)]
-    return (
-        f"{len(outcomes)} claim{'s' * (len(outcomes) != 1)}: {verdicts.count('holds')} hold "
-        f"({sum(outcome.proof is True for outcome in outcomes)} proved), "
-        f"{verdicts.count('refuted')} refuted as expected, {len(outcomes) - len(verdicts)} failed; "
-        f"{sum(outcome.instances for outcome in outcomes):,} instances in {seconds:.1f} s"
-    )
-
-
 # --- tables ---------------------------------------------------------------------------------------------------------
 
 
@@ -183,7 +121,8 @@ def keep_words(table: Table) -> Table:
     return table
 
 
-def _table(*headers: str) -> Table:
+def new_table(*headers: str) -> Table:
+    """Columns that are rather folded than cut, but for the first, which is whole."""
     from rich import box
     from rich.table import Table
 

@@ -53,7 +53,15 @@ def local(html: str) -> str:
 def _entry(path: Path) -> str:
     exported = (OUT / f"{path.stem}.html").exists()
     link = f"[Open]({path.stem}.html) · " if exported else "This build of the site has not exported it. "
-    return f"## {prose(title(path))}\n\n{link}[Source](../../notebooks/{path.name})"
+    return f"## {prose(title(path))}\n\n{prose(sentence(path))}\n\n{link}[Source](../../notebooks/{path.name})"
+
+
+def sentence(path: Path) -> str:
+    """What a notebook is for: the docstring that it begins with."""
+    found = ast.get_docstring(ast.parse(path.read_text("utf-8")))
+    if not found:
+        raise ValueError(f"{path}: it has no docstring, which says what it is for")
+    return " ".join(found.split())
 
 
 def title(path: Path) -> str:
