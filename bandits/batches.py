@@ -137,12 +137,12 @@ def takes_one_zero(algorithm: ps.Algorithm) -> bool:
     """Whether the coefficient may be given one 0 for log-ratios that are all 0, found by trying.
 
     On-policy learning spares itself several passes over the arms so. It fails for coefficients that compare members of
-    a group with each other, or look at the log-ratios' shape.
+    a group with each other, or look at the arguments' shape.
     """
     advantage = np.array([[[0.3, -1.0, 0.7, 0.0]], [[-0.2, 2.0, 0.5, 1.0]]])
     taken = algorithm.weights(np.array([[[0.1, 0.4, 0.3, 0.2]], [[0.25, 0.25, 0.3, 0.2]]]))
-    wanted = algorithm.coefficient(np.zeros_like(advantage), advantage, **taken)
     try:
+        wanted = algorithm.coefficient(np.zeros_like(advantage), advantage, **taken)
         tried = algorithm.coefficient(np.zeros((1, 1, 1)), advantage, **taken)
     except Exception:  # in whatever way it cannot take one
         return False

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -92,6 +93,32 @@ def sweep(
     manifest = _computed(plan, workers)
     print(_summary(plan, manifest, time.perf_counter() - begin), flush=True)
     if manifest.failures:
+        raise typer.Exit(FAILED)
+
+
+@app.command(short_help="Compute what is missing of docs/experiment.md's bandits.")
+def experiment(
+    out: Annotated[
+        Path, typer.Option(metavar="FILE", help="Parquet file of the results, and of those of earlier runs.")
+    ] = Path("results/experiment.parquet"),
+    batches: Annotated[int, typer.Option(min=1, metavar="N", help="Of instances; each holds the whole design.")] = 1,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Processes; default: as many as there are cores.")
+    ] = None,
+) -> None:
+    """Target, weight, lag and noise taken apart. Interrupted at any moment, the same command goes on.
+
+    Exit status 1 if something failed (the rest is kept), 2 for bad input, such as results of code that computes
+    something else.
+    """
+    from .experiment.compute import run
+
+    with progress_bar(left=True) as progress:
+        failures = run(out, range(batches), jobs, lambda _, done, total: progress(done, total))
+    for failure in failures.values():
+        print(f"failed: {failure}", file=sys.stderr)
+    print(out)
+    if failures:
         raise typer.Exit(FAILED)
 
 

@@ -1,4 +1,4 @@
-"""What is trained and how: tabular and linear softmax policies; SGD, normalized steps and Adam.
+"""What is trained and how: tabular, linear and autoregressive softmax policies; SGD, normalized steps and Adam.
 
 Arrays (R, K) hold a row for every context of every run, runs outermost, and lie in memory arm by arm (Fortran order):
 sums over the arms then are as fast as anything elementwise, and add up in the same order however many rows there are.
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .sequences import SequenceTree
 from .settings import Settings
 
 
@@ -40,17 +41,17 @@ class Learner:
         start: parameters (rows, width) at which the policy is the initial behavior policy; each run has its share of
             the rows, runs outermost.
         logits: parameters -> (R, K).
-        gradient: gradient with respect to the logits (R, K) -> gradient with respect to the parameters.
+        gradient: (parameters, gradient with respect to the logits (R, K)) -> gradient with respect to the parameters.
     """
 
     start: np.ndarray
     logits: Callable[[np.ndarray], np.ndarray]
-    gradient: Callable[[np.ndarray], np.ndarray]
+    gradient: Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def tabular(log_behavior: np.ndarray) -> Learner:
     """One logit per context and arm, (R, K); each context moves at the full rate, not divided by their number."""
-    return Learner(np.asfortranarray(log_behavior), _unchanged, _unchanged)
+    return Learner(np.asfortranarray(log_behavior), _unchanged, lambda parameters, gradient: gradient)
 
 
 def linear(log_behavior: np.ndarray, features: np.ndarray) -> Learner:
@@ -67,10 +68,43 @@ def linear(log_behavior: np.ndarray, features: np.ndarray) -> Learner:
         scores = features @ weights.reshape(-1, width, arms)
         return np.asfortranarray(log_behavior + scores.reshape(rows, arms))
 
-    def gradient(logit_gradient: np.ndarray) -> np.ndarray:
+    def gradient(parameters: np.ndarray, logit_gradient: np.ndarray) -> np.ndarray:
         return (features.T @ logit_gradient.reshape(-1, contexts, arms) / contexts).reshape(-1, arms)
 
     return Learner(np.zeros((rows // contexts * width, arms)), logits, gradient)
+
+
+def autoregressive(tree: SequenceTree, behavior: np.ndarray) -> Learner:
+    """Logits of the next token after every prefix of a tree, (R, prefixes * vocabulary); arms are its completions.
+
+    Args:
+        tree: the completions.
+        behavior: (R, K), the probability of every completion: positive, and summing to one in each row.
+    """
+    tokens = tree.prefixes * tree.vocabulary
+    passes = np.zeros((tokens, tree.completions))  # which next tokens a completion consists of
+    completion, position = np.nonzero(tree.present)
+    taken = tree.node[completion, position] * tree.vocabulary + tree.token[completion, position]
+    passes[taken, completion] = 1.0
+
+    def shifted(parameters: np.ndarray) -> np.ndarray:
+        values = parameters.reshape(-1, tree.prefixes, tree.vocabulary)
+        return values - values.max(axis=-1, keepdims=True)
+
+    def logits(parameters: np.ndarray) -> np.ndarray:
+        values = shifted(parameters)
+        values -= np.log(np.exp(values).sum(axis=-1, keepdims=True))
+        return np.asfortranarray(values.reshape(-1, tokens) @ passes)
+
+    def gradient(parameters: np.ndarray, logit_gradient: np.ndarray) -> np.ndarray:
+        chosen = (logit_gradient @ passes.T).reshape(-1, tree.prefixes, tree.vocabulary)
+        probability = np.exp(shifted(parameters))
+        probability *= chosen.sum(axis=-1, keepdims=True) / probability.sum(axis=-1, keepdims=True)
+        return (chosen - probability).reshape(-1, tokens)
+
+    return Learner(
+        np.log(behavior @ passes.T), logits, gradient
+    )  # how often a token follows its prefix, up to a factor
 
 
 def softmax(logits: np.ndarray) -> Policy:

@@ -12,8 +12,9 @@ import pessimism as ps
 from pessimism.solve import check_finite, log, total_variation
 
 from .batches import Batch, Generators, Task, draw_batch, make_task, minibatches
-from .learners import Policy, linear, make_optimizer, softmax, tabular
+from .learners import Learner, Policy, autoregressive, linear, make_optimizer, softmax, tabular
 from .noise import observed
+from .sequences import SequenceTree
 from .settings import Settings
 from .trajectory import Record, Recorder, Trajectory, describe, first_seeds, join
 
@@ -21,6 +22,9 @@ __all__ = ["logit_gradient", "policy_gradient", "simulate", "simulate_grid", "sl
 
 Draw = Callable[[Task, np.ndarray, Generators], Batch]
 """What turns a behavior policy (R, K) into the data of a window."""
+
+MakeLearner = Callable[[np.ndarray], Learner]
+"""Behavior policy (R, K) -> what is trained, beginning there."""
 
 BLOCK = 2**15
 """Probabilities simulated at a time: few enough that the arrays of a step stay in the processor's cache."""
@@ -34,7 +38,7 @@ def simulate(
     algorithm: ps.Algorithm,
     settings: Settings,
     seeds: Iterable[int] = (0,),
-    features: ArrayLike | None = None,
+    features: ArrayLike | SequenceTree | None = None,
     draw: Draw = draw_batch,
 ) -> Trajectory:
     r"""Train a softmax policy on data that its own past versions drew.
@@ -49,12 +53,13 @@ def simulate(
         algorithm: its level must not matter, as arms are whole completions.
         settings: see :class:`Settings`.
         seeds: one run for each; a run's numbers depend on its own seed alone.
-        features: (N, d) of the N contexts, for a linear policy; None for a tabular one.
+        features: (N, d) of the N contexts, for a linear policy; the tree whose completions are the arms, for a
+            softmax after every prefix; None for a tabular policy.
         draw: how data come about, if not by drawing groups from the behavior policy.
 
     Raises:
-        ValueError: no seeds or negative ones, features that do not match, a reference for an importance ratio, noise
-            that does not fit the rewards, or groups too small for the baseline.
+        ValueError: no seeds or negative ones, features or a tree that do not match, a reference for an importance
+            ratio, noise that does not fit the rewards, or groups too small for the baseline.
 
     >>> bandit = ps.Bandit([0.5, 0.3, 0.2], [0, 0, 1])
     >>> algorithm = ps.algorithm("shifted_mean", beta=0.5)
@@ -68,11 +73,11 @@ def simulate(
             f"the bandit has a reference, but {algorithm.name!r} measures its log-ratio from the behavior policy; "
             "leave the reference out"
         )
-    table = None if features is None else _checked_features(features, bandit)
+    learner = _learner(bandit, features)
     _keep_freed_memory()
     per_block = max(1, BLOCK // bandit.behavior.size)
     blocks = [seeds[start : start + per_block] for start in range(0, len(seeds), per_block)]
-    return join([_simulate_seeds(bandit, algorithm, settings, block, table, draw) for block in blocks])
+    return join([_simulate_seeds(bandit, algorithm, settings, block, learner, draw) for block in blocks])
 
 
 def simulate_grid(
@@ -108,7 +113,7 @@ def _simulate_seeds(
     algorithm: ps.Algorithm,
     settings: Settings,
     seeds: Sequence[int],
-    features: np.ndarray | None,
+    learner: MakeLearner,
     draw: Draw,
 ) -> Trajectory:
     """One block, in which a single row gets a copy of itself for company.
@@ -116,7 +121,7 @@ def _simulate_seeds(
     numpy adds up a lone row's arms in another order than those of several, and no run may depend on its company.
     """
     alone = len(seeds) * bandit.behavior.size == bandit.arms
-    run = _simulate_block(bandit, algorithm, settings, [*seeds, *seeds] if alone else seeds, features, draw)
+    run = _simulate_block(bandit, algorithm, settings, [*seeds, *seeds] if alone else seeds, learner, draw)
     return first_seeds(run, len(seeds)) if alone else run
 
 
@@ -125,16 +130,15 @@ def _simulate_block(
     algorithm: ps.Algorithm,
     settings: Settings,
     seeds: Sequence[int],
-    features: np.ndarray | None,
+    learner_of: MakeLearner,
     draw: Draw,
 ) -> Trajectory:
     runs = len(seeds)
     task = make_task(_repeated(bandit, runs), algorithm, settings)
     generators = [np.random.default_rng(seed) for seed in seeds]
-    log_behavior = log(task.bandit.behavior)
-    learner = tabular(log_behavior) if features is None else linear(log_behavior, features)
+    learner = learner_of(task.bandit.behavior)
     contexts = bandit.batch_shape[-1] if bandit.batch_shape else 1
-    problems = len(log_behavior) // contexts
+    problems = len(task.bandit.behavior) // contexts
     climb = make_optimizer(settings, problems)
     parameters = learner.start
     policy = softmax(learner.logits(parameters))
@@ -148,7 +152,7 @@ def _simulate_block(
             parts = minibatches(data, settings.minibatches)
             for step in range(settings.lag):
                 gradient = policy_gradient(algorithm, parts[step % len(parts)], policy)
-                parameters = climb(parameters, learner.gradient(gradient))
+                parameters = climb(parameters, learner.gradient(parameters, gradient))
                 policy = softmax(learner.logits(parameters))
             lost = ~np.isfinite(policy.log_total).reshape(problems, -1).all(axis=1)
             if lost.any():  # such a run starts again, unseen, so that the others can go on
@@ -256,6 +260,20 @@ def _checked_seeds(seeds: Iterable[int]) -> list[int]:
         if not isinstance(seed, (int, np.integer)) or seed < 0:
             raise ValueError(f"seeds[{index}] is {seed!r}; it must be a whole number >= 0")
     return [int(seed) for seed in found]
+
+
+def _learner(bandit: ps.Bandit, features: ArrayLike | SequenceTree | None) -> MakeLearner:
+    if features is None:
+        return lambda behavior: tabular(log(behavior))
+    if isinstance(features, SequenceTree):
+        tree = features
+        if tree.completions != bandit.arms:
+            raise ValueError(f"features is a tree of {tree.completions} completions; the bandit has {bandit.arms} arms")
+        if bandit.behavior.min() <= 0:
+            raise ValueError("features is a tree, whose completions all are played; the bandit has arms that are not")
+        return lambda behavior: autoregressive(tree, behavior)
+    table = _checked_features(features, bandit)
+    return lambda behavior: linear(log(behavior), table)
 
 
 def _checked_features(features: ArrayLike, bandit: ps.Bandit) -> np.ndarray:

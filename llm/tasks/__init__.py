@@ -12,7 +12,7 @@ from .task import Task
 
 __all__ = ["NAMES", "Task", "Tokenizer", "load"]
 
-NAMES = ("countdown24", "enumerable", "math", "reasoning_gym")
+NAMES = ("countdown24", "enumerable", "math", "reasoning_gym", "running_sums")
 
 
 def load(name: str, options: Mapping[str, Any], tokenizer: Tokenizer | None = None) -> Task:
@@ -30,7 +30,7 @@ def load(name: str, options: Mapping[str, Any], tokenizer: Tokenizer | None = No
     Raises:
         ValueError: no such task, an option that it does not take, or data that are not there or not as they should be.
     """
-    from . import countdown, enumerable, mathematics, reasoning
+    from . import countdown, enumerable, mathematics, reasoning, running_sums
 
     try:
         match name:
@@ -42,6 +42,8 @@ def load(name: str, options: Mapping[str, Any], tokenizer: Tokenizer | None = No
                 return mathematics.make(mathematics.Options.model_validate(options), tokenizer)
             case "reasoning_gym":
                 return reasoning.make(reasoning.Options.model_validate(options), tokenizer)
+            case "running_sums":
+                return running_sums.make(running_sums.Options.model_validate(options))
     except ValidationError as error:
         told = [f"task.options.{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()]
         raise ValueError("; ".join(told)) from None

@@ -1,0 +1,195 @@
+"""A group of cells computed: means over blocks of instances. And the probe that stands for the code."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from threadpoolctl import threadpool_limits
+
+import pessimism as ps
+from pessimism.studies import kept
+from pessimism.studies.provenance import digest
+from pessimism.studies.store import as_parquet
+from pessimism.studies.workers import Done, on_cores
+
+from ..noise import VerifierNoise
+from ..settings import Settings
+from ..simulate import BLOCK as TOGETHER
+from ..simulate import simulate
+from ..trajectory import Trajectory, join
+from .design import (
+    BETA,
+    BLOCK,
+    DELTA,
+    GROUP_SIZE,
+    INSTANCES,
+    RATES,
+    WEIGHTS,
+    WORLDS,
+    Group,
+    groups,
+    side_by_side,
+)
+from .kernel import MEASURED, OPTIMIZERS, train
+
+FARTHEST = 1e3
+"""Largest KL that enters a mean, nats."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A group to be computed by code with this probe."""
+
+    group: Group
+    probe: str
+
+    @property
+    def key(self) -> str:
+        return digest([self.probe, asdict(self.group)])
+
+
+def run(
+    path: Path,
+    batches: Sequence[int],
+    jobs: int | None = None,
+    finished: kept.Finished = lambda done, count, total: None,
+) -> dict[str, str]:
+    """Compute what a file lacks of these batches; what failed, by key. Batches outermost: every stop leaves whole ones.
+
+    Raises:
+        ValueError: the file was computed by code that gives other numbers, or cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    settled = kept.settled(path.with_suffix(".json"), probe())
+    wanted = [Job(group, settled) for batch in batches for group in groups(batch)]
+    return kept.complete(path, {job.key: job for job in wanted}, on_cores(compute, jobs), finished)
+
+
+def compute(job: Job) -> Done:
+    """The rows of a group."""
+    began = time.perf_counter()
+    try:
+        with threadpool_limits(limits=1):
+            content, failure = as_parquet(rows(job.group).insert_column(0, pl.lit(job.key).alias("cell"))), None
+    except Exception as error:  # one group does not end a study
+        content, failure = None, f"{type(error).__name__}: {error}"
+    return Done(job, content, failure, time.perf_counter() - began)
+
+
+def rows(group: Group) -> pl.DataFrame:
+    r"""A row for every cell and block: means over the instances of the block.
+
+    Columns: the group's and the cell's; ``block``, counted over all batches; ``value`` at the end, true rewards, 0 for
+    a run that left floating point; ``average`` of it over the records; ``entropy`` in nats; ``collapsed``, the share of
+    runs that end below the value they began with; ``diverged``, the share that left floating point; and of the last
+    window ``kl``, $\mathrm{KL}(\mu\|\pi)$ in nats, ``conservatism``, $s\,(\delta\beta + \beta\,\mathrm{KL}(\mu\|\pi))$,
+    which is $s\,E_\mu[A - \beta\ell]$, and ``ess``, the effective sample size as a share.
+    """
+    bandit = WORLDS[group.world].instances(group.batch)
+    found = trained(group, bandit, group.settings())
+    start = np.broadcast_to((bandit.behavior * bandit.reward).sum(axis=-1).ravel(), found["value"].shape[1:])
+    doses = np.array([[cell.dose] for cell in group.cells])
+    blocks = {
+        name: values.reshape(len(group.cells), -1, BLOCK).mean(axis=-1).ravel()
+        for name, values in _measured(found, start, doses).items()
+    }
+    each = INSTANCES // BLOCK
+    described = {name: value for name, value in asdict(group).items() if name != "cells"}
+    cells = pl.DataFrame([asdict(cell) for cell in group.cells for _ in range(each)])
+    number = np.tile(np.arange(group.batch * each, (group.batch + 1) * each, dtype=np.int32), len(group.cells))
+    measures = [pl.Series(name, array, dtype=pl.Float32) for name, array in blocks.items()]
+    return cells.select(
+        *(pl.lit(value).alias(name) for name, value in described.items()), *cells.columns, pl.Series("block", number)
+    ).hstack(measures)
+
+
+Records = dict[str, np.ndarray]
+"""The measures of :mod:`bandits.experiment.kernel`, (records, cells, instances) each."""
+
+
+def trained(group: Group, bandit: ps.Bandit, settings: Settings) -> Records:
+    """The group's cells on these instances (n, 1)."""
+    if group.cells[0].objective == "residual" and WORLDS[group.world].tree is None:
+        return compiled(group, bandit, settings)
+    found = simulated(group, bandit, settings)
+    return {name: getattr(found, name)[..., 0] for name in MEASURED}
+
+
+def compiled(group: Group, bandit: ps.Bandit, settings: Settings) -> Records:
+    """The same numbers as :func:`simulated`, but for rounding: residual cells of tabular policies only."""
+    instances, shape = len(bandit.behavior), (settings.syncs, len(bandit.behavior), settings.lag * GROUP_SIZE)
+    generator, noise = np.random.default_rng(group.batch), settings.noise
+    assert not isinstance(noise, VerifierNoise)
+    uniform, added = np.empty(shape), np.zeros(shape)
+    for window in range(settings.syncs):  # in the order in which the simulation draws
+        uniform[window] = generator.random(shape[1:])
+        if noise is not None:
+            added[window] = noise.deviation * generator.standard_normal(shape[1:])
+    records = np.empty((len(group.cells), instances, settings.records, len(MEASURED)))
+    for place, cell in enumerate(group.cells):
+        power, cap = WEIGHTS[cell.weight]
+        for i in range(instances):
+            records[place, i] = train(
+                np.log(bandit.behavior[i, 0]), bandit.reward[i, 0], uniform[:, i], added[:, i],
+                BETA, DELTA, cell.dose, power, np.log(cap), cell.offset,
+                GROUP_SIZE, OPTIMIZERS[settings.optimizer], settings.learning_rate, settings.record_every,
+            )  # fmt: skip
+    return dict(zip(MEASURED, np.moveaxis(records, (2, 3), (1, 0)), strict=True))
+
+
+def simulated(group: Group, bandit: ps.Bandit, settings: Settings) -> Trajectory:
+    """The group's cells in the place of a trajectory's seeds: (records, cells, n, 1)."""
+    world, rows = WORLDS[group.world], len(bandit.behavior)
+    together = max(1, TOGETHER // bandit.behavior.size)  # what the simulation takes at a time
+
+    def parts() -> Iterator[Trajectory]:
+        for first in range(0, len(group.cells), together):
+            part = group.cells[first : first + together]
+            tree = None if world.tree is None else world.tree()
+            yield simulate(bandit, side_by_side(part, rows), settings, [group.batch] * len(part), tree)
+
+    return join(list(parts()))
+
+
+def _measured(found: Records, start: np.ndarray, dose: np.ndarray) -> dict[str, np.ndarray]:
+    """Of every cell and instance, (cells, instances)."""
+    lost = np.isnan(found["value"][-1])
+    value = np.nan_to_num(found["value"], nan=0.0)
+    kl = np.nan_to_num(found["reverse_kl"][-1], nan=FARTHEST, posinf=FARTHEST).clip(max=FARTHEST)
+    return {
+        "value": value[-1],
+        "average": value.mean(axis=0),
+        "entropy": np.nan_to_num(found["entropy"][-1], nan=0.0),
+        "collapsed": (lost | (value[-1] < start)).astype(float),
+        "diverged": lost.astype(float),
+        "kl": kl,
+        "conservatism": dose * (DELTA * BETA + BETA * kl),
+        "ess": np.nan_to_num(found["ess"][-1], nan=0.0),
+    }
+
+
+PROBED = ("binary", "noise .3", "graded", "sequences")
+
+
+def probe() -> dict[str, float]:
+    """Values and entropies after two short windows, of every cell, optimizer and kind of world."""
+    numbers: dict[str, float] = {}
+    for group in groups(0):
+        if group.world in PROBED and group.lag == 20 and group.rate == middle(group):
+            made = WORLDS[group.world].instances(0)
+            settings = replace(group.settings(), syncs=2, lag=5, groups=5, minibatches=5, record_every=2)
+            found = trained(group, ps.Bandit(made.behavior[:2], made.reward[:2]), settings)
+            for cell, value, entropy in zip(group.cells, found["value"][-1], found["entropy"][-1], strict=True):
+                name = " ".join(map(str, (group.world, group.optimizer, *asdict(cell).values())))
+                numbers |= {f"{name}: value": float(value.mean()), f"{name}: entropy": float(entropy.mean())}
+    return numbers
+
+
+def middle(group: Group) -> float:
+    """The rate that the probe takes: the second of the optimizer's."""
+    return RATES[group.optimizer][1]

@@ -1,0 +1,100 @@
+"""The stored runs of docs/experiment.md as crossings of dose, weight and lag. Computes and draws nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from bandits.experiment.design import BLOCK, DOSES, INSTANCES, ORDER, RATES, groups
+
+from .contrasts import WEIGHTS, Crossing
+
+BANDITS = Path(__file__).parent / "data" / "experiment_bandits.parquet"
+LANGUAGE_MODEL = BANDITS.with_name("experiment_language_model.parquet")
+
+CELL = ("world", "optimizer", "lag", "objective", "dose", "weight", "offset")
+STALE = (20, 100, 400)
+"""Lags at which dose and weight make a difference."""
+
+MEASURES = ("value", "entropy", "collapsed", "average")
+
+
+@cache
+def bandits() -> pl.DataFrame:
+    """Rows of the batches of each world and optimizer of which every cell is there (of the family, or landmarks).
+
+    ``half`` says which of two halves a block belongs to.
+    """
+    table = pl.read_parquet(BANDITS).with_columns(
+        pl.col(pl.Float32).cast(pl.Float64), half=pl.col("block") % 2, member=pl.col("objective") == "residual"
+    )
+    place = ["world", "optimizer", "member"]
+    wanted = Counter[tuple[str, str, bool]]()
+    for group in groups(0):
+        member = group.cells[0].objective == "residual"
+        wanted[group.world, group.optimizer, member] += len(group.cells) * INSTANCES // BLOCK
+    complete = pl.DataFrame([(*key, count) for key, count in wanted.items()], [*place, "wanted"], orient="row")
+    counted = table.with_columns(there=pl.len().over(*place, "batch")).join(complete, on=place)
+    return counted.filter(pl.col("there") == pl.col("wanted")).drop("there", "wanted", "member")
+
+
+def trained() -> list[tuple[str, str]]:
+    """The worlds and optimizers that are there, in the order of the design."""
+    there = set(bandits().filter(objective="residual").select("world", "optimizer").iter_rows())
+    return sorted((pair for pair in ORDER if pair in there), key=lambda pair: [*RATES].index(pair[1]))
+
+
+@cache
+def tuned() -> pl.DataFrame:
+    """Every cell at its own rate: each half of the blocks at the one with the highest mean value on the other half.
+
+    Of equal means the lower rate.
+    """
+    table = bandits()
+    scores = table.group_by(*CELL, "rate", "half").agg(score=pl.col("value").mean())
+    chosen = scores.sort("score", "rate", descending=[False, True]).group_by(*CELL, "half").last()
+    best = chosen.select(*CELL, "rate", half=1 - pl.col("half"))
+    return table.join(best, on=[*CELL, "rate", "half"])
+
+
+@cache
+def equal_rate() -> pl.DataFrame:
+    """Every cell as the mean over all rates, which are the same for all."""
+    table = bandits()
+    numbers = [name for name, kind in table.schema.items() if kind == pl.Float64 and name not in (*CELL, "rate")]
+    return table.group_by(*CELL, "block", maintain_order=True).agg(pl.col(numbers).mean())
+
+
+def crossing(table: pl.DataFrame, world: str, optimizer: str, measure: str) -> Crossing:
+    """One measure in one world with one optimizer."""
+    cells = table.filter(objective="residual", offset=0.0, world=world, optimizer=optimizer)
+    cells = cells.filter(pl.col("lag").is_in(STALE)).with_columns(
+        place=pl.col("weight").replace_strict(dict(zip(WEIGHTS, range(len(WEIGHTS)), strict=True)))
+    )
+    ordered = cells.sort("block", "dose", "place", "lag")
+    shape = (ordered["block"].n_unique(), len(DOSES), len(WEIGHTS), len(STALE))
+    return Crossing(ordered[measure].to_numpy().reshape(shape), DOSES, STALE)
+
+
+def over_worlds(table: pl.DataFrame, optimizer: str, measure: str) -> Crossing:
+    """The mean over the worlds that are trained with an optimizer, block by block; only blocks that all have."""
+    worlds = [world for world, name in trained() if name == optimizer]
+    found = [crossing(table, world, optimizer, measure).values for world in worlds]
+    blocks = min(len(values) for values in found)
+    return Crossing(np.mean([values[:blocks] for values in found], axis=0), DOSES, STALE)
+
+
+def optimizers() -> Iterator[str]:
+    """Those that are there."""
+    yield from dict.fromkeys(name for _, name in trained())
+
+
+def on_policy(table: pl.DataFrame, world: str, optimizer: str, measure: str) -> np.ndarray:
+    """The one cell of L = 1, (blocks,)."""
+    cells = table.filter(objective="residual", offset=0.0, world=world, optimizer=optimizer, lag=1)
+    return cells.sort("block")[measure].to_numpy()
