@@ -38,6 +38,9 @@ pl.DataFrame(rows).write_parquet("completions_00001.parquet")
 TINY = (
     "warmup.steps=20",
     "warmup.every=20",
+    "warmup.warmup_steps=5",
+    "warmup.prompts=8",
+    "warmup.samples=2",
     "steps=2",
     "checkpoint_every=2",
     "rollout.prompts=2",
@@ -48,10 +51,18 @@ TINY = (
 """The configuration tiny_cpu in seconds: it learns nothing, but every part of it runs."""
 
 
-def run(command: Sequence[str | Path], folder: Path) -> None:
-    """Run a command; SystemExit with what it printed if it fails."""
+def run(command: Sequence[str | Path], folder: Path, path: Path | None = None) -> None:
+    """Run a command; SystemExit with what it printed if it fails.
+
+    Args:
+        command: its words.
+        folder: where.
+        path: what Python imports from first, if anything: else only from the environment and the folder.
+    """
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environment |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2")}
+    if path is not None:
+        environment["PYTHONPATH"] = str(path)
     done = subprocess.run(list(map(str, command)), cwd=folder, env=environment, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{' '.join(map(str, command))} failed:\n{done.stdout}{done.stderr}")
@@ -79,7 +90,8 @@ def installed(checkout: Path, wheel: Path | None, folder: Path) -> Path:
 
 def follow(python: Path, pages: Sequence[str], folder: Path) -> None:
     """Run every block of code of those pages, and compare what they quote."""
-    run([python, folder / "scripts" / "documents.py", "--check", *(f"docs/{page}" for page in pages)], folder)
+    script = folder / "scripts" / "documents.py"
+    run([python, script, "--check", *(f"docs/{page}" for page in pages)], folder, path=folder)
 
 
 def pages_only(checkout: Path, folder: Path) -> Path:
@@ -102,7 +114,7 @@ def audit(commands: Path, folder: Path) -> None:
 
 def train(checkout: Path) -> None:
     """tiny_cpu from its warm-up to its report."""
-    run([sys.executable, "-m", "llm", "train", "tiny_cpu", *TINY], checkout)
+    run([sys.executable, "-m", "llm", "train", "tiny_cpu", *TINY], checkout, path=checkout)
     if not (checkout / "runs" / "tiny_cpu" / "report.html").exists():
         raise SystemExit("the training run left no report")
 
