@@ -275,7 +275,7 @@ def test_a_full_disk_ends_the_run_and_leaves_its_checkpoint(config, tmp_path, ca
     ("arguments", "told"),
     [
         (["train", "nowhere.toml"], "nowhere.toml"),
-        (["train", "CONFIG", "lag.sync=3"], "lag.sync: no such key; did you mean sync_every?"),
+        (["train", "CONFIG", "lag.sync=3"], "lag.sync: no such key; known keys: sync_every, epochs"),
         (["train", "tiny_cup", "--dry-run"], "tiny_cup: no file or configuration of that name; did you mean tiny_cpu?"),
         (["train", "CONFIG", "stepz=3"], "stepz: no such key; did you mean steps?"),
         (["train", "CONFIG", "steps"], "'steps' is no override"),

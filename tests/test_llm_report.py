@@ -17,6 +17,7 @@ from llm.run.watch import Watcher
 from llm.samples import Completion, Group, Prompt
 from llm.show.charts import CHARTS, Chart, draw, draw_pairs
 from llm.show.report import write_report
+from llm.show.verdict import PASS, verdict
 
 HOSTILE = "<script>alert('x')</script><img src=http://example.org/a.png onerror=alert(1)> & \"quoted\""
 STEPS = 12
@@ -187,6 +188,28 @@ def test_a_run_without_theory_evaluation_or_timing_has_a_report_too(tmp_path):
     page = page_of(tmp_path)
     assert len(page.images) == 1
     assert "The run kept none." in " ".join(page.text)
+
+
+def evaluated(step, passed, low, high):
+    return {"step": step, PASS: passed, f"{PASS}_low": low, f"{PASS}_high": high}
+
+
+@pytest.mark.parametrize(
+    ("records", "steps", "told"),
+    [
+        ([{"step": 1}], 1, "was not evaluated on held-out prompts"),
+        ([evaluated(0, 0.2, 0.1, 0.3), {"step": 5}], 9, "has not come to an evaluation after training began"),
+        ([evaluated(9, 0.2, 0.1, 0.3)], 9, "is 20.0% at step 9; no earlier evaluation"),
+        ([evaluated(0, 0.2, 0.1, 0.3), evaluated(9, 0.2, 0.1, 0.3)], 9, "is 20.0% at step 9, as before training; the"),
+        ([evaluated(4, 0.5, 0.4, 0.6), evaluated(9, 0.2, 0.1, 0.3)], 9, "fell from 50.0% at step 4 to 20.0% at step 9"),
+        ([evaluated(0, 0.5, 0.4, 0.6), evaluated(9, 0.2, 0.1, 0.3)], 9, "the 95% intervals do not overlap."),
+        ([evaluated(0, 0.5, 0.2, 0.6), evaluated(9, 0.2, 0.1, 0.3)], 9, "the 95% intervals overlap."),
+        ([evaluated(0, 0.5, 0.2, 0.6), evaluated(9, 0.2, 0.1, 0.3)], 1200, " 1,191 of 1,200 steps are still to come."),
+        ([{"step": 0, PASS: 0.1}, {"step": 9, PASS: 0.2}], 9, "rose from 10.0% before training to 20.0% at step 9."),
+    ],
+)
+def test_the_verdict_is_what_the_evaluations_say(records, steps, told):
+    assert told in verdict(records, steps)
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):

@@ -37,14 +37,18 @@ def verdict(records: Sequence[Mapping[str, Any]], steps: int) -> str:
     found = [record for record in records if record.get(PASS) is not None]
     if not found:
         return "The run was not evaluated on held-out prompts, so nothing is said of what it learned."
-    if len(found) == 1:
-        return "The run has not come to an evaluation after training began."
     first, last = found[0], found[-1]
-    change = last[PASS] - first[PASS]
-    moved = "stayed at" if f"{first[PASS]:.1%}" == f"{last[PASS]:.1%}" else "rose from" if change > 0 else "fell from"
+    if last["step"] == 0:
+        return "The run has not come to an evaluation after training began."
+    if len(found) == 1:
+        return f"Held-out pass@1 is {last[PASS]:.1%} at step {last['step']}; no earlier evaluation says where it began."
     began = "before training" if first["step"] == 0 else f"at step {first['step']}"
-    ended = f" to {last[PASS]:.1%}" if moved != "stayed at" else f" and {last[PASS]:.1%}"
-    said = f"Held-out pass@1 {moved} {first[PASS]:.1%} {began}{ended} at step {last['step']}"
+    if f"{first[PASS]:.1%}" == f"{last[PASS]:.1%}":
+        moved = f"is {last[PASS]:.1%} at step {last['step']}, as {began}"
+    else:
+        verb = "rose" if last[PASS] > first[PASS] else "fell"
+        moved = f"{verb} from {first[PASS]:.1%} {began} to {last[PASS]:.1%} at step {last['step']}"
+    said = f"Held-out pass@1 {moved}"
     if all(record.get(f"{PASS}_{end}") is not None for record in (first, last) for end in ("low", "high")):
         apart = first[f"{PASS}_high"] < last[f"{PASS}_low"] or last[f"{PASS}_high"] < first[f"{PASS}_low"]
         said += f"; the 95% intervals {'do not overlap' if apart else 'overlap'}"
