@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 import pessimism as ps
+from pessimism.compose import check_two_policies
 from pessimism.shell import is_object_name, load_object, near
 
 from .sample.engines.base import check_options
@@ -65,6 +66,7 @@ class Task(Part):
 class Objective(Part):
     """An algorithm with its parameters: an entry of the catalogue, or one of your own.
 
+    Corrections, masks and a KL term are parameters too, as text: correction = "truncate(cap=2, level=sequence)".
     Your own is named as ``module:name`` or ``file.py:name``: an Algorithm, or a function that returns one.
     """
 
@@ -73,7 +75,7 @@ class Objective(Part):
 
     @model_validator(mode="after")
     def _exists(self) -> Objective:
-        self.make()
+        check_two_policies(self.make(), "llm")
         return self
 
     def make(self) -> ps.Algorithm:

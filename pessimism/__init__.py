@@ -9,7 +9,7 @@ array([0.2606, 0.1564, 0.583 ])
 array([0.2195, 0.1317, 0.6488])
 """
 
-from . import baselines
+from . import baselines, corrections, masks, penalties
 from .algorithm import Algorithm, Coefficient
 from .bandit import Bandit
 from .baseline import Baseline
@@ -47,11 +47,14 @@ __all__ = [
     "baselines",
     "catalogue",
     "compare",
+    "corrections",
     "gradient_flow",
     "group_target",
     "induced_target",
     "lcb",
+    "masks",
     "nominal_target",
+    "penalties",
     "prefix_regimes",
     "prescribe",
     "regression_regime",

@@ -14,7 +14,7 @@ from array_api_compat import array_namespace, device, is_array_api_obj
 from . import baselines
 from .baseline import Baseline, Moments, Statistics, floating_type
 from .display import brief, brief_html
-from .levels import Level, known_level
+from .levels import Composed, Level, known_level
 from .solution import Solution
 from .solve.numbers import as_float64, check_real
 from .solve.simplex import Array, first_index
@@ -64,6 +64,8 @@ class Algorithm:
         induced, nominal: closed forms ``f(bandit, moments)`` -> Solution, or None.
         scale: minus the derivative of the published loss with respect to $\log\pi$ is ``scale * c``.
         parameters: what it was made with.
+        composition: its objective, corrections, masks and KL term, where it is composed of such (see
+            :mod:`pessimism.composition`); else None.
 
     >>> cubic = Algorithm(lambda log_ratio, advantage: advantage - 0.5 * log_ratio**3, baseline=0.25)
     >>> cubic.advantage(np.array([0.0, 1.0]), behavior=np.array([0.5, 0.5]))
@@ -85,6 +87,7 @@ class Algorithm:
     nominal: ClosedForm | None = None
     scale: float = 1.0
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    composition: Composed | None = None
 
     read: ClassVar[Callable[[str], Algorithm]]
     """Makes an algorithm of text. The package sets it: the theory itself knows no objective by name."""
@@ -108,6 +111,7 @@ class Algorithm:
             nominal: ClosedForm | None = ...,
             scale: float = ...,
             parameters: Mapping[str, object] = ...,
+            composition: Composed | None = ...,
         ) -> None: ...
 
     def __post_init__(self) -> None:
@@ -166,7 +170,8 @@ class Algorithm:
         >>> print(ps.algorithm("oapl", beta1=1, beta2=0.5))
         oapl(beta1=1, beta2=0.5)
         """
-        values = ", ".join(f"{k}={v:g}" for k, v in self.parameters.items() if isinstance(v, (int, float)))
+        parts = {key: value for key, value in self.parameters.items() if isinstance(value, (int, float, str))}
+        values = ", ".join(f"{key}={v if isinstance(v, str) else f'{v:g}'}" for key, v in parts.items())
         return f"{self.name}({values})" if values else self.name
 
     def advantage(self, reward: Array, behavior: Array | None = None, reference: Array | None = None) -> Array:

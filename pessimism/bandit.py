@@ -28,6 +28,9 @@ class Bandit:
         reward: $r$, shape (..., K), in any unit; temperatures are in the same unit.
         reference: $\pi_{ref}$, shape (..., K), or None: the anchor of the log-ratio where it is not the behavior
             policy (a frozen reference model). It must be positive wherever the behavior policy is.
+        proximal: shape (..., K), or None: the policy that log-ratios are measured from where a trainer recomputes the
+            "old" log-probabilities (decoupled PPO): clipping is then around it, while the data are from the behavior
+            policy. It must be positive wherever the behavior policy is.
 
     The leading (batch) shapes are broadcast against each other. Arrays are held as float64 and read-only.
 
@@ -50,11 +53,18 @@ class Bandit:
     behavior: np.ndarray
     reward: np.ndarray
     reference: np.ndarray | None = None
+    proximal: np.ndarray | None = None
 
-    def __init__(self, behavior: ArrayLike, reward: ArrayLike, reference: ArrayLike | None = None) -> None:
+    def __init__(
+        self,
+        behavior: ArrayLike,
+        reward: ArrayLike,
+        reference: ArrayLike | None = None,
+        proximal: ArrayLike | None = None,
+    ) -> None:
         given = {"behavior": behavior, "reward": reward}
-        if reference is not None:
-            given["reference"] = reference
+        others = {"reference": reference, "proximal": proximal}
+        given |= {name: policy for name, policy in others.items() if policy is not None}
         arrays = {name: _as_rows(name, value) for name, value in given.items()}
         for name in set(arrays) - {"reward"}:
             arrays[name] = as_policy(name, arrays[name], rounding_of(given[name]))
@@ -62,22 +72,21 @@ class Bandit:
         check_policy("behavior", arrays["behavior"])
         check_finite("reward", arrays["reward"])
         _check_size(arrays["reward"])
-        if reference is not None:
-            check_policy("reference", arrays["reference"])
+        for name in set(others) & set(arrays):
+            check_policy(name, arrays[name])
         shape = _common_shape(arrays)
         for name, array in arrays.items():
             view = np.broadcast_to(array, shape)
             view.flags.writeable = False
             object.__setattr__(self, name, view)
-        if reference is None:
-            object.__setattr__(self, "reference", None)
-        else:
-            uncovered = (self.behavior > 0) & (arrays["reference"] == 0)
+        for name in others:
+            if name not in arrays:
+                object.__setattr__(self, name, None)
+                continue
+            uncovered = (self.behavior > 0) & (arrays[name] == 0)
             if uncovered.any():
                 index = ", ".join(map(str, first_index(uncovered)))
-                raise ValueError(
-                    f"reference[{index}] is 0 where behavior is positive; the log-ratio is undefined there"
-                )
+                raise ValueError(f"{name}[{index}] is 0 where behavior is positive; the log-ratio is undefined there")
 
     @property
     def arms(self) -> int:
@@ -115,18 +124,20 @@ class Bandit:
         Bandit(behavior=[0.2, 0.8], reward=[0., 1.])
         """
         rows = batch_rows(self.batch_shape, index, "bandit")
-        reference = None if self.reference is None else self.reference[rows]
-        return Bandit(self.behavior[rows], self.reward[rows], reference)
+        others = (None if policy is None else policy[rows] for policy in (self.reference, self.proximal))
+        return Bandit(self.behavior[rows], self.reward[rows], *others)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies are made and checked as any other bandit is, so that their arrays are read-only too."""
-        return Bandit, (self.behavior, self.reward, self.reference)
+        return Bandit, (self.behavior, self.reward, self.reference, self.proximal)
 
     def _contents(self) -> dict[str, Any]:
         if self.batch_shape:
-            anchor = "" if self.reference is None else ", reference given"
-            return {"batch": f"{self.arms} arms, batch shape {self.batch_shape}{anchor}"}
-        return {"behavior": self.behavior, "reward": self.reward, "reference": self.reference}
+            others = {"reference": self.reference, "proximal policy": self.proximal}
+            given = "".join(f", {name} given" for name, policy in others.items() if policy is not None)
+            return {"batch": f"{self.arms} arms, batch shape {self.batch_shape}{given}"}
+        named = {"behavior": self.behavior, "reward": self.reward, "reference": self.reference}
+        return named | ({} if self.proximal is None else {"proximal": self.proximal})
 
     def __repr__(self) -> str:
         return f"Bandit({self._contents()['batch']})" if self.batch_shape else brief(self)

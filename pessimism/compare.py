@@ -11,6 +11,7 @@ import numpy as np
 
 from .algorithm import Algorithm
 from .bandit import Bandit
+from .compose import stating_the_whole_weight
 from .display import brief, brief_html, long_frame, plain_values
 from .given import understood
 from .solve.divergences import chi_squared, entropy, kl, reverse_kl, total_variation
@@ -211,6 +212,8 @@ def stated_target(bandit: Bandit, algorithm: Algorithm | str) -> Target:
 
 
 def _stated(bandit: Bandit, algorithm: Algorithm, induced: Target | None, nominal: Target | None) -> Target:
+    if bandit.proximal is not None:  # the ratio is then not to the sampler: what it lacks is stated too
+        algorithm = stating_the_whole_weight(algorithm)
     if algorithm.stated is None:
         return nominal_target(bandit, algorithm) if nominal is None else nominal
     if algorithm.stated is algorithm.coefficient:

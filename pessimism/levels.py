@@ -15,8 +15,9 @@ On a bandit an arm is one token long and they all coincide.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Literal, Protocol, cast
 
@@ -91,6 +92,10 @@ class Tokens(Protocol):
         """Sums over the tokens of every completion."""
         ...
 
+    def largest(self, values: Array) -> Array:
+        """The largest value of a token of every completion; 0 where there is none."""
+        ...
+
     def spread(self, values: Array) -> Array:
         """A completion's value at each of its tokens; 0 at places that hold no token."""
         ...
@@ -124,6 +129,12 @@ class PaddedTokens:
     def sum(self, values: Array) -> Array:
         """(...) of values (..., T)."""
         return array_namespace(values).sum(self.kept(values), axis=-1)
+
+    def largest(self, values: Array) -> Array:
+        """(...) of values (..., T)."""
+        xp = array_namespace(values)
+        found = xp.max(xp.where(self.present, values, xp.full_like(values, -xp.inf)), axis=-1)
+        return xp.where(xp.any(self.present, axis=-1), found, xp.zeros_like(found))
 
     def spread(self, values: Array) -> Array:
         """(..., T) of values (...)."""
@@ -159,6 +170,14 @@ class PackedTokens:
             return zero
         return zero.index_add_(0, self.row, values)  # the array API has no such sum
 
+    def largest(self, values: Array) -> Array:
+        """(B,) of values (N,)."""
+        lowest = array_namespace(values).full_like(self.length, -math.inf, dtype=values.dtype)
+        if isinstance(values, np.ndarray):
+            np.maximum.at(lowest, self.row, values)
+            return lowest
+        return lowest.scatter_reduce_(0, self.row, values, "amax")
+
     def spread(self, values: Array) -> Array:
         """(N,) of values (B,)."""
         return values[self.row]
@@ -184,6 +203,24 @@ def token_weight(level: Level, tokens: Tokens) -> Array:
     return 1 / tokens.length if RULES[level].averaged else 0 * tokens.length + 1
 
 
+class Composed(Protocol):
+    """What a level needs to know of a :class:`~pessimism.composition.Composition`; see there."""
+
+    @property
+    def base(self) -> Any: ...
+    def on_tokens(
+        self,
+        values: Array,
+        log_ratio: Array,
+        advantage: Array,
+        *,
+        tokens: Tokens,
+        behavior: Array | None = None,
+        proximal: Array | None = None,
+        reference: Array | None = None,
+    ) -> Array: ...
+
+
 class Objective(Protocol):
     """What a level needs to know of an :class:`~pessimism.Algorithm`; see there."""
 
@@ -197,6 +234,8 @@ class Objective(Protocol):
     def coupled(self) -> bool: ...
     @property
     def takes_behavior(self) -> bool: ...
+    @property
+    def composition(self) -> Composed | None: ...
     def weights(self, behavior: Array, /) -> dict[str, Array]: ...
 
 
@@ -210,6 +249,8 @@ def token_coefficients(
     behavior_log_prob: Array | None = None,
     weight: Array | None = None,
     group: Array | None = None,
+    proximal_log_prob: Array | None = None,
+    reference_log_prob: Array | None = None,
 ) -> Array:
     """c of every token at the algorithm's level; 0 at places that hold no token.
 
@@ -225,10 +266,14 @@ def token_coefficients(
         weight: of completions within their group, for coupled coefficients; None: equal.
         group: of completions, a whole number each: those of one number are compared, those of a negative number left
             out. None: the last axis is one group.
+        proximal_log_prob: of tokens under the policy that clipping is measured from, nats; None: the behavior policy.
+        reference_log_prob: of tokens under the policy that a KL term is to, nats.
+
+    Masks that compare a composition's samples see all tokens that are given here.
 
     Raises:
         ValueError: a coupled coefficient at a level that looks at tokens, or a completion so improbable that its
-            probability underflows where the coefficient needs it.
+            probability underflows where the coefficient needs it; a policy that is needed and not given.
 
     >>> from pessimism import algorithm
     >>> tokens = PaddedTokens(np.array([[True, True], [True, False]]))
@@ -236,6 +281,18 @@ def token_coefficients(
     >>> token_coefficients(algorithm("dro", beta=0.5), log_ratio, advantage, tokens).tolist()
     [[0.5, 0.5], [0.5, 0.0]]
     """
+    if algorithm.composition is not None or proximal_log_prob is not None:
+        return _composed(
+            algorithm,
+            log_ratio,
+            advantage,
+            tokens,
+            token_advantage,
+            behavior_log_prob,
+            {"weight": weight, "group": group},
+            proximal_log_prob,
+            reference_log_prob,
+        )
     check_level(algorithm)
     rule = RULES[algorithm.level]
     if rule.of_completions:
@@ -252,8 +309,53 @@ def token_coefficients(
     return tokens.kept(algorithm.coefficient(log_ratio, per_token, **taken))
 
 
+def _composed(
+    algorithm: Objective,
+    log_ratio: Array,
+    advantage: Array,
+    tokens: Tokens,
+    token_advantage: Array | None,
+    behavior_log_prob: Array | None,
+    groups: dict[str, Array | None],
+    proximal_log_prob: Array | None,
+    reference_log_prob: Array | None,
+) -> Array:
+    """The objective's own coefficients, its log-ratio from the proximal policy where there is one, then the parts."""
+    xp = array_namespace(log_ratio)
+
+    def to_sampler(log_prob: Array | None) -> Array | None:
+        return None if log_prob is None else tokens.kept(log_prob - _known(algorithm, behavior_log_prob))
+
+    proximal, parts = to_sampler(proximal_log_prob), algorithm.composition
+    base = algorithm if parts is None else replace(parts.base, level=algorithm.level)
+    values = token_coefficients(
+        base,
+        log_ratio if proximal is None else log_ratio - proximal,
+        advantage,
+        tokens,
+        token_advantage=token_advantage,
+        behavior_log_prob=behavior_log_prob if proximal_log_prob is None else proximal_log_prob,
+        **groups,
+    )
+    if parts is None:
+        return values
+    found = parts.on_tokens(
+        values,
+        tokens.kept(log_ratio),
+        tokens.spread(advantage) if token_advantage is None else token_advantage,
+        tokens=tokens,
+        behavior=None if behavior_log_prob is None else xp.exp(behavior_log_prob),
+        proximal=proximal,
+        reference=to_sampler(reference_log_prob),
+    )
+    return tokens.kept(found)
+
+
 def check_level(algorithm: Objective) -> None:
     """Raise a ValueError if a coefficient that compares completions is to look at single tokens."""
+    if algorithm.composition is not None:  # its masks may compare tokens; its objective is looked at alone
+        check_level(replace(algorithm.composition.base, level=algorithm.level))
+        return
     if algorithm.coupled and not RULES[algorithm.level].of_completions:
         known = ", ".join(level for level, rule in RULES.items() if rule.of_completions)
         raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -111,3 +112,14 @@ class Target:
             return f"Target(batch shape {self.policy.shape[:-1]}, {self.policy.shape[-1]} arms)"
         arms = np.array2string(self.policy, precision=6, threshold=12)
         return f"Target({arms}, normalizer={self.normalizer:.6g}, regime={self.regime}, {self.kind}, {self.method})"
+
+
+def stacked(targets: Sequence[Target], shape: tuple[int, ...]) -> Target:
+    """Single targets, in order, as one of a batch of that shape."""
+    found: dict[str, Any] = {}
+    for each in fields(Target):
+        values = [getattr(target, each.name) for target in targets]
+        known = [value is not None for value in values]
+        whole = np.stack([np.asarray(value) for value in values]) if all(known) else None
+        found[each.name] = None if whole is None else whole.reshape(*shape, *whole.shape[1:])
+    return Target(**found)

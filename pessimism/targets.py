@@ -12,13 +12,14 @@ from numpy.typing import ArrayLike
 from .algorithm import Algorithm, ClosedForm, Coefficient
 from .bandit import Bandit
 from .baseline import UNITS, Moments
+from .compose import has_context, placed
 from .given import understood, understood_algorithm
 from .numeric_targets import Numeric, bound_kinks, flat_rows, solve_induced, solve_nominal
 from .solution import Solution, greedy
 from .solve.flow import Flow, softmax_flow
 from .solve.numbers import as_float64
 from .solve.simplex import log, log_expectation_exp, plain
-from .target import Target
+from .target import Target, stacked
 
 SOLVER = 1e-9
 """Normalizers that numeric solvers cannot tell from 0, over E|c| at the behavior policy."""
@@ -52,8 +53,18 @@ def induced_target(bandit: Bandit, algorithm: Algorithm | str) -> Target:
     (array([0.39316 , 0.235896, 0.370944]), 0.534383, 'positive')
     """
     bandit, algorithm = understood(bandit, algorithm)
+    if has_context(bandit, algorithm):
+        return _each(induced_target, bandit, algorithm)
     _check_anchor(bandit, algorithm)
     return _induced(bandit, _moments(bandit, algorithm), algorithm)
+
+
+def _each(target: Callable[[Bandit, Algorithm], Target], bandit: Bandit, algorithm: Algorithm) -> Target:
+    """Targets of a batch with a proximal policy, or a KL term to a reference: one bandit at a time."""
+    if not bandit.batch_shape:
+        return target(*placed(bandit, algorithm))
+    found = [target(*placed(bandit[index], algorithm)) for index in np.ndindex(bandit.batch_shape)]
+    return stacked(found, bandit.batch_shape)
 
 
 def _induced(bandit: Bandit, moments: Moments, algorithm: Algorithm) -> Target:
@@ -133,6 +144,8 @@ def nominal_target(bandit: Bandit, algorithm: Algorithm | str) -> Target:
     array([0.219509, 0.131705, 0.648786])
     """
     bandit, algorithm = understood(bandit, algorithm)
+    if has_context(bandit, algorithm):
+        return _each(nominal_target, bandit, algorithm)
     _check_anchor(bandit, algorithm)
     return _nominal(bandit, _moments(bandit, algorithm), algorithm)
 
@@ -171,6 +184,10 @@ def gradient_flow(bandit: Bandit, algorithm: Algorithm | str, **options: Any) ->
     True
     """
     bandit, algorithm = understood(bandit, algorithm)
+    if has_context(bandit, algorithm):
+        if bandit.batch_shape:
+            raise ValueError("the flow with a proximal policy, or a KL term to a reference, is of one bandit at a time")
+        bandit, algorithm = placed(bandit, algorithm)
     _check_anchor(bandit, algorithm)
     moments = _moments(bandit, algorithm)
     options = {

@@ -1,6 +1,8 @@
 """The verl adapter in the installed verl: its registries, its own losses and advantages, its config."""
 
 import importlib
+import itertools
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +24,7 @@ from adapter_draws import (
     valid,
     worst,
 )
+from pessimism.levels import PaddedTokens
 
 core = pytest.importorskip("verl.trainer.ppo.core_algos", reason="verl is not installed")
 adapter = pytest.importorskip("pessimism.trainers.verl.adapter")
@@ -71,6 +74,8 @@ PEERS = {
     "sapo": lambda data: own("sapo", data) * ROWS * data.length[:, None],  # always the mean of means
     "verl.cispo": lambda data: own("cispo", data),
     "verl.dro": lambda data: own("dro", data, policy_loss=settings.PolicyLossConfig(dro_beta=0.1)),
+    "dppo_tv": lambda data: own("dppo_tv", data, clip_ratio_low=0.15, clip_ratio_high=0.15, clip_ratio_c=10.0),
+    "gmpo": lambda data: own("geo_mean", data, clip_ratio_low=0.4, clip_ratio_high=0.4) * ROWS * data.length[:, None],
     "verl.tis": lambda data: corrected(data, 2.0),
     "verl.icepop": lambda data: corrected(data, "0.5_5.0"),
 }
@@ -241,3 +246,31 @@ def test_an_advantage_that_cannot_be_taken_names_the_prompt():
     config = algorithm_config({"name": "grpo"}, bypass_mode=False)
     with pytest.raises(ValueError, match=r"algorithm.rollout_correction.bypass_mode is not true"):
         estimate("pessimism", torch.ones(3), ["a", "a", "a"], config=config)
+
+
+LEVELS = {"token": "token", "seq_sum": "sequence", "seq_mean": "geometric", "seq_max": "largest"}
+
+
+def test_corrections_are_verl_s_rollout_correction():
+    """All its importance weights and rejections, on 1,000 draws of completions."""
+    helper = importlib.import_module("verl.trainer.ppo.rollout_corr_helper")
+    generator = torch.Generator().manual_seed(5)
+    log_ratio = 0.3 * torch.randn(1000, 7, generator=generator, dtype=torch.float64)
+    length = torch.randint(1, 8, (1000,), generator=generator)
+    mask = torch.arange(7) < length[:, None]
+    tokens = PaddedTokens(mask)
+    for level, threshold in itertools.product(("token", "sequence"), (1.2, "0.8_1.3")):
+        theirs, _ = helper.compute_rollout_correction_weights(log_ratio, mask.double(), level, threshold)
+        low, cap = (0.8, 1.3) if isinstance(threshold, str) else (-math.inf, threshold)
+        kind = ps.corrections.truncate if low == -math.inf else ps.corrections.mask
+        ours = kind(cap, low=low, level=level).weight(log_ratio, tokens)
+        torch.testing.assert_close(ours[mask], theirs[mask], rtol=1e-12, atol=0)
+    for option in sorted(helper.SUPPORTED_ROLLOUT_RS_OPTIONS):
+        place, _, on = option.rpartition("_")
+        theirs, _ = helper.compute_rollout_rejection_mask(
+            log_ratio, mask.double(), option, "0.8_1.3" if on == "k1" else 0.05
+        )
+        bounds = {"low": math.log(0.8), "cap": math.log(1.3)} if on == "k1" else {"cap": 0.05}
+        ours = ps.corrections.reject(**bounds, level=LEVELS[place], on=on).weight(log_ratio, tokens)
+        assert 0 < float(ours[mask].mean()) < 1, option
+        torch.testing.assert_close(ours[mask], theirs[mask], rtol=0, atol=0)

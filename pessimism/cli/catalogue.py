@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from ..hints import near
-from ..objectives.catalogue import algorithm
 from ..objectives.catalogue import catalogue as read_catalogue
+from ..objectives.catalogue import entry_named
 from ..shell.terminal import show, write_json
 from . import complete
 from .options import JsonOption, check_json
@@ -36,8 +36,7 @@ def catalogue(
     if name is not None:
         if family is not None:
             raise ValueError("give a NAME or a --family, not both")
-        algorithm(name)  # says which names are known
-        entries = [read_catalogue()[name]]
+        entries = [entry_named(name)]
     entries = [entry for entry in entries if family in (None, entry.family)]
     if json is not None:
         found = [screens.entry_dict(entry) for entry in entries]

@@ -12,6 +12,7 @@ from ..lint.command import lint_command
 from ..shell.terminal import new_app, run_app, write
 from .catalogue import catalogue
 from .compare import compare
+from .gap_command import corrections_command
 from .options import Commands
 from .verify import verify
 
@@ -38,6 +39,7 @@ app.command(short_help="Compare induced and nominal targets on a bandit.")(compa
 app.command(short_help="List the objectives, or show one in full.")(catalogue)
 app.command(short_help="What objectives make of logged rollouts.")(audit)
 app.command("lint", short_help="What a trainer's configuration really optimizes.")(lint_command)
+app.command("corrections", short_help="What importance corrections do at a gap per token.")(corrections_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ..algorithm import Algorithm
+from ..compose import KEYS, composed
 from ..hints import near
 from . import (
     clip,
@@ -87,22 +88,42 @@ def entry_named(name: str) -> Entry:
     return known[name]
 
 
-def algorithm(name: str, *, baseline: object = None, **parameters: object) -> Algorithm:
-    """The catalogue's algorithm of that name.
+def algorithm(
+    name: str,
+    *,
+    baseline: object = None,
+    correction: object = None,
+    mask: object = None,
+    kl: object = None,
+    **parameters: object,
+) -> Algorithm:
+    """The catalogue's algorithm of that name, with corrections, masks and a KL term where they are given.
 
     Args:
-        name: a key of :func:`catalogue`.
+        name: a key of :func:`catalogue`, or an alias.
         baseline: replaces the entry's baseline: a ``Baseline``, a number, or a function (reward, behavior) -> V.
+        correction: what corrects for the data's policy, of :mod:`pessimism.corrections`; several are a product.
+        mask: what is left out, of :mod:`pessimism.masks`; several are a product.
+        kl: a KL term, of :mod:`pessimism.penalties`.
         **parameters: as the entry lists them; defaults are the published ones.
+
+    The three parts may be written as text too: "truncate(cap=2, level=sequence)*reject(cap=0.1, on=k3)".
 
     Raises:
         ValueError: an unknown name or parameter (the message lists the known ones), or a value out of range.
 
     >>> algorithm("oapl", beta1=1.0, beta2=0.5).parameters["beta2"]
     0.5
+    >>> from pessimism import corrections
+    >>> print(algorithm("reinforce", correction=corrections.truncate(cap=2, level="sequence")))
+    reinforce(correction=truncate(cap=2, level=sequence))
     >>> algorithm("oapl", beta=1.0)
     Traceback (most recent call last):
     ...
     ValueError: oapl has no parameter 'beta'; did you mean beta2 or beta1? known parameters: beta1, beta2, baseline
     """
-    return entry_named(name).algorithm(baseline, **parameters)
+    entry = entry_named(name)
+    parts = {key: value for key, value in zip(KEYS, (correction, mask, kl), strict=True) if value is not None}
+    own = {key: parts.pop(key) for key in set(parts) & set(entry.parameters)}  # trinity.opmd has a kl
+    made = entry.algorithm(baseline, **parameters, **own)
+    return composed(made, **parts) if parts else made

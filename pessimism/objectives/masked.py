@@ -59,8 +59,8 @@ def binary_divergence(log_ratio: Array, behavior: Array) -> Array:
     r"""$\mu\log\frac{\mu}{\pi} + (1 - \mu)\log\frac{1 - \mu}{1 - \pi}$, in nats; infinite at 1.
 
     >>> import numpy as np
-    >>> binary_divergence(np.log(np.array([1.0, 2.0, 4.0])), np.array([0.25, 0.25, 0.25])).round(4)
-    array([0.    , 0.1308,    inf])
+    >>> binary_divergence(np.log(np.array([0.5, 2.0, 4.0])), np.array([0.25, 0.25, 0.25])).round(4)
+    array([0.0577, 0.1308,    inf])
     """
     xp = array_namespace(log_ratio)
     others, left = 1 - behavior, 1 - behavior * xp.exp(log_ratio)

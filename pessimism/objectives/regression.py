@@ -179,7 +179,8 @@ PMD_MEAN = Entry(
     source="PMD-mean, arXiv 2602.05933",
     make=lambda tau: regression_objective(baselines.leave_one_out(), tau),
     parameters={"tau": positive(0.01, "regression temperature", unit=1, example=0.5, anchors=True)},
-    notes="OpenKimi divides each squared error by the completion's length.",
+    notes="OpenKimi divides each squared error by the completion's length T: a coefficient of (A - tau l)/T, whose "
+    "fixed point is tau l + lambda T rho = A, more pessimistic for long completions (derived here; no entry has it).",
 )
 
 PMD_PARTITION = Entry(
@@ -221,7 +222,7 @@ OAPL = Entry(
     target=LAMBERT + "; positive for beta1 > beta2",
     family="regression",
     level="sequence",
-    source="OAPL, arXiv 2602.19362",
+    source="OAPL, arXiv 2602.19362; KARL, arXiv 2603.05218, equation 1",
     make=lambda beta1, beta2: regression_objective(baselines.log_mean_exp(beta1), beta2, 2 * beta2),
     parameters={
         "beta1": positive(1.0, "temperature of the group's log-mean-exp baseline", unit=1, example=0.9),

@@ -43,7 +43,7 @@ OAPL_MISSING_LOG_G = Entry(
     target=LAMBERT + ", negative regime on sampled groups",
     family="regression",
     level="sequence",
-    source="seen in public code",
+    source="KONASH, OAPLTrainer",
     make=lambda beta1, beta2, group_size: regression_objective(
         baselines.log_sum_exp(beta1, group_size), beta2, 2 * beta2
     ),
@@ -54,7 +54,9 @@ OAPL_MISSING_LOG_G = Entry(
             8.0, "G where the policy is exact; sampled groups use their own", low=1.0, closed=True, example=1.2
         ),
     },
-    notes="Puts every sampled group of two or more in the negative regime (claim negative.missing_log_g); with exact "
+    notes="KONASH also takes the mean of the token log-ratios and a frozen reference; with its beta1 = .05 and rewards "
+    "of 0 and 1 no completion has a positive advantage. Puts every sampled group of two or more in the negative regime "
+    "(claim negative.missing_log_g); with exact "
     "expectations not every policy (claim negative.missing_log_g_population, refuted).",
     regime="negative",
 )

@@ -135,7 +135,8 @@ TPO = Entry(
         "eta": positive(1.0, "temperature, in standard deviations of reward", example=0.8, anchors=True),
         "epsilon": positive(1e-6, "added to the standard deviation", unit=1),
     },
-    notes="On sampled groups the source weighs samples by p_old once more: pass its probabilities as behavior=.",
+    notes="On sampled groups the source weighs samples by p_old once more: pass its probabilities as behavior=. TRL's "
+    "tpo trainer is another method, triple preference optimization, arXiv 2405.16681.",
 )
 
 ENTRIES = (

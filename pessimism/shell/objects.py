@@ -16,10 +16,17 @@ from typing import Any, TypeVar
 
 from ..algorithm import Algorithm
 from ..bandit import Bandit
+from ..compose import KEYS
 from ..objectives.catalogue import algorithm
 from .files import parse_number, read_bandit
 
 T = TypeVar("T")
+
+WHOLE = re.compile(r"([\w.]+)\((.*)\)")
+"""An algorithm as it prints itself."""
+
+BETWEEN = re.compile(r",(?![^(]*\))")
+"""Commas outside parentheses."""
 
 OBJECT = re.compile(r"(?P<module>[^\W\d]\w*(\.[^\W\d]\w*)*|.+\.py):(?P<name>[^\W\d]\w*(\.[^\W\d]\w*)*)")
 
@@ -40,7 +47,7 @@ def load_algorithm(name: str, settings: Sequence[str] = (), place: str = "") -> 
 
     Args:
         name: see :func:`pessimism.algorithm` and :func:`load_object`.
-        settings: "key=value" each; values may be fractions, or "inf".
+        settings: "key=value" each; values may be fractions, or "inf"; those of correction, mask and kl are text.
         place: what messages about settings begin with.
 
     Raises:
@@ -60,7 +67,10 @@ def load_algorithm(name: str, settings: Sequence[str] = (), place: str = "") -> 
             raise ValueError(f"{place}{setting!r} is not of the form key=value, e.g. beta=0.5")
         if key in parameters:
             raise ValueError(f"{place}the parameter {key!r} is given twice")
-        parameters[key] = float("inf") if value == "inf" else parse_number(value, f"{place}{key}")
+        if key in KEYS and not value[:1].isdigit() and value[:1] != ".":
+            parameters[key] = value
+        else:
+            parameters[key] = float("inf") if value == "inf" else parse_number(value, f"{place}{key}")
     if is_object_name(name):
         return load_object(name, Algorithm, **parameters)
     return algorithm(name, **parameters)
@@ -69,8 +79,14 @@ def load_algorithm(name: str, settings: Sequence[str] = (), place: str = "") -> 
 def algorithm_of(text: str, place: str = "") -> Algorithm:
     """The algorithm that one piece of text writes: ``NAME[:KEY=VALUE,...]``, the name as for :func:`load_algorithm`.
 
+    What ``str(algorithm)`` writes is read too.
+
     >>> print(algorithm_of("oapl:beta1=1,beta2=.5"))
     oapl(beta1=1, beta2=0.5)
+    >>> print(algorithm_of("reinforce:correction=truncate(cap=2,level=sequence)"))
+    reinforce(correction=truncate(cap=2, level=sequence))
+    >>> algorithm_of("grpo(low=0.1, mask=off_policy(delta=0.5))").parameters["low"]
+    0.1
     >>> algorithm_of("oapl:beta1=1,beta=.5")
     Traceback (most recent call last):
     ...
@@ -87,11 +103,14 @@ def split_settings(text: str) -> tuple[str, list[str]]:
     ('mine.py:robust', ['beta=1', 'cap=2'])
     >>> split_settings("mine.py:robust")
     ('mine.py:robust', [])
+    >>> split_settings("grpo(low=0.1, mask=off_policy(delta=0.5))")
+    ('grpo', ['low=0.1', 'mask=off_policy(delta=0.5)'])
     """
     if "=" not in text:
         return text, []
-    name, _, parameters = text.rpartition(":")
-    return name, list(filter(None, parameters.split(",")))
+    whole = WHOLE.fullmatch(text)
+    name, parameters = whole.groups() if whole else text.rpartition(":")[::2]
+    return name, [part.strip() for part in BETWEEN.split(parameters) if part.strip()]
 
 
 def is_object_name(where: str) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 from array_api_compat import array_namespace
 
 from ..algorithm import Algorithm
+from ..compose import check_two_policies
 from ..levels import RULES, PaddedTokens, token_coefficients
 from ..objectives.catalogue import algorithm as from_catalogue
 from ..solve.simplex import Array
@@ -55,11 +56,15 @@ SUMS = (SEQUENCE_SUM, SEQUENCE_SUM_SCALED, TOKEN_SUM)
 def objective(settings: Mapping[str, Any]) -> Algorithm:
     """The algorithm that a trainer's config describes: ``name``, its parameters, and ``level`` to replace the entry's.
 
+    Corrections, masks and a KL term are parameters too, as text.
+
     Raises:
         ValueError: no name, an unknown name, parameter or level, or a value out of range.
 
     >>> objective({"name": "shifted_mean", "beta": 0.2}).parameters["beta"]
     0.2
+    >>> print(objective({"name": "reinforce", "correction": "truncate(cap=2)"}))
+    reinforce(correction=truncate(cap=2))
     >>> objective({"name": "topr", "level": "token"}).level
     'token'
     >>> objective({"beta": 0.2})
@@ -80,6 +85,7 @@ def _made(items: tuple[tuple[str, Any], ...]) -> Algorithm:
     settings = dict(items)
     name, level = settings.pop("name"), settings.pop("level", None)
     made = from_catalogue(name, **settings)
+    check_two_policies(made, "an adapter")
     if level is None or level == made.level:
         return made
     if made.coupled:

@@ -9,6 +9,11 @@ from scripts.website.markdown import Pages, page, table
 PACKAGE = {
     "pessimism": "targets, comparison and catalogue: what `import pessimism as ps` gives",
     "pessimism.baselines": "what is subtracted from the reward",
+    "pessimism.corrections": "importance weights that are truncated or masked, and rejection, on top of an objective",
+    "pessimism.masks": "what an update leaves out: by sign, probability, rank or second moment",
+    "pessimism.penalties": "KL terms in the loss or in the reward",
+    "pessimism.compose": "composing an objective with these",
+    "pessimism.gap": "what corrections make of a gap per token at a length",
     "pessimism.objectives.policy_gradient": "coefficients and targets of policy gradients",
     "pessimism.objectives.ratio": "coefficients and targets of importance-weighted objectives",
     "pessimism.objectives.clip": "coefficients and jumps of clipped objectives",
