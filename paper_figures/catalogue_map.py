@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from scipy.special import softmax
 
@@ -125,8 +126,8 @@ def draw(table: pl.DataFrame) -> Figure:
         look = style.STYLES[name].points()
         axes.plot(max(kl, LEAST_KL), value, **look, markeredgecolor="white", markeredgewidth=0.3, zorder=3)
     nominal = table.filter(pl.col("name") == "shifted_mean").row(0, named=True)
-    star = axes.plot(nominal["nominal_kl"], nominal["nominal_value"], marker="*", markersize=15, color="none",
-                     markeredgecolor=style.NOMINAL, markeredgewidth=0.8, zorder=4)  # fmt: skip
+    axes.plot(nominal["nominal_kl"], nominal["nominal_value"], marker="*", markersize=15, color="none",
+              markeredgecolor=style.NOMINAL, markeredgewidth=0.8, zorder=4)  # fmt: skip
     best_at = np.interp(points["kl"], frontier["kl"], frontier["value"])
     left = pl.Series((points["value"] > best_at - 0.012) & (points["kl"] > 0.2))
     _label(axes, points.filter(left), left=True)
@@ -135,7 +136,8 @@ def draw(table: pl.DataFrame) -> Figure:
     axes.set_ylabel("value of the target, units of reward")
     families = {style.group(ps.catalogue()[name]): name for name in reversed(points["name"].explode().to_list())}
     marks = [Patch(color=style.STYLES[families[name]].color, label=name) for name in style.SHADES if name in families]
-    named = {"Gibbs policies: most value at each KL": curve[0], "nominal target of the regressions": star[0]}
+    small = Line2D([], [], linestyle="none", marker="*", markersize=8, color="none", markeredgecolor=style.NOMINAL)
+    named = {"Gibbs policies: most value at each KL": curve[0], "nominal target of the regressions": small}
     handles = [*named.values(), *marks]
     labels = [*named, *(str(mark.get_label()) for mark in marks)]
     figure.legend(handles, labels, loc="outside lower center", ncols=4, columnspacing=1.2)

@@ -163,7 +163,7 @@ def _draw_shares(axes: Axes, table: pl.DataFrame) -> None:
                       clip_on=False, label=f"{column} arm, {text}")  # fmt: skip
     axes.set_ylim(0, 1)
     axes.set_xlabel("(V − V*) / β")
-    axes.set_ylabel("share in which it has more than half")
+    axes.set_ylabel("share of bandits in which the arm\nhas more than half of the mass")
 
 
 def _draw_ranks(axes: Axes, table: pl.DataFrame) -> None:
@@ -179,7 +179,7 @@ def _draw_ranks(axes: Axes, table: pl.DataFrame) -> None:
     axes.set_xticks(ranks)
     axes.set_ylim(0, 1)
     axes.set_xlabel("rank of the arm by μ (1: rarest)")
-    axes.set_ylabel("share in which it has more than half")
+    axes.set_ylabel("share of bandits in which the arm\nhas more than half of the mass")
 
 
 FIGURE = FigureSpec(

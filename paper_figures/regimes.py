@@ -92,7 +92,7 @@ def _random(settings: Settings) -> pl.DataFrame:
 def draw(table: pl.DataFrame) -> Figure:
     """Normalizers above, numbers of minima below."""
     example, random = (table.filter(pl.col("panel") == panel).sort("offset") for panel in ("example", "random"))
-    figure = style.new_figure(style.SINGLE, 3.9)
+    figure = style.new_figure(style.SINGLE, 4.7)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1.5, 1))
     above.fill_between(random["offset"], random["low"], random["high"], color=style.BEHAVIOR, alpha=0.35, linewidth=0,
                        label="lowest minimum, random bandits")  # fmt: skip
@@ -114,7 +114,7 @@ def draw(table: pl.DataFrame) -> Figure:
     above.axhline(0, color=style.NOMINAL, linewidth=0.5)
     above.set_ylabel("normalizer, λ / β")
     handles = dict(zip(*reversed(above.get_legend_handles_labels()), strict=True))  # one of each kind
-    above.legend(handles.values(), handles.keys(), loc="upper right", bbox_to_anchor=(1.02, 1))
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=1, title="a", alignment="left")
     for x, text, regime in ((0.02, "positive regime", "positive"), (0.98, "negative regime", "negative")):
         above.text(x, 1.02, text, transform=above.transAxes, color=style.REGIMES[regime], fontweight="bold",
                    ha="left" if x < 0.5 else "right")  # fmt: skip
