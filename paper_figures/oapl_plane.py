@@ -135,13 +135,11 @@ def draw(table: pl.DataFrame) -> Figure:
         axes.set_xlabel("β₁, baseline")
     grid[1, -1].set_xlabel("group size, G")
     bar = figure.colorbar(image, ax=list(grid[:, :-1].flat), location="bottom", aspect=40, shrink=0.85, pad=0.02)
-    bar.set_label("median λ / β₂ of a group (negative: fragile, positive: pessimistic)")
+    bar.set_label("median λ / β₂ of a group (negative: fragile, positive: pessimistic)\n"
+                  "hatched: in half of the groups or more there is no target")  # fmt: skip
     bar.set_ticks([-10, -1, -0.1, 0, 0.1, 1, 10], labels=["−10", "−1", "−0.1", "0", "0.1", "1", "10"])
     bar.minorticks_off()
     handles, labels = grid[0, -1].get_legend_handles_labels()
-    if any(axes.patches for axes in grid[:, :-1].flat):
-        handles.append(Rectangle((0, 0), 1, 1, fill=False, hatch="/////", linewidth=0))
-        labels.append("no target in half of the groups")
     figure.legend(handles, labels, loc="lower right", handlelength=2.4, labelspacing=0.1, borderpad=0,
                   borderaxespad=0.3)  # fmt: skip
     return figure
