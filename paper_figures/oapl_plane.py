@@ -136,7 +136,7 @@ def draw(table: pl.DataFrame) -> Figure:
     grid[1, -1].set_xlabel("group size, G")
     bar = figure.colorbar(image, ax=list(grid[:, :-1].flat), location="bottom", aspect=40, shrink=0.85, pad=0.02)
     bar.set_label("median λ / β₂ of a group (negative: fragile, positive: pessimistic)\n"
-                  "hatched: in half of the groups or more there is no target")  # fmt: skip
+                  "hatched: in most groups the solution that continues the boundary has ended")  # fmt: skip
     bar.set_ticks([-10, -1, -0.1, 0, 0.1, 1, 10], labels=["−10", "−1", "−0.1", "0", "0.1", "1", "10"])
     bar.minorticks_off()
     handles, labels = grid[0, -1].get_legend_handles_labels()
