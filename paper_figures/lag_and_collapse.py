@@ -86,7 +86,7 @@ def draw(table: pl.DataFrame) -> Figure:
     for row, letter in zip(grid, "abcd", strict=True):
         style.panel_letter(row[0], letter)
     grid[3, 0].annotate("dashed: the starting\npolicy, only tilted", (0.98, 0.97), xycoords="axes fraction", ha="right",
-                        va="top", fontsize=6.5)  # fmt: skip
+                        va="top", fontsize=7)  # fmt: skip
     figure.draw_without_rendering()  # end labels need the final limits
     last = objectives.filter(pl.col("lag") == lags[-1])
     for axes, name in zip(grid[:, -1], (*MEASURES, "entropy"), strict=True):
