@@ -156,8 +156,8 @@ def outcomes_of(behavior: np.ndarray, reward: np.ndarray, noise: Noise | None) -
     passes = noise.expected(reward)
     arms = np.arange(behavior.shape[-1])
     pairs = [(behavior * (1 - passes), behavior * passes), (np.zeros_like(reward), np.ones_like(reward))]
-    probability, told = (np.asfortranarray(np.concatenate(pair, axis=-1)) for pair in pairs)
-    return Outcomes(np.concatenate([arms, arms]), probability, told)
+    probability, outcome = (np.asfortranarray(np.concatenate(pair, axis=-1)) for pair in pairs)
+    return Outcomes(np.concatenate([arms, arms]), probability, outcome)
 
 
 Generators = Sequence[np.random.Generator]

@@ -189,16 +189,16 @@ def _dry_run(plan: Plan, workers: int | None) -> tuple[str, Table, str]:
     table = new_table("key", *(name for name in changed if name not in shared), ">seconds")
     total = 0.0
     for key, job in plan.jobs.items():
-        told = "done"
+        state = "done"
         if key not in plan.files:
             try:
                 seconds = estimate(job.cell)
             except ValueError as error:
-                told = f"will fail: {error}"
+                state = f"will fail: {error}"
             else:
                 total += seconds
-                told = f"~{seconds:.2g}"
-        table.add_row(key, *(value for name, value in rows[key].items() if name not in shared), told)
+                state = f"~{seconds:.2g}"
+        table.add_row(key, *(value for name, value in rows[key].items() if name not in shared), state)
     common = "all cells: " + ", ".join(f"{name} {value}" for name, value in shared.items())
     spread = "" if workers is None else f", {total / workers:.2g} s on {workers} cores"
     summary = f"{len(plan.missing)} of {len(plan.jobs)} cells to compute: about {total:.2g} s on one core{spread}"

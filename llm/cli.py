@@ -255,7 +255,9 @@ def configs() -> None:
     for path in sorted(CONFIGS.glob("*.toml")):
         found = load(path)
         samples = found.rollout.prompts * found.rollout.group_size
-        table.add_row(path.stem, found.objective.told(), found.model.path, str(found.lag.sync_every), f"{samples:,}")
+        table.add_row(
+            path.stem, found.objective.described(), found.model.path, str(found.lag.sync_every), f"{samples:,}"
+        )
     show(table)
 
 
@@ -344,14 +346,14 @@ def _make_model(config: Config) -> None:
     settings = _warm_up_settings(config)
     print(f"making {config.model.path}: at most {settings.steps} steps of imitation", flush=True)
 
-    def told(record: Mapping[str, Any]) -> None:
+    def show_step(record: Mapping[str, Any]) -> None:
         print(
             f"warm-up step {record['step']}/{settings.steps}  loss {record['loss']:.3f}  "
             f"pass@1 {record['pass@1']:.1%}  {record['seconds']:.0f} s",
             flush=True,
         )
 
-    warm_up(settings, config.model.path, told)
+    warm_up(settings, config.model.path, show_step)
 
 
 def _warm_up_settings(config: Config) -> Any:
@@ -378,7 +380,7 @@ def _plan_screen(config: Config) -> tuple[RenderableType, ...]:
     lag = config.lag
     table = Table.grid(padding=(0, 3, 0, 0))
     for label, value in (
-        ("objective", config.objective.told()),
+        ("objective", config.objective.described()),
         ("model", config.model.path + ("" if Path(config.model.path).exists() else ", which is not on this disk")),
         ("hardware", _hardware(config)),
         ("task", f"{config.task.name}: {found.train:,} problems to train on, {found.held_out:,} held out"),

@@ -88,10 +88,10 @@ class Objective(Part):
             return load_object(self.algorithm, ps.Algorithm, **self.parameters)
         return ps.algorithm(self.algorithm, **self.parameters)
 
-    def told(self) -> str:
+    def described(self) -> str:
         """Its name with all parameters.
 
-        >>> Objective(algorithm="shifted_mean", parameters={"beta": 0.2}).told()
+        >>> Objective(algorithm="shifted_mean", parameters={"beta": 0.2}).described()
         'shifted_mean(beta=0.2, delta=1)'
         """
         parameters = self.parameters if is_object_name(self.algorithm) else self.make().parameters
@@ -249,7 +249,7 @@ def checked(kind: type[Checked], table: Mapping[str, Any], where: str) -> Checke
     try:
         return kind.model_validate(table)
     except ValidationError as error:
-        raise ValueError(f"{where}: {told(error, kind)}") from None
+        raise ValueError(f"{where}: {problems(error, kind)}") from None
 
 
 def to_toml(config: Config) -> str:
@@ -319,7 +319,7 @@ def set_value(table: dict[str, Any], override: str) -> None:
         table[last] = value  # a bare word is a string, as the shell strips quotes
 
 
-def told(error: ValidationError, kind: type[BaseModel]) -> str:
+def problems(error: ValidationError, kind: type[BaseModel]) -> str:
     """What is wrong with a table that was to become a ``kind``, in one line."""
     return "; ".join(_told(problem, kind) for problem in error.errors())
 

@@ -9,7 +9,7 @@ import numpy as np
 import pessimism as ps
 from pessimism.claims import Case, claim, claims_in, exact, refuted, small_rationals
 from pessimism.claims.families import MODERATE
-from pessimism.claims.support import HERE, SOLVED, combined, excess, over_arms, share, size
+from pessimism.claims.support import HERE, SOLVED, combined, excess, over_arms, relative, size
 from pessimism.claims.symbolic import is_nonnegative, is_zero
 from pessimism.solve import expectation
 
@@ -99,7 +99,7 @@ def keeps_all(case: Case) -> Array:
             centered = bandit.reward - expectation(start.behavior, bandit.reward)[:, None]
             found.append(over_arms(np.abs(run.policy[0] - start.behavior * (1 + centered / shift)), start.behavior > 0))
             gained = expectation(run.policy[0] - start.behavior, bandit.reward)
-            found.append(share(gained - expectation(start.behavior, centered**2) / shift, 1.0))
+            found.append(relative(gained - expectation(start.behavior, centered**2) / shift, 1.0))
     return combined(*found)
 
 

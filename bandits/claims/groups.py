@@ -12,7 +12,7 @@ import pessimism as ps
 from pessimism import Baseline, baselines
 from pessimism.claims import Case, claim, claims_in, exact, refuted, small_rationals
 from pessimism.claims.families import SMALL
-from pessimism.claims.support import HERE, combined, excess, over_arms, regression, share, size
+from pessimism.claims.support import HERE, combined, excess, over_arms, regression, relative, size
 from pessimism.claims.symbolic import is_zero
 
 from ..groups import count_advantage, works_by_weights
@@ -68,7 +68,7 @@ def _apart(
         expected = expected_update(case.bandit, sampled, policy, samples)
         chosen = exact if isinstance(exact, ps.Algorithm) else exact(samples)
         wanted = factor(samples) * population_update(case.bandit, chosen, policy)
-        found.append(over_arms(share(expected - wanted, scale), case.bandit.behavior > 0))
+        found.append(over_arms(relative(expected - wanted, scale), case.bandit.behavior > 0))
     return combined(*found)
 
 
@@ -211,7 +211,7 @@ def soft_value_exponential(case: Case) -> Array:
         weights = group_probability(bandit.behavior, counts)
         scale = 1 + size(bandit.reward, seen)[:, 0] / case.beta
         raised = np.where(weights > 0, weights * np.exp(np.where(weights > 0, gap, 0.0)), 0.0)
-        found.append(share(raised.sum(axis=-1) - 1, scale))
+        found.append(relative(raised.sum(axis=-1) - 1, scale))
         both = (np.where(weights > 0, gap, -np.inf).max(axis=-1) > 0) & (
             np.where(weights > 0, gap, np.inf).min(axis=-1) < 0
         )

@@ -10,7 +10,7 @@ import numpy as np
 import pessimism as ps
 from pessimism.claims import Case, claim, claims_in
 from pessimism.claims.families import SMALL, Family
-from pessimism.claims.support import HERE, combined, over_arms, share
+from pessimism.claims.support import HERE, combined, over_arms, relative
 from pessimism.claims.symbolic import is_zero
 
 from ..batches import Batch
@@ -141,7 +141,7 @@ def bound_targets(case: Case) -> Array:
     update = logit_gradient(chosen, group.batch(chosen), log_of(target.policy), target.policy)
     outside = np.where(group.weights > 0, 0.0, target.policy).sum(axis=-1) - _unclaimed(group)
     positive = np.where(np.asarray(target.normalizer) > 0, 0.0, 1.0)
-    return combined(np.abs(outside), positive, over_arms(share(update, group.beta), group.sampled))
+    return combined(np.abs(outside), positive, over_arms(relative(update, group.beta), group.sampled))
 
 
 @claim("leakage.centered", HERE, SMALL, ENDED, falsify=False)

@@ -21,7 +21,7 @@ from pessimism.claims.support import (
     excess,
     over_arms,
     pessimistic,
-    share,
+    relative,
     size,
 )
 from pessimism.claims.symbolic import is_positive, is_zero
@@ -121,7 +121,7 @@ def gain(case: Case) -> Array:
             known = case.beta * np.abs(moved).sum(axis=-1) * (1 + np.log(run.max_ratio[0, 0]) + run.reverse_kl[0, 0])
             scale = size(case.bandit.reward, start.behavior > 0)[:, 0]
             gained = expectation(moved, case.bandit.reward)
-            found += [share(gained - spent, spent, known, scale), excess(0.0, gained, scale)]
+            found += [relative(gained - spent, spent, known, scale), excess(0.0, gained, scale)]
     return combined(*found)
 
 

@@ -71,5 +71,5 @@ def make_plan(sweep: Sweep, directory: str | Path, restart: bool = False) -> Pla
 
 def execute(plan: Plan, backend: Backend, progress: Progress | None = None) -> Manifest:
     """Compute what a plan lacks; returns the manifest that is then on disk, with the failures."""
-    told = progress or (lambda done, total: None)
-    return studies.execute(plan, backend, order, lambda _, done, total: told(done, total))
+    report = progress or (lambda done, total: None)
+    return studies.execute(plan, backend, order, lambda _, done, total: report(done, total))

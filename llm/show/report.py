@@ -162,7 +162,7 @@ def _head(config: Config, records: Sequence[Mapping[str, Any]]) -> str:
         f'<div class="fact"><b>{escape(value)}</b><span>{escape(label)}</span></div>' for value, label in facts
     )
     return (
-        f"<h1>{escape(config.name)}</h1><p>{escape(config.objective.told())} on {escape(config.task.name)}, "
+        f"<h1>{escape(config.name)}</h1><p>{escape(config.objective.described())} on {escape(config.task.name)}, "
         f"{escape(config.model.path)}</p>"
         f'<p class="quiet">{escape(_described(config))}</p>'
         f'<p class="verdict">{escape(verdict(records, config.steps))}</p>'
@@ -258,10 +258,10 @@ def _completions(buffer: Buffer, config: Config, damage: list[str]) -> Iterator[
     if not drawn_last:
         yield "<p>The run kept none.</p>"
         return
-    decode, told = _decoder(config.model.path)
+    decode, source = _decoder(config.model.path)
     groups = sorted(drawn_last, key=lambda group: np.ptp(group.rewards) == 0)
-    told = f"From batch {number}, the last one that was drawn; groups with different rewards first.{told}"
-    yield f'<p class="quiet">{escape(told)}</p>'
+    caption = f"From batch {number}, the last one that was drawn; groups with different rewards first.{source}"
+    yield f'<p class="quiet">{escape(caption)}</p>'
     for group in groups[:GROUPS_SHOWN]:
         rows: dict[str, list[str]] = {}
         drawn: Counter[str] = Counter()

@@ -37,13 +37,13 @@ class Row:
     Attributes:
         label: what it is.
         name: its name among a step's numbers.
-        told: how it is written.
+        written: how it is written.
         limits: what the lowest and the highest bar stand for; None for the least and the largest value shown.
     """
 
     label: str
     name: str
-    told: Callable[[float], str]
+    written: Callable[[float], str]
     limits: tuple[float, float] | None = None
 
 
@@ -141,8 +141,8 @@ class Lines:
         if step % self._every and step != self._config.steps and not evaluated:
             return
         found = {**numbers, **timing}
-        told = [f"{row.label} {row.told(found[row.name])}" for row in (*LEFT, *RIGHT) if row.name in found]
-        self._console.print(f"step {step}/{self._config.steps}  " + "  ".join(told))
+        numbers = [f"{row.label} {row.written(found[row.name])}" for row in (*LEFT, *RIGHT) if row.name in found]
+        self._console.print(f"step {step}/{self._config.steps}  " + "  ".join(numbers))
 
     def __enter__(self) -> Self:
         return self
@@ -187,7 +187,7 @@ class Panels:
         numbers.add_column(ratio=1)
         numbers.add_row(self._table(LEFT), self._table(RIGHT))
         waits = Text("sampling the first batch ..." if not self._step else where, style="dim")
-        title = Text(f"{config.name} · {config.objective.told()}", style="bold")
+        title = Text(f"{config.name} · {config.objective.described()}", style="bold")
         return Panel(Group(self._progress, waits, numbers), title=title, title_align="left", box=box.ROUNDED)
 
     def __enter__(self) -> Self:
@@ -207,7 +207,7 @@ class Panels:
         table.add_column(ratio=1)
         for row in rows:
             history = list(self._history.get(row.name, ()))
-            now = row.told(history[-1]) if history and math.isfinite(history[-1]) else "-"
+            now = row.written(history[-1]) if history and math.isfinite(history[-1]) else "-"
             table.add_row(row.label, now, Sparkline(history, row.limits))
         return table
 

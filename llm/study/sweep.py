@@ -36,7 +36,7 @@ from pessimism.studies import (
     sources,
 )
 
-from ..config import Config, Lag, set_value, told
+from ..config import Config, Lag, problems, set_value
 from ..run import runs
 from ..run.watch import METRICS, Watcher, read
 
@@ -151,7 +151,7 @@ def _config(study: Study, variant: Variant, schedule: Schedule, seed: int, overr
     try:
         return Config.model_validate(table)
     except ValidationError as error:
-        raise ValueError(f"study {study.name}: {told(error, Config)}") from None
+        raise ValueError(f"study {study.name}: {problems(error, Config)}") from None
 
 
 Progress = Callable[[int, int, str], None]
@@ -198,9 +198,9 @@ def make_study_plan(study: Study, folder: Path, seeds: int | None = None, overri
     wanted = [Job(cell, provenance(cell.config), store.folder / "runs") for cell in cells(study, seeds, overrides)]
     jobs = {job.key: job for job in wanted}
     named = {key: job.cell.config.name for key, job in jobs.items()}
-    told = runs.versions() | {"commit": commit()}
+    described = runs.versions() | {"commit": commit()}
     codes = {job.provenance for job in wanted}
-    return make_plan(store, jobs, new_manifest(study.name, study.shows, named, codes, told))
+    return make_plan(store, jobs, new_manifest(study.name, study.shows, named, codes, described))
 
 
 def provenance(config: Config) -> str:

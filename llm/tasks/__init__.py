@@ -45,6 +45,8 @@ def load(name: str, options: Mapping[str, Any], tokenizer: Tokenizer | None = No
             case "running_sums":
                 return running_sums.make(running_sums.Options.model_validate(options))
     except ValidationError as error:
-        told = [f"task.options.{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()]
-        raise ValueError("; ".join(told)) from None
+        problems = [
+            f"task.options.{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
+        ]
+        raise ValueError("; ".join(problems)) from None
     raise ValueError(f"task.name is {name!r}; it must be one of {', '.join(NAMES)}")

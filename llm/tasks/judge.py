@@ -85,25 +85,25 @@ class Judge:
         """
         line = json.dumps({"function": function, "arguments": arguments}).encode() + b"\n"
         with self._lock:
-            told = self._persist(line)
-        if "error" in told:
-            raise JudgeError("error", f"{self._module}: {told['error']}")
-        if "died" in told:
-            reason = NAMES.get(told["died"], str(told["died"]))
+            reply = self._persist(line)
+        if "error" in reply:
+            raise JudgeError("error", f"{self._module}: {reply['error']}")
+        if "died" in reply:
+            reason = NAMES.get(reply["died"], str(reply["died"]))
             raise JudgeError(reason, f"{self._module}: {function} was ended by {reason}")
-        return told["result"]
+        return reply["result"]
 
     def _persist(self, line: bytes) -> dict[str, Any]:
         """The answer to a call, asked again where the process was ended from outside."""
-        told: dict[str, Any] | None = None
+        reply: dict[str, Any] | None = None
         for _ in range(ATTEMPTS):
             answer = self._ask(line)
-            told = json.loads(answer) if answer.endswith(b"\n") else None
-            if told is not None and told.get("died") not in OURS:
-                return told
-        if told is None:
+            reply = json.loads(answer) if answer.endswith(b"\n") else None
+            if reply is not None and reply.get("died") not in OURS:
+                return reply
+        if reply is None:
             raise ScorerError(f"{self._module} was ended {ATTEMPTS} times in the middle of a call; is memory short?")
-        return told
+        return reply
 
     def _ask(self, line: bytes) -> bytes:
         """One line for another; nothing, or a part, if the process ends first."""

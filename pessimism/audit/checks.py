@@ -48,7 +48,7 @@ class Skipped:
         """The first place."""
         return next(iter(self.examples.values()))[0]
 
-    def told(self) -> str:
+    def described(self) -> str:
         """All of it in one line."""
         parts = [f"{count:,}, e.g. {self.examples[reason][0]}" for reason, count in self.groups.items()]
         return f"left out: {'; '.join(parts)}" if parts else "nothing left out"
@@ -71,10 +71,10 @@ def checked(
     """
     faults = _row_faults(groups) + _group_faults(groups, repeated)
     bad: dict[int, tuple[str, int, str]] = {}
-    for reason, rows, told in faults:
+    for reason, rows, fault in faults:
         owner = np.searchsorted(groups.start, rows, side="right") - 1
         for group, row in zip(*(part.tolist() for part in _firsts(owner, rows)), strict=True):
-            bad.setdefault(group, (reason, row, told))
+            bad.setdefault(group, (reason, row, fault))
     if not bad:
         return groups
     size = groups.size

@@ -107,8 +107,8 @@ def _open(path: Path, given: Mapping[str, str]) -> Source:
     if suffix not in SUFFIXES:
         raise ValueError(f"{path}: the suffix is {suffix!r}; it must be one of {', '.join(SUFFIXES)}")
     if not path.is_file():
-        told = "is no regular file (but a device, a pipe or a broken link)"
-        raise ValueError(f"{path}: {told if os.path.lexists(path) else 'there is no such file'}")
+        fault = "is no regular file (but a device, a pipe or a broken link)"
+        raise ValueError(f"{path}: {fault if os.path.lexists(path) else 'there is no such file'}")
     size = path.stat().st_size
     if size == 0:
         raise ValueError(f"{path}: is empty")
@@ -134,8 +134,8 @@ def _parquet(path: Path, given: Mapping[str, str], size: int) -> Source:
         raise ValueError(f"not Parquet, damaged or cut off ({_first_line(error)})") from None
     columns, layout = resolve(header_of(schema), given)
     heads = list(dict.fromkeys(name if name in schema else name.split(".")[0] for name in columns.used))
-    told = partial("{}: damaged after row {} ({})".format, path)
-    pieces = partial(_scanned, path, scan.select(heads), columns, partial(_share_of_rows, rows), told)
+    damaged = partial("{}: damaged after row {} ({})".format, path)
+    pieces = partial(_scanned, path, scan.select(heads), columns, partial(_share_of_rows, rows), damaged)
     content = _digest(scan.select(columns.content)) if columns.content else ""
     every = partial(numbered_runs, pieces) if columns.in_runs else pieces
     return Source(path, layout, columns, "row", every, size, content)
@@ -173,7 +173,7 @@ def _scanned(
     scan: pl.LazyFrame,
     columns: Columns,
     share: Callable[[int, pl.DataFrame], float],
-    told: Callable[[int, str], str],
+    damaged: Callable[[int, str], str],
     number: int,
 ) -> Iterator[Piece]:
     """The rows of a scan, in the order of the file.
@@ -183,7 +183,7 @@ def _scanned(
         scan: its columns that are read.
         columns: which is which.
         share: (rows read so far, the last of them) -> the share of the file that has been read.
-        told: (rows read so far, what polars says) -> the message where it can read no further.
+        damaged: (rows read so far, what polars says) -> the message where it can read no further.
         number: of the file.
     """
     done = 0
@@ -193,7 +193,7 @@ def _scanned(
             done += raw.height
             yield canonical(raw, columns, number, place), share(done, raw)
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise ValueError(told(done, _first_line(error))) from None
+        raise ValueError(damaged(done, _first_line(error))) from None
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 

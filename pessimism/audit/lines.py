@@ -282,8 +282,8 @@ def _series(
         if not _fits(value, dtype, nested):
             word = {"string": "text", "int64": "a whole number", "float64": "a number", "boolean": "true or false"}
             shown = json.dumps(value)[:60]
-            told = word.get(kind(dtype), "a list of numbers")
-            raise ValueError(f"{path}, line {number}: {name} is {shown}; {_expected(name, told, value, record)}")
+            expected = word.get(kind(dtype), "a list of numbers")
+            raise ValueError(f"{path}, line {number}: {name} is {shown}; {_expected(name, expected, value, record)}")
     if dtype == pl.String:  # as polars writes them in plain blocks
         text = "".join(json.dumps({"k": value}) + "\n" for value in values)
         return pl.read_ndjson(text.encode(), schema={"k": dtype}).to_series()
@@ -319,16 +319,15 @@ def _key_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _expected(name: str, told: str, value: Any, record: Mapping[str, Any]) -> str:
+def _expected(name: str, expected: str, value: Any, record: Mapping[str, Any]) -> str:
     """What a value should be: of the type in the first lines, or, where it is of that type, of a type that is read."""
     first = value_at(record, name)
     if type(first) is not type(value):
-        return f"in the first lines it is {told}"
+        return f"in the first lines it is {expected}"
     if isinstance(value, dict):
-        return (
-            f"an object, of which {told} is read: say which field with --column, e.g. {name}.{next(iter(value), 'x')}"
-        )
-    return f"it must be {told}"
+        field = f"{name}.{next(iter(value), 'x')}"
+        return f"an object, of which {expected} is read: say which field with --column, e.g. {field}"
+    return f"it must be {expected}"
 
 
 def _is_nested(value: Any) -> bool:

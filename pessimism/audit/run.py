@@ -79,7 +79,7 @@ def audit(
     if strict and skipped.groups:
         raise ValueError(skipped.first)
     if not totals.groups:
-        raise ValueError(f"{_several(sources)}: no group is left; {skipped.told()}")
+        raise ValueError(f"{_several(sources)}: no group is left; {skipped.described()}")
     return Audit.of(sources, algorithms, totals, skipped, share)
 
 

@@ -10,7 +10,7 @@ from ..objectives.catalogue import algorithm
 from .case import NOT_APPLICABLE, Case
 from .claim import claim, claims_in
 from .families import ANCHORED, RARE_ARMS, SMALL, TIES, ZERO_PROBABILITY
-from .support import HERE, SOLVED, Array, advantages, combined, induced, mass, over_arms, pessimistic, share, size
+from .support import HERE, SOLVED, Array, advantages, combined, induced, mass, over_arms, pessimistic, relative, size
 from .symbolic import is_positive, is_zero, positive_symbols, real_symbols
 
 
@@ -63,7 +63,7 @@ def anchored_equation(case: Case) -> Array:
         pull = np.asarray(target.normalizer)[:, None] * target.policy / np.where(seen, bandit.behavior, 1.0)
         advantage = advantages(bandit, chosen)
         residual = np.where(seen, case.beta * x + pull - advantage, 0.0)
-        fault = over_arms(share(residual, case.beta * (1 + np.abs(x)), pull, advantage), seen)
+        fault = over_arms(relative(residual, case.beta * (1 + np.abs(x)), pull, advantage), seen)
         found.append(np.where(positive, fault, 0.0))
     return combined(*found)
 
@@ -82,7 +82,7 @@ def anchored_gap(case: Case) -> Array:
         gradient = np.where(seen, bandit.reward - case.beta * x - pull, -np.inf)
         gap = gradient.max(axis=-1) - mass(np.where(seen, gradient, 0.0), np.where(seen, target.policy, 0.0))
         terms = np.abs(bandit.reward) + np.abs(case.beta * x) + np.abs(pull) + case.beta
-        found.append(np.where(positive, share(gap, size(terms, seen)[:, 0]), 0.0))
+        found.append(np.where(positive, relative(gap, size(terms, seen)[:, 0]), 0.0))
     return combined(*found)
 
 
@@ -124,8 +124,8 @@ def anchored_boundary(case: Case) -> Array:
     penalty = mass(ratio, policy)
     steepness = 1 + ratio / penalty[:, None]
     kappa = np.asarray(target.normalizer) / case.beta
-    difference = share(target.log_ratio - exact, scale * steepness)
-    return combined(over_arms(difference, bandit.behavior > 0), share(kappa * penalty, scale[:, 0]))
+    difference = relative(target.log_ratio - exact, scale * steepness)
+    return combined(over_arms(difference, bandit.behavior > 0), relative(kappa * penalty, scale[:, 0]))
 
 
 COVERED = (*SMALL, TIES, ZERO_PROBABILITY, RARE_ARMS)

@@ -13,7 +13,20 @@ from ..solve import divergences
 from .case import NOT_APPLICABLE, Case
 from .claim import claim, claims_in
 from .families import MODERATE, PLAIN
-from .support import HERE, ROUNDED, SOLVED, Array, combined, excess, induced, mean, regression, share, size, soft_value
+from .support import (
+    HERE,
+    ROUNDED,
+    SOLVED,
+    Array,
+    combined,
+    excess,
+    induced,
+    mean,
+    regression,
+    relative,
+    size,
+    soft_value,
+)
 from .symbolic import is_nonnegative, is_zero, positive_symbols, real_symbols
 
 
@@ -29,7 +42,9 @@ def mean_normalizer(case: Case) -> Array:
     Check: With V = E r: lambda = beta KL(mu|pi) >= 0.
     """
     normalizer, spread = _kl(case, algorithm("kimi_k15", tau=case.beta))
-    return combined(share(normalizer - case.beta * spread, normalizer, case.beta * spread), np.maximum(-normalizer, 0))
+    return combined(
+        relative(normalizer - case.beta * spread, normalizer, case.beta * spread), np.maximum(-normalizer, 0)
+    )
 
 
 def _mean_expansion_proof() -> bool:
@@ -71,8 +86,8 @@ def mean_expansion(case: Case) -> Array:
         part = Bandit(bandit.behavior, unit)
         variance = mean(unit**2, part) - mean(unit, part) ** 2
         kappa = np.asarray(induced(part, algorithm("kimi_k15", tau=beta)).normalizer) / beta
-        relative = share(kappa * 2 * beta**2 - variance, np.where(varied, variance, 1.0))
-        found.append(np.where(varied, relative * beta, NOT_APPLICABLE))
+        error = relative(kappa * 2 * beta**2 - variance, np.where(varied, variance, 1.0))
+        found.append(np.where(varied, error * beta, NOT_APPLICABLE))
     return combined(*found)
 
 
@@ -106,7 +121,7 @@ def shifted_normalizer(case: Case) -> Array:
     for delta in (0.1, 1.0, 5.0):
         normalizer, spread = _kl(case, algorithm("shifted_mean", beta=case.beta, delta=delta))
         expected = case.beta * (delta + spread)
-        found += [share(normalizer - expected, expected), excess(delta * case.beta, normalizer, normalizer)]
+        found += [relative(normalizer - expected, expected), excess(delta * case.beta, normalizer, normalizer)]
     return combined(*found)
 
 
@@ -172,7 +187,7 @@ def soft_value_monotone(case: Case) -> Array:
     scale = size(bandit.reward, seen)[:, 0]
     falls = [excess(later, earlier, earlier, later) for earlier, later in pairwise(gains)]
     top = np.where(seen, bandit.reward - mean(bandit.reward, bandit)[:, None].astype(np.float64), -np.inf).max(axis=-1)
-    return combined(*falls, share(np.maximum(gains[0] - top, 0), scale), np.maximum(-gains[-1], 0.0))
+    return combined(*falls, relative(np.maximum(gains[0] - top, 0), scale), np.maximum(-gains[-1], 0.0))
 
 
 @claim("decoupled.regimes", HERE, PLAIN, 1e-09)
@@ -195,7 +210,7 @@ def decoupled_regimes(case: Case) -> Array:
             spread = case.beta * divergences.reverse_kl(target.log_ratio, part.behavior)
             strength = np.asarray(target.normalizer) * np.sign(ratio - 1)
             against = np.maximum(-strength, 0.0) if ratio != 1 else np.abs(np.asarray(target.normalizer))
-            wrong[rows] = share(
+            wrong[rows] = relative(
                 against, np.abs(moments.mean[rows]), spread, 1e-12 * size(part.reward, part.behavior > 0)[:, 0]
             )
         found.append(wrong)

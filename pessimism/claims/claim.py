@@ -213,19 +213,19 @@ class Tally:
     worst: float = NOT_APPLICABLE
     case: Case | None = None
     instances: int = 0
-    sick: bool = field(default=False)  # a NaN was seen; nothing outranks it
+    saw_nan: bool = field(default=False)  # nothing outranks it
 
     def add(self, violations: np.ndarray, case: Case) -> None:
         """Take in the violations (n,) of a case."""
         self.instances += int((violations != NOT_APPLICABLE).sum())
-        if self.sick:
+        if self.saw_nan:
             return
-        sick = np.isnan(violations)
-        index = int(sick.argmax()) if sick.any() else int(violations.argmax())
-        self.sick = bool(sick.any())
-        if self.sick or violations[index] > self.worst:
+        invalid = np.isnan(violations)
+        index = int(invalid.argmax()) if invalid.any() else int(violations.argmax())
+        self.saw_nan = bool(invalid.any())
+        if self.saw_nan or violations[index] > self.worst:
             self.worst, self.case = float(violations[index]), case.row(index)
 
     def exceeds(self, tolerance: float) -> bool:
         """Whether the statement is violated: beyond the tolerance, or NaN."""
-        return self.sick or self.worst > tolerance
+        return self.saw_nan or self.worst > tolerance

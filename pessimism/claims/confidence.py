@@ -26,7 +26,7 @@ from .support import (
     over_arms,
     pessimistic,
     regression,
-    share,
+    relative,
     size,
 )
 from .symbolic import is_zero
@@ -90,7 +90,7 @@ def maximizer(case: Case) -> Array:
         largest = size(x, seen)[:, 0]
         steep = over_arms(ratio / spread, seen) * width
         scales = _scale(case), steep, case.beta * (largest + KNOWN / SOLVED)
-        found += [share(best - expectation(policy, gradient), *scales), over_arms(policy, ~seen)]
+        found += [relative(best - expectation(policy, gradient), *scales), over_arms(policy, ~seen)]
         found.append(np.abs(policy.sum(axis=-1) - mu.sum(axis=-1)))
     return combined(*found)
 
@@ -138,7 +138,7 @@ def is_regression_target(case: Case) -> Array:
         # lambda is known to rounding of the terms of its identity, which is about log(pi/w).
         own = np.where(shares > 0, bound.log_policy - log(np.where(shares > 0, shares, 1.0)), 0.0)
         terms = value, _scale(case), case.beta * reverse_kl(own, shares), case.beta * size(own, shares > 0)[:, 0]
-        found.append(share(target.normalizer - bound.normalizer, bound.normalizer, *terms))
+        found.append(relative(target.normalizer - bound.normalizer, bound.normalizer, *terms))
     return combined(*found)
 
 
@@ -157,7 +157,7 @@ def holds_on_event(case: Case) -> Array:
         size_of = np.sqrt(expectation(shares, drawn**2))[:, None]
         error = width * np.where(seen, drawn, 0.0) / np.where(size_of > 0, size_of, 1.0)
         true.append(expectation(bound.policy, case.bandit.reward - error))
-    return combined(share(true[0] - bound.bound, scale), excess(np.asarray(bound.bound), true[1], scale))
+    return combined(relative(true[0] - bound.bound, scale), excess(np.asarray(bound.bound), true[1], scale))
 
 
 @claim(
@@ -270,7 +270,7 @@ def exact_verifier(case: Case) -> Array:
         target = nominal(Bandit(rest, case.bandit.reward), algorithm("kimi_k15", tau=case.beta))
         rounding = 1 + _scale(case) / case.beta
         found += [np.abs(bound.policy - target.policy).sum(axis=-1) / rounding, np.abs(np.asarray(bound.normalizer))]
-        found.append(share(np.asarray(bound.width), 1.0))
+        found.append(relative(np.asarray(bound.width), 1.0))
     return combined(*found)
 
 

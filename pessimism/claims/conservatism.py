@@ -31,7 +31,7 @@ from .support import (
     nominal,
     pessimistic,
     regression,
-    share,
+    relative,
     size,
     soft_value,
 )
@@ -62,7 +62,7 @@ def likelihood_order(case: Case) -> Array:
         target, other = induced(case.bandit, chosen), nominal(case.bandit, chosen)
         gap = np.where(seen, other.log_ratio - target.log_ratio, 0.0)
         scale = np.maximum(size(other.log_ratio, seen), size(advantages(case.bandit, chosen) / case.beta, seen))
-        found.append(share(disorder(case.bandit.reward, gap, seen), scale[:, 0]))
+        found.append(relative(disorder(case.bandit.reward, gap, seen), scale[:, 0]))
     return combined(*found)
 
 
@@ -95,7 +95,7 @@ def slope_bracket(case: Case) -> Array:
         scale = (
             np.maximum(np.abs(x[:, 1:]), np.abs(x[:, :-1])) + size(advantages(bandit, chosen), key < np.inf) / case.beta
         )
-        fault = np.maximum(share(np.maximum(gain - high, 0), scale), share(np.maximum(low - gain, 0), scale))
+        fault = np.maximum(relative(np.maximum(gain - high, 0), scale), relative(np.maximum(low - gain, 0), scale))
         found.append(np.where(both, fault, 0.0).max(axis=-1, initial=0.0))
     return combined(*found)
 
@@ -201,7 +201,7 @@ def dial_monotone(case: Case) -> Array:
         current = np.where(seen, induced(bandit, chosen).log_ratio, 0.0)
         if previous is not None:
             scale = size(advantages(bandit, chosen) / case.beta, seen)[:, 0] + size(previous, seen)[:, 0]
-            found.append(share(disorder(bandit.reward, previous - current, seen), scale))
+            found.append(relative(disorder(bandit.reward, previous - current, seen), scale))
         previous = current
     return combined(*found)
 

@@ -11,7 +11,7 @@ from ..objectives.catalogue import algorithm
 from .case import Case
 from .claim import claim, claims_in
 from .families import MODERATE
-from .support import HERE, SOLVED, Array, combined, induced, over_arms, pessimistic, share
+from .support import HERE, SOLVED, Array, combined, induced, over_arms, pessimistic, relative
 from .symbolic import is_zero, positive_symbols, real_symbols
 
 
@@ -58,7 +58,7 @@ def shift_equivariance(case: Case) -> Array:
         scale = 1 + shift / case.beta
         found.append(over_arms(np.abs(difference) / scale, seen))
         change = np.asarray(after.normalizer) - np.asarray(before.normalizer)
-        found.append(share(change, np.abs(np.asarray(before.normalizer)), shift, case.beta))
+        found.append(relative(change, np.abs(np.asarray(before.normalizer)), shift, case.beta))
     return combined(*found)
 
 
@@ -90,7 +90,7 @@ def scale_equivariance(case: Case) -> Array:
             difference = np.where(seen, after.log_ratio - before.log_ratio, 0.0)
             found.append(over_arms(np.abs(difference) / (1 + np.abs(np.where(seen, before.log_ratio, 0.0))), seen))
             normalizers = np.asarray(before.normalizer), np.asarray(after.normalizer) / factor
-            found.append(share(normalizers[1] - normalizers[0], np.abs(normalizers[0]), case.beta))
+            found.append(relative(normalizers[1] - normalizers[0], np.abs(normalizers[0]), case.beta))
     return combined(*found)
 
 

@@ -23,7 +23,7 @@ from .support import (
     over_arms,
     pessimistic,
     regression,
-    share,
+    relative,
     size,
 )
 from .symbolic import is_positive, is_zero, positive_symbols, real_symbols
@@ -63,7 +63,7 @@ def explicit_gap(case: Case) -> Array:
         gradient = np.where(seen, bandit.reward - case.beta * x - pull, -np.inf)
         gap = gradient.max(axis=-1) - mass(np.where(seen, gradient, 0.0), target.policy)
         terms = np.abs(bandit.reward) + np.abs(case.beta * x) + np.abs(pull) + np.abs(normalizer)
-        found.append(share(gap, size(terms, seen)[:, 0]))
+        found.append(relative(gap, size(terms, seen)[:, 0]))
     return combined(*found)
 
 
@@ -131,11 +131,11 @@ def cql_fixed_point(case: Case) -> Array:
         level = np.where(seen, values / beta - x, 0.0)  # log Z of the Gibbs policy of Q, the same on every arm
         spread = np.where(seen, level, -np.inf).max(axis=-1) - np.where(seen, level, np.inf).min(axis=-1)
         scale = size(np.abs(bandit.reward) / beta + np.abs(x) + alpha / beta * np.exp(x), seen)[:, 0]
-        found.append(share(spread, scale))
+        found.append(relative(spread, scale))
         twin = regression(beta, _level_rule(alpha, beta))
         again = induced(bandit, twin)
         found.append(over_arms(np.abs(again.log_ratio - x), seen) / (1 + scale))
-        found.append(share(np.asarray(again.normalizer) - alpha, alpha, beta * scale))
+        found.append(relative(np.asarray(again.normalizer) - alpha, alpha, beta * scale))
     return combined(*found)
 
 

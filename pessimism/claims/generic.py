@@ -17,7 +17,7 @@ from .case import NOT_APPLICABLE, Case
 from .claim import Claim
 from .families import SMALL, TIES, ZERO_PROBABILITY
 from .regression import policy_fault
-from .support import Array, advantages, coefficient, induced, mass, mean, nominal, over_arms, share, stationarity
+from .support import Array, advantages, coefficient, induced, mass, mean, nominal, over_arms, relative, stationarity
 
 Algorithms = Callable[[], Sequence[Algorithm]]
 EVERY = 16  # a flow is followed on one case in so many, on a larger share of its rows
@@ -108,7 +108,7 @@ def _fixed_point(bandit: Bandit, chosen: Algorithm) -> Array:
         + mean(np.abs(c), bandit)[:, None]
         + mean(np.abs(advantages(bandit, chosen)) * ratio, bandit)[:, None]
     )
-    values = np.minimum(values, over_arms(share(bandit.behavior * (c - normal * ratio), size), seen))
+    values = np.minimum(values, over_arms(relative(bandit.behavior * (c - normal * ratio), size), seen))
     # What no fixed point was found for is where the flow came to rest: known to fewer digits, whatever the coefficient.
     values = np.where(np.asarray(target.method) == "flow", values * FLOW_DIGITS, values)
     return np.where(_interior(target), values, NOT_APPLICABLE)
@@ -128,7 +128,7 @@ def _nominal_rest(bandit: Bandit, chosen: Algorithm) -> Array:
     moved = np.where(seen, target.policy * (u - level), 0.0)
     terms = mass(np.abs(u), target.policy)[:, None] + np.abs(advantages(bandit, chosen)).max(axis=-1, keepdims=True)
     settled = np.asarray(target.kind) != "not converged"
-    return np.where(settled, over_arms(share(moved, terms), seen), NOT_APPLICABLE)
+    return np.where(settled, over_arms(relative(moved, terms), seen), NOT_APPLICABLE)
 
 
 def _flow_distance(bandit: Bandit, chosen: Algorithm) -> Array:
@@ -162,7 +162,7 @@ def _contract(bandit: Bandit, chosen: Algorithm) -> Array:
     again = np.asarray(chosen.coefficient(x[::-1], advantage[::-1], **turned))[::-1]
     seen = bandit.behavior > 0
     finite = np.where(seen, np.isfinite(values), True).all(axis=-1)
-    return np.where(finite, over_arms(share(values - again, np.abs(values) + 1e-300), seen), np.nan)
+    return np.where(finite, over_arms(relative(values - again, np.abs(values) + 1e-300), seen), np.nan)
 
 
 def generic_claims(algorithms: Algorithms, whose: str) -> tuple[Claim, ...]:

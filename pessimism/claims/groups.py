@@ -24,7 +24,7 @@ from .support import (
     induced,
     over_arms,
     regression,
-    share,
+    relative,
     soft_value,
 )
 from .symbolic import is_positive, is_zero, positive_symbols
@@ -50,7 +50,7 @@ def group_boundary(case: Case) -> Array:
     level = np.log(np.exp(a - a.max(axis=-1, keepdims=True)).mean(axis=-1)) + a.max(axis=-1)
     # A group's rewards are rounded against their common mean, so that is the scale of what is left.
     scale = np.maximum(top, np.abs(case.bandit.reward).max(axis=-1) / case.beta)
-    return share(np.where(small, near, level), scale)
+    return relative(np.where(small, near, level), scale)
 
 
 @claim("groups.exact", HERE, MODERATE, ROUNDED)
@@ -70,7 +70,7 @@ def group_exact(case: Case) -> Array:
     ):
         sampled, exact = chosen.advantage(bandit.reward), advantages(bandit, chosen)
         scale = np.abs(bandit.reward).max(axis=-1, keepdims=True) + np.abs(exact)
-        found.append(share(sampled - exact, scale).max(axis=-1))
+        found.append(relative(sampled - exact, scale).max(axis=-1))
     return combined(*found)
 
 
@@ -143,9 +143,9 @@ def jensen(case: Case) -> Array:
     for samples in (1, 2, 3):
         weights, values = _estimates(case, case.beta, samples)
         expected = (weights * values).sum(axis=-1)
-        found.append(share(np.maximum(expected - value, 0.0), scale))
+        found.append(relative(np.maximum(expected - value, 0.0), scale))
         if previous is not None:
-            found.append(share(np.maximum(previous - expected, 0.0), scale))
+            found.append(relative(np.maximum(previous - expected, 0.0), scale))
         previous = expected
     return combined(*found)
 
@@ -166,7 +166,7 @@ def always_pessimistic(case: Case) -> Array:
     value = case.bandit.reward[:, 0] - advantages(case.bandit, chosen)[:, 0]
     values = _estimates(case, case.beta, 2)[1]
     scale = np.ptp(case.bandit.reward, axis=-1)
-    return np.maximum(share(values.max(axis=-1) - value, scale + (scale == 0)), 0.0) * (values.max(axis=-1) > value)
+    return np.maximum(relative(values.max(axis=-1) - value, scale + (scale == 0)), 0.0) * (values.max(axis=-1) > value)
 
 
 def _leave_one_out_proof() -> bool:
@@ -203,7 +203,7 @@ def leave_one_out(case: Case) -> Array:
     top = a.max(axis=-1, keepdims=True)
     level = top[:, 0] + np.log(np.exp(a - top).mean(axis=-1))
     scale = np.abs(a).max(axis=-1) + np.abs(case.bandit.reward).max(axis=-1) / case.beta
-    return share(np.maximum(-level, 0.0), scale)
+    return relative(np.maximum(-level, 0.0), scale)
 
 
 @claim("groups.leave_one_out_mean", HERE, MODERATE, SOLVED)
@@ -217,13 +217,13 @@ def leave_one_out_mean(case: Case) -> Array:
     bandit = _group_bandit(case)
     a = algorithm("pmd_mean", tau=case.beta).advantage(bandit.reward)
     scale = np.abs(bandit.reward).max(axis=-1)
-    centered = share(a.mean(axis=-1), scale)
+    centered = relative(a.mean(axis=-1), scale)
     # A leave-one-out group acts like a mean baseline whose advantages are G/(G - 1) times larger.
     factor = bandit.arms / (bandit.arms - 1)
     target = induced(bandit, algorithm("kimi_k15", tau=case.beta / factor))
     negative = np.maximum(-np.asarray(target.normalizer), 0.0) / case.beta
     plain = factor * advantages(bandit, algorithm("kimi_k15", tau=case.beta))
-    return combined(centered, negative, share(a - plain, np.abs(a) + scale[:, None]).max(axis=-1))
+    return combined(centered, negative, relative(a - plain, np.abs(a) + scale[:, None]).max(axis=-1))
 
 
 @refuted("groups.follow_betas", search=small_rationals, confirm=_confirm_group)

@@ -32,7 +32,7 @@ from .support import (
     nominal,
     over_arms,
     regression,
-    share,
+    relative,
     size,
 )
 from .symbolic import is_positive, positive_symbols, target_slope
@@ -170,9 +170,9 @@ def aggressive(case: Case) -> Array:
         target, other = induced(bandit, chosen), nominal(bandit, chosen)
         gap = np.where(seen, target.log_ratio - other.log_ratio, 0.0)
         scale = size(other.log_ratio, seen) + size(advantages(bandit, chosen) / case.beta, seen)
-        found.append(share(disorder(bandit.reward, gap, seen), scale[:, 0]))
+        found.append(relative(disorder(bandit.reward, gap, seen), scale[:, 0]))
         values = [mean(np.exp(t.log_ratio) * bandit.reward, bandit) for t in (other, target)]
-        found.append(share(np.maximum(values[0] - values[1], 0.0), size(bandit.reward, seen)[:, 0]))
+        found.append(relative(np.maximum(values[0] - values[1], 0.0), size(bandit.reward, seen)[:, 0]))
     return combined(*found)
 
 
@@ -289,7 +289,7 @@ def missing_log_group(case: Case) -> Array:
     top = advantage.max(axis=-1)
     level = top + np.log(np.exp(advantage - top[:, None]).mean(axis=-1))  # (V* - V)/beta
     # Equality is approached where one arm has all the weight in both sums: rounding of a difference of size |a|.
-    return np.maximum(share(np.maximum(level, 0.0), np.abs(top), np.abs(advantage).max(axis=-1)), 0.0)
+    return np.maximum(relative(np.maximum(level, 0.0), np.abs(top), np.abs(advantage).max(axis=-1)), 0.0)
 
 
 @exact.precisely

@@ -13,7 +13,7 @@ from .case import Case
 from .claim import claim, claims_in
 from .counterexamples import refuted, small_rationals
 from .families import ONE_ARM, RANDOM, RARE_ARMS, TIES, ZERO_PROBABILITY
-from .support import HERE, ROUNDED, SOLVED, Array, advantages, combined, induced, mass, mean, over_arms, share
+from .support import HERE, ROUNDED, SOLVED, Array, advantages, combined, induced, mass, mean, over_arms, relative
 from .symbolic import is_zero, positive_symbols, real_symbols
 
 ARMWISE = (RANDOM, TIES, ZERO_PROBABILITY, RARE_ARMS, ONE_ARM)
@@ -49,7 +49,11 @@ def asymre_projection(case: Case) -> Array:
         bottom = np.where(on, level, np.inf).min(axis=-1)
         above = np.where(seen & ~on, pull - bottom[:, None], -np.inf).max(axis=-1)
         scale = mean(np.abs(advantages(bandit, chosen)), bandit)
-        found += [share(top - bottom, scale), share(np.maximum(above, 0), scale), share(np.minimum(bottom, 0), scale)]
+        found += [
+            relative(top - bottom, scale),
+            relative(np.maximum(above, 0), scale),
+            relative(np.minimum(bottom, 0), scale),
+        ]
         found.append(np.abs(target.policy.sum(axis=-1) - 1))
     return combined(*found)
 
@@ -79,7 +83,7 @@ def asymre_chi_square(case: Case) -> Array:
         target, rho = _ratio(Case("", bandit, beta), algorithm("asymre", shift=-beta))
         gradient = np.where(seen, bandit.reward - beta * (rho - 1), -np.inf)
         gap = gradient.max(axis=-1) - mass(np.where(seen, gradient, 0.0), target.policy)
-        found += [share(gap, beta), over_arms(np.abs(rho - 1 - centered / beta), seen)]
+        found += [relative(gap, beta), over_arms(np.abs(rho - 1 - centered / beta), seen)]
     return combined(*found)
 
 

@@ -22,7 +22,7 @@ from .support import (
     mass,
     mean,
     over_arms,
-    share,
+    relative,
     size,
 )
 
@@ -51,7 +51,7 @@ def preference_links(case: Case) -> Array:
         link = x + weight * np.exp(x)
         level = np.where(seen, utility - link, 0.0)
         spread = np.where(seen, level, -np.inf).max(axis=-1) - np.where(seen, level, np.inf).min(axis=-1)
-        found.append(share(spread, 1 + size(np.abs(utility) + np.abs(link), seen)[:, 0]))
+        found.append(relative(spread, 1 + size(np.abs(utility) + np.abs(link), seen)[:, 0]))
     return combined(*found)
 
 
@@ -73,7 +73,9 @@ def coupled_rest(case: Case) -> Array:
         target = induced(bandit, chosen)
         c = coefficient(bandit, chosen, np.where(seen, target.log_ratio, 0.0))
         terms = 1 + np.abs(advantages(bandit, chosen)) + np.exp(np.where(seen, target.log_ratio, 0.0))
-        found.append(over_arms(share(bandit.behavior * c, bandit.behavior * terms, mean(terms, bandit)[:, None]), seen))
+        found.append(
+            over_arms(relative(bandit.behavior * c, bandit.behavior * terms, mean(terms, bandit)[:, None]), seen)
+        )
     return combined(*found)
 
 
@@ -90,7 +92,7 @@ def pevi_target(case: Case) -> Array:
         score = np.where(seen, bandit.reward - bonus / np.sqrt(counts), 0.0)
         top = np.where(seen, score, -np.inf).max(axis=-1, keepdims=True)
         lost = mass(np.where(seen, top - score, 0.0), target.policy)
-        found.append(share(lost, np.abs(top[:, 0]), 1.0))
+        found.append(relative(lost, np.abs(top[:, 0]), 1.0))
         outside = np.where(seen, 0.0, target.policy).sum(axis=-1)
         found.append(outside)
     return combined(*found)

@@ -29,7 +29,7 @@ from .support import (
     mean,
     nominal,
     over_arms,
-    share,
+    relative,
     stationarity,
 )
 from .symbolic import is_positive, is_zero, positive_symbols, real_symbols
@@ -84,7 +84,7 @@ def topr_target(case: Case) -> Array:
     some = expected > 1e-200
     difference = np.where(seen, rho * expected[:, None] - np.maximum(a, 0), 0.0)
     fault = combined(
-        over_arms(share(difference, np.abs(a), expected[:, None]), seen), stationarity(bandit, chosen, target)
+        over_arms(relative(difference, np.abs(a), expected[:, None]), seen), stationarity(bandit, chosen, target)
     )
     return np.where(some, fault, NOT_APPLICABLE)
 
@@ -120,7 +120,7 @@ def cispo_target(case: Case) -> Array:
         below = np.where(seen & (a < level) & ~near, rho * np.abs(level), 0.0)
         middle = np.where(seen & near, np.maximum(rho - cap, 0.0) * np.abs(level), 0.0)
         scale = cap * np.abs(a) + np.abs(level)
-        fault = combined(*(over_arms(share(part, scale), seen) for part in (above, below, middle)))
+        fault = combined(*(over_arms(relative(part, scale), seen) for part in (above, below, middle)))
         total = np.abs(mass(rho, bandit.behavior) - 1)
         found.append(np.where(some, combined(fault, total, stationarity(bandit, chosen, target)), 0.0))
     return combined(*found)
@@ -158,7 +158,9 @@ def smoothing_target(case: Case) -> Array:
         on = earning & (rho > 0)
         inside = np.where(on, t * rho + price - level, 0.0)
         outside = np.where(earning & ~on, np.maximum(level - price, 0.0), np.where(seen & ~earning, rho, 0.0))
-        fault = combined(over_arms(share(inside, level, price), seen), over_arms(share(outside, level, price), seen))
+        fault = combined(
+            over_arms(relative(inside, level, price), seen), over_arms(relative(outside, level, price), seen)
+        )
         total = np.abs(mass(rho, bandit.behavior) - 1)
         found.append(np.where(earning.any(axis=-1), combined(fault, total), 0.0))
     return combined(*found)
@@ -184,8 +186,8 @@ def trust_region_target(case: Case) -> Array:
         slope = mean(centered * inverse, bandit) / np.where(varied, deviation, 1.0)
         affine = mean(inverse, bandit)[:, None] + slope[:, None] * centered
         spread = -mass(np.where(seen, target.log_ratio, 0.0), bandit.behavior)
-        fault = over_arms(share(bandit.behavior * (inverse - affine), mean(inverse, bandit)[:, None]), seen)
-        found.append(np.where(varied, combined(fault, share(spread - delta, delta)), 0.0))
+        fault = over_arms(relative(bandit.behavior * (inverse - affine), mean(inverse, bandit)[:, None]), seen)
+        found.append(np.where(varied, combined(fault, relative(spread - delta, delta)), 0.0))
         found.append(np.where(varied, np.abs(mass(rho, bandit.behavior) - 1), 0.0))
     return combined(*found)
 

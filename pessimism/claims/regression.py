@@ -26,7 +26,7 @@ from .support import (
     over_arms,
     pessimistic,
     regression,
-    share,
+    relative,
     size,
     soft_value,
 )
@@ -82,7 +82,7 @@ def _equation(case: Case, target: Target, advantage: Array) -> Array:
     # lambda itself is known to a few epsilon (here 1e-15) times |E A| + beta KL: its condition number.
     identity = np.abs(mean(advantage, case.bandit)) + case.beta * divergences.reverse_kl(x, case.bandit.behavior)
     floor = floor + 1e-15 / SOLVED * np.exp(x) * identity[:, None]
-    return over_arms(share(residual, tempered, pull, advantage, floor), seen)
+    return over_arms(relative(residual, tempered, pull, advantage, floor), seen)
 
 
 @claim("regression.policy", HERE, PLAIN, SOLVED)
@@ -132,11 +132,11 @@ def normalizer_identity(case: Case) -> Array:
         target = induced(case.bandit, chosen)
         moments = chosen.baseline.exact(case.bandit.reward, case.bandit.behavior)
         spread = case.beta * divergences.reverse_kl(target.log_ratio, case.bandit.behavior)
-        found.append(share(target.normalizer - (moments.mean + spread), moments.mean, spread))
+        found.append(relative(target.normalizer - (moments.mean + spread), moments.mean, spread))
         x = np.where(case.bandit.behavior > 0, target.log_ratio, 0.0)
         c = coefficient(case.bandit, chosen, x)
         size_of_terms = mean(np.abs(moments.advantage) + np.abs(case.beta * x), case.bandit)
-        found.append(share(mean(c, case.bandit) - target.normalizer, size_of_terms))
+        found.append(relative(mean(c, case.bandit) - target.normalizer, size_of_terms))
     return combined(*found)
 
 
@@ -217,9 +217,9 @@ def _sign_fault(solved: tuple[Bandit, Array], chosen, beta: float) -> Array:
     kappa = np.asarray(target.normalizer) / beta
     scale = np.abs(moments.mean) / beta + divergences.reverse_kl(target.log_ratio, bandit.behavior)
     differ = np.sign(gap) != np.sign(kappa)
-    wrong = np.minimum(share(gap, rounding), share(kappa, scale))
+    wrong = np.minimum(relative(gap, rounding), relative(kappa, scale))
     named = np.select([target.regime == "positive", target.regime == "negative"], [1.0, -1.0], 0.0)
-    misnamed = np.where(named != np.sign(kappa), share(kappa, scale), 0.0)
+    misnamed = np.where(named != np.sign(kappa), relative(kappa, scale), 0.0)
     found[keep] = combined(np.where(differ, wrong, 0.0), misnamed)
     return found
 
@@ -243,7 +243,7 @@ def boundary_is_nominal(case: Case) -> Array:
         - 2 * x.max(axis=-1, keepdims=True)
     )
     difference = np.where(seen, target.log_ratio - x, 0.0)
-    return over_arms(share(difference, steepness * np.maximum(size(x, seen), 1e-3)), seen)
+    return over_arms(relative(difference, steepness * np.maximum(size(x, seen), 1e-3)), seen)
 
 
 @claim("regimes.unique", HERE, MODERATE, SOLVED, proof=_unique_proof, proves="d rho/d kappa < 0 on every arm")
@@ -263,7 +263,9 @@ def unique_stationary_point(case: Case) -> Array:
             moved = _root(advantages(bandit, chosen) / case.beta, factor * kappa, x)
             surplus = mass(np.expm1(np.clip(moved, None, 700)), bandit.behavior)
             wrong = surplus if factor > 1 else -surplus
-            found.append(np.where(kappa[:, 0] > 0, np.maximum(share(wrong, 1 + np.abs(wrong)) * (wrong > 0), 0.0), 0.0))
+            found.append(
+                np.where(kappa[:, 0] > 0, np.maximum(relative(wrong, 1 + np.abs(wrong)) * (wrong > 0), 0.0), 0.0)
+            )
     return combined(*found)
 
 
@@ -294,7 +296,9 @@ def nominal_is_gibbs(case: Case) -> Array:
     scale = size(bandit.reward / case.beta, seen) * 2 + 1e-6  # constant rewards leave only the rounding of sum(mu)
     for chosen in [*_regressions(case), regression(case.beta, soft_value(case.beta, abs(case.offset) * case.beta))]:
         other = np.where(seen, nominal(bandit, chosen).log_ratio, 0.0)
-        found.append(over_arms(share(other - exact, scale + size(advantages(bandit, chosen) / case.beta, seen)), seen))
+        found.append(
+            over_arms(relative(other - exact, scale + size(advantages(bandit, chosen) / case.beta, seen)), seen)
+        )
     return combined(*found)
 
 

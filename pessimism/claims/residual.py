@@ -30,7 +30,7 @@ from .support import (
     over_arms,
     pessimistic,
     regression,
-    share,
+    relative,
     soft_value,
 )
 
@@ -109,7 +109,7 @@ def same_target(case: Case) -> Array:
         for power, cap in WEIGHTS:
             value = coefficient(case.bandit, residual(chosen, power=power, cap=cap), x)
             weight = np.exp(power * np.minimum(np.clip(x, -LARGEST, LARGEST), np.log(cap)))
-            off = over_arms(share(value, weight * scale * np.maximum(1, ratio)), seen)
+            off = over_arms(relative(value, weight * scale * np.maximum(1, ratio)), seen)
             found.append(np.where(fits, off, NOT_APPLICABLE))
     return combined(*found)
 
@@ -133,7 +133,7 @@ def zero_mean(case: Case) -> Array:
     for dose, (power, cap) in product(DOSES, WEIGHTS):
         value = coefficient(bandit, residual(plain, power=power, cap=cap, dose=dose), x)
         error = value / np.exp(power * np.minimum(x, np.log(cap)))
-        found.append(share(mass(error, bandit.behavior), (1 + dose) * size))
+        found.append(relative(mass(error, bandit.behavior), (1 + dose) * size))
     return combined(*found)
 
 
@@ -174,7 +174,7 @@ def same_step(case: Case) -> Array:
         step = mu * value - pi * mass(value, mu)[:, None]
         wanted = dose * (mu * c - pi * average) + (1 - dose) * mu * (c - average)
         found.append(
-            over_arms(share(step - wanted, mass(np.abs(c), mu)[:, None] * (1 + np.exp(x)) * (1 + dose)), mu > 0)
+            over_arms(relative(step - wanted, mass(np.abs(c), mu)[:, None] * (1 + np.exp(x)) * (1 + dose)), mu > 0)
         )
     return combined(*found)
 
@@ -196,7 +196,7 @@ def mean_ratio(case: Case) -> Array:
         value = residual(plain, dose=dose).coefficient(x, advantage)
         wanted = (1 - m) * (dose * estimate + case.beta)
         scale = np.abs(value).mean(axis=-1) + np.abs(reward).max(axis=-1) + estimate * (1 + dose * m)
-        found.append(share(value.mean(axis=-1) - wanted, scale))
+        found.append(relative(value.mean(axis=-1) - wanted, scale))
     return combined(*found)
 
 
@@ -223,7 +223,7 @@ def unbiased(case: Case) -> Array:
             value = value + (drawn.mean(axis=-1, keepdims=True) - 0.7 * case.beta)
             total[:, 0, own] += bandit.behavior[:, index[1:]].prod(axis=-1) * value[:, 0]
         scale = np.abs(c) + np.abs(normalizer) * (1 + np.exp(x)) + np.abs(gain).max(axis=-1, keepdims=True)
-        found.append(over_arms(share(total[:, 0] - wanted[:, 0], scale), seen))
+        found.append(over_arms(relative(total[:, 0] - wanted[:, 0], scale), seen))
     return combined(*found)
 
 

@@ -285,8 +285,8 @@ def _fits(claim: Claim, case: Case) -> bool:
 
 
 def _merge(tally: Tally, found: Tally) -> None:
-    if not tally.sick and (found.sick or found.worst > tally.worst):
-        tally.worst, tally.case, tally.sick = found.worst, found.case, found.sick
+    if not tally.saw_nan and (found.saw_nan or found.worst > tally.worst):
+        tally.worst, tally.case, tally.saw_nan = found.worst, found.case, found.saw_nan
     tally.instances += found.instances
 
 

@@ -17,7 +17,7 @@ from .case import NOT_APPLICABLE, Case
 from .claim import claim, claims_in
 from .counterexamples import refuted, small_rationals
 from .families import SMALL
-from .support import HERE, SOLVED, Array, advantages, combined, induced, share
+from .support import HERE, SOLVED, Array, advantages, combined, induced, relative
 
 VOCABULARY, LENGTH = 3, 3
 
@@ -74,7 +74,7 @@ def gradient(bandit: Bandit, policy: Array, chosen: Algorithm, level: Level) -> 
     # Log-ratios are differences of logarithms, known to rounding: where all c vanish the temperature is the measure.
     assert chosen.beta is not None
     size = chosen.beta + (behavior[..., None] * np.abs(coefficients)).sum(axis=(-2, -1))
-    return share(np.max(found, axis=0), size)
+    return relative(np.max(found, axis=0), size)
 
 
 def temperature(case: Case) -> float:

@@ -33,8 +33,8 @@ __all__ = [
     "over_arms",
     "pessimistic",
     "regression",
+    "relative",
     "replaced",
-    "share",
     "size",
     "soft_value",
     "stationarity",
@@ -121,7 +121,7 @@ def over_arms(values: Array, where: Array) -> Array:
     return np.where(where, values, 0.0).max(axis=-1)
 
 
-def share(difference: Array, *scales: Array | float) -> Array:
+def relative(difference: Array, *scales: Array | float) -> Array:
     """|difference| against the sum of |scales|, elementwise; 0 where both are 0."""
     total = sum(np.abs(np.asarray(scale, dtype=np.longdouble)) for scale in scales)
     difference = np.abs(np.asarray(difference, dtype=np.longdouble))
@@ -133,7 +133,7 @@ def excess(larger: Array | float, smaller: Array, *scales: Array | float) -> Arr
     """By how much ``larger <= smaller`` is violated, against the sum of |scales|; equal infinities satisfy it."""
     with np.errstate(invalid="ignore"):
         difference = np.where(np.equal(larger, smaller), 0.0, np.subtract(larger, smaller))
-    return share(np.where(difference <= 0, 0.0, difference), *scales)
+    return relative(np.where(difference <= 0, 0.0, difference), *scales)
 
 
 def disorder(key: Array, values: Array, where: Array) -> Array:
@@ -168,7 +168,7 @@ def stationarity(bandit: Bandit, chosen: Algorithm, target: Target) -> Array:
     normalizer = mean(c, bandit)[:, None]
     ratio = np.where(seen, target.policy, 0.0) / np.where(seen, bandit.behavior, 1.0)
     residual = np.where(seen, c - normalizer * ratio, 0.0)
-    return over_arms(share(bandit.behavior * residual, mean(np.abs(c), bandit)[:, None]), seen)
+    return over_arms(relative(bandit.behavior * residual, mean(np.abs(c), bandit)[:, None]), seen)
 
 
 def combined(*violations: Array) -> Array:

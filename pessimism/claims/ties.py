@@ -23,7 +23,7 @@ from ..solve.ties import greedy_fill
 from .case import Case
 from .claim import NOT_APPLICABLE, claim, claims_in
 from .families import RANDOM, TIES, ZERO_PROBABILITY, Family, Generator
-from .support import HERE, ROUNDED, Array, advantages, combined, excluded, induced, over_arms, share
+from .support import HERE, ROUNDED, Array, advantages, combined, excluded, induced, over_arms, relative
 from .symbolic import is_nonnegative, is_zero, positive_symbols, real_symbols
 
 WEIGHTED = Algorithm(importance_weighted, on_policy=policy_gradient, anchor="behavior", induced=greedy)
@@ -105,7 +105,7 @@ def ties_law(case: Case) -> Array:
     lead = np.argmax(np.where(tied, policy, -1.0), axis=-1)[:, None]
     parted = np.take_along_axis(velocity, lead, axis=-1) - velocity
     law = (np.take_along_axis(policy, lead, axis=-1) - policy) * gap
-    return over_arms(share(np.where(tied, parted - law, 0.0), np.abs(a).max(axis=-1, keepdims=True)), tied)
+    return over_arms(relative(np.where(tied, parted - law, 0.0), np.abs(a).max(axis=-1, keepdims=True)), tied)
 
 
 def _order_proof() -> bool:

@@ -12,7 +12,7 @@ from ..solve.simplex import expectation
 from .case import Case
 from .claim import claim, claims_in
 from .families import MIXED
-from .support import HERE, SOLVED, WEIGHED, Array, combined, excess, induced, nominal, regression, share, size
+from .support import HERE, SOLVED, WEIGHED, Array, combined, excess, induced, nominal, regression, relative, size
 from .symbolic import is_positive, is_zero
 
 FLOOR = 1e-2
@@ -89,14 +89,17 @@ def prescription(case: Case) -> Array:
     for nats in ((1e-3, 0.1, 1.0)[case.seed % 3],):
         asked = prescribe(case.bandit.reward, nats=nats, beta=case.beta, behavior=mu)
         reached = kl(_one_sync(case, np.asarray(asked.shift))[0], mu)
-        found += [excess(reached, np.full(case.size, nats), nats), share(reached - asked.nats, nats, WEIGHED / SOLVED)]
+        found += [
+            excess(reached, np.full(case.size, nats), nats),
+            relative(reached - asked.nats, nats, WEIGHED / SOLVED),
+        ]
         x, normalizer, _ = _one_sync(case, np.asarray(asked.exact_shift))
         other = nominal(case.bandit, algorithm("kimi_k15", tau=case.beta))
         most = kl(np.where(mu > 0, other.log_ratio, 0.0), mu)
         wanted = np.where(asked.binding, nats, most)
         # V is rounded like the rewards: log-ratios move by that over beta + lambda rho, KL by their size times it.
         rounding = (1 + size(case.bandit.reward, mu > 0)[:, 0] / case.beta) * (1 + size(x, mu > 0)[:, 0])
-        found.append(share(kl(x, mu) - wanted, np.maximum(nats, most) + rounding))
+        found.append(relative(kl(x, mu) - wanted, np.maximum(nats, most) + rounding))
         found.append(np.where(asked.binding, np.maximum(-normalizer, 0.0) / case.beta, 0.0))
         found.append(np.where(np.equal(asked.binding, most > nats) | (np.abs(most - nats) < WEIGHED), 0.0, 1.0))
     return combined(*found)

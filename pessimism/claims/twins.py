@@ -28,7 +28,7 @@ from .support import (
     over_arms,
     pessimistic,
     regression,
-    share,
+    relative,
     size,
     soft_value,
     stationarity,
@@ -74,7 +74,7 @@ def twins_are_nominal(case: Case) -> Array:
         target = induced(bandit, chosen)
         scale = size(reference.log_ratio, seen) + size(advantages(bandit, chosen) / beta, seen) + 1e-6
         difference = np.where(seen, target.log_ratio - reference.log_ratio, 0.0)
-        found.append(over_arms(share(difference, scale), seen))
+        found.append(over_arms(relative(difference, scale), seen))
     return combined(*found)
 
 
@@ -114,7 +114,7 @@ def twins_are_stationary(case: Case) -> Array:
         weight = ratio if chosen.carries_ratio else 1.0
         rounding = mean(np.where(seen, terms * weight, 0.0), bandit)[:, None]
         residual = bandit.behavior * np.where(seen, c - normalizer * ratio, 0.0)
-        found.append(over_arms(share(residual, rounding), seen))
+        found.append(over_arms(relative(residual, rounding), seen))
     return combined(*found)
 
 
@@ -160,7 +160,7 @@ def first_step(case: Case) -> Array:
         c = coefficient(bandit, chosen, np.zeros_like(bandit.reward))
         direction = bandit.behavior * np.where(seen, c - mean(c, bandit)[:, None], 0.0)
         scale = size(advantages(bandit, chosen), seen) + size(bandit.reward, seen)
-        found.append(over_arms(share(direction - step, scale), seen))
+        found.append(over_arms(relative(direction - step, scale), seen))
     return combined(*found)
 
 

@@ -10,7 +10,7 @@ from .claim import claim, claims_in
 from .families import MODERATE
 from .policy_gradient import _ratio, _unit
 from .ratio import _nonnegative
-from .support import ROUNDED, SOLVED, Array, combined, induced, mean, over_arms, share, size
+from .support import ROUNDED, SOLVED, Array, combined, induced, mean, over_arms, relative, size
 from .symbolic import is_zero, real_symbols
 from .twins import _awr_proof
 
@@ -33,7 +33,7 @@ def awr_target(case: Case) -> Array:
         x = np.where(seen, induced(bandit, chosen).log_ratio, 0.0)
         level = x - bandit.reward.astype(np.longdouble) / case.beta
         spread = np.where(seen, level, -np.inf).max(axis=-1) - np.where(seen, level, np.inf).min(axis=-1)
-        found.append(share(spread, size(bandit.reward / case.beta, seen)[:, 0] + size(x, seen)[:, 0]))
+        found.append(relative(spread, size(bandit.reward / case.beta, seen)[:, 0] + size(x, seen)[:, 0]))
     return combined(*found)
 
 
@@ -47,7 +47,7 @@ def roirl_target(case: Case) -> Array:
     expected = mean(np.where(seen, bandit.reward, 0.0), bandit)
     _, rho = _ratio(Case("", bandit, 1.0), algorithm("roirl"))
     difference = np.where(seen, rho * expected[:, None] - bandit.reward, 0.0)
-    return np.where(expected > 0, over_arms(share(difference, bandit.reward, 1e-300), seen), 0.0)
+    return np.where(expected > 0, over_arms(relative(difference, bandit.reward, 1e-300), seen), 0.0)
 
 
 def _tpo_proof() -> bool:
@@ -86,7 +86,7 @@ def tpo_target(case: Case) -> Array:
         x = np.where(seen, induced(bandit, chosen).log_ratio, 0.0)
         level = np.where(seen, x - z, 0.0)
         spread = np.where(seen, level, -np.inf).max(axis=-1) - np.where(seen, level, np.inf).min(axis=-1)
-        found.append(share(spread, 1 + size(z, seen)[:, 0]))
+        found.append(relative(spread, 1 + size(z, seen)[:, 0]))
     return combined(*found)
 
 

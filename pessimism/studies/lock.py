@@ -51,8 +51,8 @@ def held(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise ValueError(f"{folder}: {error.strerror or error}") from None
     try:
-        told = {"process": os.getpid(), "host": socket.gethostname(), "since": _now()}
-        write_whole(folder / HOLDER, json.dumps(told).encode())
+        holder = {"process": os.getpid(), "host": socket.gethostname(), "since": _now()}
+        write_whole(folder / HOLDER, json.dumps(holder).encode())
         _remove_leftovers(folder)
         yield
     finally:
@@ -68,8 +68,8 @@ def _now() -> str:
 
 def _holder(folder: Path) -> str:
     try:
-        told = json.loads((folder / HOLDER).read_bytes())
-        return f"process {told['process']} on {told['host']}, since {told['since']}"
+        holder = json.loads((folder / HOLDER).read_bytes())
+        return f"process {holder['process']} on {holder['host']}, since {holder['since']}"
     except (OSError, ValueError, KeyError, TypeError):  # it has only just taken the lock
         return "another process"
 

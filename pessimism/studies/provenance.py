@@ -84,7 +84,7 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
 def commit() -> str | None:
     """The checkout's commit, with "+" if files differ from it; None where there is no git."""
     try:
-        told = subprocess.run(
+        answer = subprocess.run(
             ["git", "describe", "--always", "--abbrev=40", "--dirty=+"],
             cwd=ROOT,
             capture_output=True,
@@ -94,7 +94,7 @@ def commit() -> str | None:
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return told.stdout.strip()
+    return answer.stdout.strip()
 
 
 def _name(path: Path) -> str:

@@ -92,7 +92,7 @@ class Worker:
             raise EngineError(message["error"])
         return message, arrays
 
-    def last_words(self) -> str:
+    def last_output(self) -> str:
         """The end of what it printed, on one line."""
         self._output.seek(max(0, self._output.seek(0, os.SEEK_END) - 4096))
         lines = self._output.read().decode(errors="replace").splitlines()
@@ -249,11 +249,11 @@ class ProcessEngine:
         return worker
 
     def _drop(self) -> str:
-        """End the worker, if there is one: its last words."""
+        """End the worker, if there is one: the end of what it printed."""
         worker, self._worker = self._worker, None
         if worker is None:
             return "(nothing)"
         worker.kill()
-        words = worker.last_words()
+        words = worker.last_output()
         worker.close()
         return words
