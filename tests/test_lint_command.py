@@ -114,7 +114,7 @@ def test_an_objective_that_cannot_be_told_still_has_findings(run, tmp_path):
         ((), "no configuration is given"),
         (("beta=1",), "no configuration is given"),
         (("missing.yaml",), "missing.yaml: No such file or directory"),
-        ((A2PO, "--format", "xml"), "--format xml: known formats: text, json, github"),
+        ((A2PO, "--format", "xml"), "--format xml: known formats: text, json, github, sarif"),
         ((A2PO, "--fail-on", "errors"), "--fail-on errors: did you mean error?"),
         ((A2PO, "--trainer", "trk"), "unknown trainer 'trk'; did you mean trl?"),
         ((A2PO, "a b=1"), "'a b=1' is not of the form key.path=value"),
@@ -152,3 +152,50 @@ def test_rules_can_be_listed(run):
 def test_another_kind_of_trl_configuration_can_be_asked_for(run):
     _, output, _ = run(RLOO, "--trainer", "trl-grpo", "--format", "json", "epsilon=1e-4")
     assert json.loads(output)[0]["configuration"] == "GRPOConfig"
+
+
+def test_sarif_has_what_code_scanning_asks_for(run, tmp_path, monkeypatch):
+    """The properties that SARIF 2.1.0 requires, and the ties between results and rules."""
+    monkeypatch.chdir(tmp_path)
+    Path("odd name#1.yaml").write_text("beta1: 0.5\nbeta2: 0.5\nfilter_all_incorrect: false\n")
+    Path("other.yaml").write_text("services: {}\n")
+    status, output, _ = run("./odd name#1.yaml", "other.yaml", A2PO, "top_p=0.9", "--only-known", "--format", "sarif")
+    assert status == 1
+    log = json.loads(output)
+    assert log["version"] == "2.1.0"
+    (one,) = log["runs"]
+    driver = one["tool"]["driver"]
+    assert driver["name"] == "pessimism"
+    ids = [rule["id"] for rule in driver["rules"]]
+    assert len(set(ids)) == len(ids)
+    for text in (
+        rule[part]["text"] for rule in driver["rules"] for part in ("shortDescription", "fullDescription", "help")
+    ):
+        assert text.strip()
+    (invocation,) = one["invocations"]
+    assert invocation["executionSuccessful"] is True
+    (passed,) = invocation["toolExecutionNotifications"]
+    assert passed["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "other.yaml"
+    places = {}
+    for result in one["results"]:
+        assert ids[result["ruleIndex"]] == result["ruleId"]
+        assert result["level"] in ("note", "warning", "error")
+        assert result["message"]["text"]
+        (location,) = result["locations"]
+        physical = location["physicalLocation"]
+        assert physical["region"]["startLine"] >= 1
+        places[result["ruleId"], physical["artifactLocation"]["uri"]] = physical["region"]["startLine"]
+    assert places["beta-order", "odd%20name%231.yaml"] == 2
+    assert places["truncated-sampling", Path(A2PO).as_uri()] == 1
+
+
+def test_only_known_passes_over_what_is_no_configuration(run, tmp_path):
+    other, broken = tmp_path / "compose.yaml", tmp_path / "template.yaml"
+    other.write_text("services: {}\n")
+    broken.write_text("a: {{ value }}\n  b\n")
+    assert run(A2PO, str(other))[0] == 2
+    status, output, errors = run(A2PO, str(other), str(broken), "--only-known")
+    assert (status, errors) == (0, "")
+    assert output.endswith("2 files are no configuration that is read, and passed over\n")
+    assert run(str(other), "--only-known")[0] == 0
+    assert run(A2PO, "beta2=high", "--only-known")[0] == 2  # one of ours, with a wrong value

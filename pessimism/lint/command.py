@@ -13,8 +13,9 @@ from ..trainers.hydra import split_override
 from ..trainers.rule import SEVERITIES, Severity
 from .linter import APPLIED, READERS, RULES, TRAINERS, lint_all
 from .render import github, json_value, summary, text
+from .sarif import sarif
 
-FORMATS = ("text", "json", "github")
+FORMATS = ("text", "json", "github", "sarif")
 NEVER = "never"
 
 
@@ -31,11 +32,14 @@ def lint_command(
         typer.Option(metavar="NAME", help=f"Whose configuration it is, if not told by its keys: {', '.join(READERS)}."),
     ] = "",
     output: Annotated[
-        str, typer.Option("--format", metavar="FORMAT", help="text, json, or github (annotations in a workflow).")
+        str, typer.Option("--format", metavar="FORMAT", help="text, json, github (annotations in a workflow) or sarif.")
     ] = "text",
     fail_on: Annotated[
         str, typer.Option(metavar="SEVERITY", help="Exit with 1 from this severity on: note, warning, error or never.")
     ] = "warning",
+    only_known: Annotated[
+        bool, typer.Option("--only-known", help="Pass over files that are no configuration that is read.")
+    ] = False,
     rules: Annotated[bool, typer.Option("--rules", help="List the rules instead.")] = False,
 ) -> None:
     """What a trainer's configuration really optimizes toward, and what is wrong with it.
@@ -57,9 +61,13 @@ def lint_command(
         split_override(override)  # a wrong one is told before any file is read
     if not paths:
         raise ValueError("no configuration is given: pessimism lint CONFIG [key.path=value ...]")
-    reports = [report for path in paths for report in lint_all(path, overrides, trainer)]
+    found = {path: lint_all(path, overrides, trainer, only_known) for path in paths}
+    passed_over = [path for path, own in found.items() if not own]
+    reports = [report for own in found.values() for report in own]
     if output == "json":
         write_json([json_value(report) for report in reports], "-")
+    elif output == "sarif":
+        write_json(sarif(reports, passed_over), "-")
     elif output == "github":
         write("".join(f"{line}\n" for report in reports for line in github(report)))
     else:
@@ -67,6 +75,9 @@ def lint_command(
             show(*([""] if index else []), *text(report))
         if len(reports) > 1:
             show("", f"{len(reports)} configurations: {summary(reports)}")
+        if passed_over:
+            files = "1 file is" if len(passed_over) == 1 else f"{len(passed_over)} files are"
+            show(f"{files} no configuration that is read, and passed over")
     threshold: Severity | None = next((severity for severity in get_args(Severity) if severity == fail_on), None)
     if threshold is not None and any(report.reaches(threshold) for report in reports):
         raise typer.Exit(FAILED)

@@ -79,12 +79,26 @@ def lint(path: str | os.PathLike[str], overrides: Sequence[str] = (), trainer: s
     return reports[0]
 
 
-def lint_all(path: str | os.PathLike[str], overrides: Sequence[str] = (), trainer: str = "") -> list[Report]:
-    """A report on every configuration of a file: scripts may start several runs. Otherwise as :func:`lint`."""
-    documents = read_documents(path, overrides)
+def lint_all(
+    path: str | os.PathLike[str], overrides: Sequence[str] = (), trainer: str = "", only_known: bool = False
+) -> list[Report]:
+    """A report on every configuration of a file: scripts may start several runs. Otherwise as :func:`lint`.
+
+    Args:
+        path, overrides, trainer: as there.
+        only_known: make no report on a file that is no configuration that is read, instead of an error.
+    """
+    try:
+        documents = read_documents(path, overrides)
+    except ValueError:
+        if only_known:
+            return []
+        raise
     if trainer:
         return [_report(document, _known_trainer(trainer)) for document in documents]
     recognized = [(document, name) for document in documents if (name := _recognized(document))]
+    if not recognized and only_known:
+        return []
     if not recognized:
         raise ValueError(_refusal(documents))
     return [_report(document, name) for document, name in recognized]

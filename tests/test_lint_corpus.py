@@ -1,0 +1,102 @@
+"""The run over a folder of repositories, and the metadata by which others use lint: hook and action."""
+
+import json
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from scripts import lint_corpus
+
+ROOT = Path(__file__).resolve().parent.parent
+A2PO = "beta1: 0.5\nbeta2: 0.5\nnum_value_samples: 8\n"
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    files = {
+        "one/run.yaml": A2PO,
+        "one/compose.yaml": "services: {}\n",
+        "one/broken.json": "{",
+        "one/wrong.yaml": "num_generations: 8\nbeta: high\n",
+        "one/model.py": "x = Config\n",
+        "one/train.py": "config = SFTConfig(lr=1)\n",
+        "one/node_modules/run.yaml": A2PO,
+        "two/areal.yaml": "gconfig: {n: 8}\nactor: {}\n",
+        "two/notes.txt": "no",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+def test_what_is_tabulated(corpus, tmp_path, capsys):
+    lines = tmp_path / "lines.jsonl"
+    assert lint_corpus.main([str(corpus), "--jobs", "1", "--sample", "3", "--lines", str(lines)]) == 0
+    output = capsys.readouterr().out
+    assert output.startswith("6 files of 2 repositories; 1 read (1 configurations), 5 refused, 0 tracebacks\n")
+    assert "| one | not known | 5 | 1 | trl 1 |" in output
+    assert "| beta-order | error | trl | 1 |" in output
+    assert "| another framework, by name | AReaL | 1 |" in output
+    assert "| told to be none's |  | 1 |" in output
+    assert "| a value of the wrong kind |  | 1 |" in output
+    assert "| not of its format |  | 1 |" in output
+    outcomes = [json.loads(line) for line in lines.read_text().splitlines()]
+    assert {one["path"] for one in outcomes if one["readings"]} == {"run.yaml"}
+    assert output.count("\n1. ") == output.count("\n3. ") == 1
+
+
+def test_the_draw_is_that_of_the_seed(corpus):
+    outcomes = [
+        lint_corpus.Outcome("one", str(place), refused="this is for X, which is not read") for place in range(40)
+    ]
+    assert lint_corpus.drawn(outcomes, 5, 1) == lint_corpus.drawn(outcomes, 5, 1)
+    assert lint_corpus.drawn(outcomes, 5, 1) != lint_corpus.drawn(outcomes, 5, 2)
+
+
+def test_a_traceback_is_told_and_fails(corpus, capsys, monkeypatch):
+    def broken(path):
+        raise KeyError("gone")
+
+    monkeypatch.setattr(lint_corpus, "_readings", broken)
+    outcome = lint_corpus.examine(str(corpus), "one", "run.yaml")
+    assert "KeyError: 'gone'" in outcome.broken
+    monkeypatch.setattr(lint_corpus, "examine_all", lambda root, jobs: ([outcome], {"one": "not known"}))
+    assert lint_corpus.main([str(corpus)]) == 1
+    assert "KeyError: 'gone'" in capsys.readouterr().out
+
+
+def test_an_empty_folder_is_refused(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        lint_corpus.main([str(tmp_path)])
+    assert "holds no file" in capsys.readouterr().err
+
+
+def test_the_hook_starts_a_command_that_exists():
+    (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
+    assert {"id", "name", "entry", "language"} <= set(hook)
+    program, command, *options = shlex.split(hook["entry"])
+    settings = (ROOT / "pyproject.toml").read_text()
+    assert f'{program} = "pessimism.__main__:main"' in settings
+    assert command == "lint"
+    source = (ROOT / "pessimism" / "lint" / "command.py").read_text()
+    assert all(f'"{option}"' in source for option in options)
+    extra = (
+        settings[settings.index("\nlint = ") :].partition("\n\n")[0]
+        + settings[settings.index("\ncli = ") :].partition("]")[0]
+    )
+    assert all(f'"{needed}"' in extra for needed in hook["additional_dependencies"])
+
+
+def test_the_action_is_composed_of_commands_that_bash_can_read():
+    action = yaml.safe_load((ROOT / "action.yml").read_text())
+    assert action["runs"]["using"] == "composite"
+    assert all(value["description"] and "default" in value for value in action["inputs"].values())
+    for step in action["runs"]["steps"]:
+        assert subprocess.run(["bash", "-n", "-c", step["run"]], capture_output=True).returncode == 0
+        for text in step.get("env", {}).values():  # values reach the script as variables, never as its text
+            assert text.removeprefix("${{ inputs.").removesuffix(" }}") in action["inputs"]
+        assert "${{" not in step["run"]
