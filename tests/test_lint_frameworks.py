@@ -293,6 +293,15 @@ def test_one_name_in_common_makes_no_trainer(values):
         trainer_of(Document("run.yaml", values, {}, ".yaml"))
 
 
+def test_a_pair_of_bounds_is_two_numbers_however_written():
+    clip = settings("openrlhf", "actor.eps_clip_low_high=[3e-4, 4e-4]").clip  # texts, for YAML 1.1
+    assert clip is not None
+    assert (clip.low, clip.high) == (3e-4, 4e-4)
+    for wrong in ("0.2", "[0.2]", "[a, b]", "[0.1, 0.2, 0.3]"):
+        with pytest.raises(ValueError, match="must be two numbers"):
+            settings("openrlhf", f"eps_clip_low_high={wrong}")
+
+
 def test_several_numbers_after_a_flag_are_a_list():
     found = read_command(commands("x.py --range 0.2 0.28 --one 3 --names a b --neg -1 -2")[0])
     assert found.values == {"range": [0.2, 0.28], "one": 3, "names": "a", "neg": [-1, -2]}

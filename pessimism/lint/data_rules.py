@@ -187,7 +187,7 @@ DATA_RULES = (
         _no_lag_bound,
         "A target is relative to the behavior policy; with samples of any age there is none, and the oldest weigh "
         "most in ratio-free losses.",
-        "slime#1800",
+        "derived here",
         "Bound the age of trained samples (a few versions), and log it.",
     ),
     Rule(

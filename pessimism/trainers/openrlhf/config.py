@@ -130,17 +130,19 @@ class _Flags:
 
     def pair(self, key: str) -> tuple[float, float] | None:
         """Two numbers, as ``--eps_clip_low_high 0.2 0.28`` gives them."""
-        value = self.reader.raw(self.keys[key], None)
-        numbers = [float(part) for part in value if _is_number(part)] if isinstance(value, list) else []
-        return (numbers[0], numbers[1]) if len(numbers) == 2 else None
+        key = self.keys[key]
+        value = self.reader.raw(key, None)
+        if value is None:
+            return None
+        try:
+            low, high = (float(part) for part in value)
+        except (TypeError, ValueError):
+            raise ValueError(f"{self.reader.document.place(key)}: {key} is {value!r}; it must be two numbers") from None
+        return low, high
 
     def open(self, *keys: str) -> bool:
         """Whether only a run could tell one of them."""
         return any(value.key in [self.keys[key] for key in keys] for value in self.reader.unresolved)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _advantage(flags: _Flags) -> Advantage:
