@@ -323,6 +323,21 @@ def test_nemo_rl_builds_on_a_file_above(tmp_path: Path):
         read_document(own)
 
 
+def test_nothing_rests_on_a_file_that_is_not_there(tmp_path: Path):
+    path = tmp_path / "run.sh"
+    path.write_text("uv run examples/run_grpo.py --config $CONFIG grpo.num_prompts_per_step=8 cluster.num_nodes=1\n")
+    found = lint(path).settings
+    assert "is not next to it" in found.objective.unknown
+    assert (found.group_size, found.lag.steps) == (None, None)
+
+
+def test_a_plugin_among_the_flags_is_not_what_is_started():
+    found = read_command(commands("megatron rlhf --rlhf_type grpo --plugins a/plugin.py --num_generations 8")[0])
+    assert found.values["rlhf_type"] == "grpo"
+    with pytest.raises(ValueError, match="this is for ms-swift"):
+        trainer_of(Document("run.sh", found.values, {}, ".sh", entry=found.entry))
+
+
 def test_a_script_that_serves_a_model_trains_nothing(tmp_path: Path):
     path = tmp_path / "run.sh"
     path.write_text(

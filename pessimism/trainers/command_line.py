@@ -16,6 +16,9 @@ NUMBER = re.compile(r"-?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?")
 PROGRAMS = ("trl", "swift", "axolotl", "rl", "trainer", "orchestrator")
 """Programs that start a training run and are no Python files."""
 
+COMMANDS = {("megatron", kind) for kind in ("rlhf", "sft", "pt")}
+"""Programs that are told by their first word too: the name alone is also that of a backend."""
+
 
 @dataclass(frozen=True)
 class CommandLine:
@@ -61,8 +64,10 @@ def _entry(words: Sequence[Word]) -> tuple[str, int]:
             return word.text, place + 1
         if word.text.endswith(".py") and "=" not in word.text:
             return word.text, place + 1
-        if PurePath(word.text).name in PROGRAMS:
-            return PurePath(word.text).name, place + 1
+        name = PurePath(word.text).name
+        following = words[place + 1].text if place + 1 < len(words) else ""
+        if name in PROGRAMS or (name, following) in COMMANDS:
+            return name, place + 1
     return "", 0
 
 

@@ -13,7 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from .command_line import CommandLine, read_command
-from .formats import MAX_DEPTH, check_size, json_values, outermost, read_text, toml_values, yaml_values
+from .formats import (
+    MAX_BYTES,
+    MAX_DEPTH,
+    MAX_NOTEBOOK_BYTES,
+    check_size,
+    json_values,
+    outermost,
+    read_text,
+    toml_values,
+    yaml_values,
+)
 from .hydra import apply, overridden, split_override, with_bases
 from .python_source import config_calls, notebook_source
 from .shell import commands
@@ -119,7 +129,7 @@ def _found(path: Path) -> list[CommandLine]:
     suffix = path.suffix.lower()
     if suffix and suffix not in SUFFIXES:
         raise ValueError(f"the suffix is {suffix!r}; it must be one of {', '.join(SUFFIXES)}")
-    text = read_text(path)
+    text = read_text(path, MAX_NOTEBOOK_BYTES if suffix == ".ipynb" else MAX_BYTES)
     if suffix in FORMATS:
         return [_plain(*FORMATS[suffix](text))]
     if suffix in PYTHON:

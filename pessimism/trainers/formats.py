@@ -13,6 +13,9 @@ from typing import Any
 from ..extras import need
 
 MAX_BYTES = 256 * 1024
+MAX_NOTEBOOK_BYTES = 16 * MAX_BYTES
+"""Notebooks hold pictures; of them only the code is looked at."""
+
 MAX_NODES = 100_000
 MAX_DEPTH = 50
 MAX_DOTS = 2_000
@@ -21,8 +24,8 @@ BAD_SCALAR = (ValueError, KeyError, AttributeError, TypeError, IndexError, Overf
 """What PyYAML raises for a scalar that does not fit its tag."""
 
 
-def read_text(path: str | os.PathLike[str]) -> str:
-    """The text of a file.
+def read_text(path: str | os.PathLike[str], largest: int = MAX_BYTES) -> str:
+    """The text of a file of at most ``largest`` bytes.
 
     Raises:
         ValueError: it is no regular file, too large, empty or not UTF-8.
@@ -31,9 +34,9 @@ def read_text(path: str | os.PathLike[str]) -> str:
     with open(path, "rb", opener=_without_waiting) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise ValueError("not a regular file")
-        content = file.read(MAX_BYTES + 1)
-    if len(content) > MAX_BYTES:
-        raise ValueError(f"the file is larger than {MAX_BYTES // 1024} KiB, too large for a configuration")
+        content = file.read(largest + 1)
+    if len(content) > largest:
+        raise ValueError(f"the file is larger than {largest // 1024} KiB, too large for a configuration")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -26,7 +26,7 @@ class Other:
 OTHERS = (
     Other("EasyR1", keys=(("worker.actor",), ("worker.rollout",))),
     Other("rLLM", r"(?:.*[./])?rllm[./].*", (("rllm",),)),
-    Other("ms-swift", r"swift", (("rlhf_type",),)),
+    Other("ms-swift", r"swift|megatron", (("rlhf_type",),)),
     Other("AReaL", r"(?:.*/)?areal.*", (("gconfig", "actor"), ("allocation_mode",))),
     Other("ROLL", keys=(("actor_train", "actor_infer"),)),
     Other("Tinker cookbook", r"tinker_cookbook\..*"),

@@ -70,6 +70,8 @@ def read_nemo_rl(document: Document) -> Settings:
     clip = _clip(reader)
     level = "sequence mean" if reader.flag(f"{LOSS}.sequence_level_importance_ratios", False) else "token"
     made, ranged = _objective(reader, advantage, clip, level == "sequence mean")
+    if document.missing:  # its files set everything; what the classes hold is no default of theirs
+        made, ranged = unknown("clipped_pg", f"{document.missing[0]}, which it builds on, is not next to it"), False
     penalty = _penalty(reader)
     group = f"{section}.num_generations_per_prompt"
     return Settings(
@@ -81,7 +83,7 @@ def read_nemo_rl(document: Document) -> Settings:
         advantage.words,
         advantage.scaling,
         "token" if reader.flag(f"{LOSS}.token_level_loss", True) else "sequence mean",
-        reader.integer(group, 16, 1),
+        None if document.missing and not reader.given(group) else reader.integer(group, 16, 1),
         advantage.needs_group,
         clip=clip if ranged else None,
         penalty=penalty,
@@ -225,7 +227,7 @@ def _lag(reader: Reader, section: str) -> Lag:
         "policy.train_global_batch_size",
     )
     open_ = any(value.key in keys for value in reader.unresolved)
-    steps = None if open_ else max(1.0, prompts * group / batch)
+    steps = None if open_ or reader.document.missing else max(1.0, prompts * group / batch)
     forced = reader.flag(f"{LOSS}.force_on_policy_ratio", False)
     if reader.flag(f"{section}.async_grpo.enabled", False):
         return Lag(
