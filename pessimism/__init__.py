@@ -10,11 +10,13 @@ array([0.2195, 0.1317, 0.6488])
 """
 
 from . import baselines, corrections, masks, penalties
+from .advice.advice import Advice, advise
 from .algorithm import Algorithm, Coefficient
+from .audit.api import audit
 from .bandit import Bandit
 from .baseline import Baseline
 from .compare import Metrics
-from .comparison import Comparison, compare
+from .comparison import Comparison, compare, compare_group
 from .guarantees import LowerConfidenceBound, Prescription, lcb, prescribe
 from .objectives.catalogue import algorithm, catalogue
 from .objectives.entry import Entry, Parameter
@@ -30,6 +32,7 @@ Algorithm.read = staticmethod(algorithm_of)  # names of the catalogue, module:na
 __version__ = "0.1.0"
 
 __all__ = [
+    "Advice",
     "Algorithm",
     "Bandit",
     "Baseline",
@@ -43,10 +46,13 @@ __all__ = [
     "Prescription",
     "StationaryPoint",
     "Target",
+    "advise",
     "algorithm",
+    "audit",
     "baselines",
     "catalogue",
     "compare",
+    "compare_group",
     "corrections",
     "gradient_flow",
     "group_target",

@@ -8,16 +8,24 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .algorithm import Algorithm
 from .bandit import Bandit
 from .compose import stating_the_whole_weight
 from .display import brief, brief_html, long_frame, plain_values
-from .given import understood
+from .given import understood, understood_algorithm
 from .solve.divergences import chi_squared, entropy, kl, reverse_kl, total_variation
 from .solve.simplex import expectation, log, log_expectation_exp, plain
 from .target import Target
-from .targets import both_targets, induced_target, nominal_target
+from .targets import (
+    both_targets,
+    group_bandit,
+    group_nominal_target,
+    group_target,
+    induced_target,
+    nominal_target,
+)
 
 if TYPE_CHECKING:
     import polars as pl
@@ -94,6 +102,7 @@ class Comparison:
     induced: Target
     nominal: Target
     stated: Target
+    sampled: bool = False
 
     @cached_property
     def induced_metrics(self) -> Metrics:
@@ -150,12 +159,12 @@ class Comparison:
     @cached_property
     def at_nominal(self) -> Any:
         """Whether the induced target is the nominal one, as far as they are known, (...) bool."""
-        return _same(self.induced, self.nominal)
+        return same_targets(self.induced, self.nominal)
 
     @cached_property
     def at_stated(self) -> Any:
         """Whether the induced target is the stated one, as far as they are known, (...) bool: nothing is implicit."""
-        return _same(self.induced, self.stated)
+        return same_targets(self.induced, self.stated)
 
     @property
     def implicit_distance(self) -> Any:
@@ -192,6 +201,19 @@ def compare(bandit: Bandit, algorithm: Algorithm | str) -> Comparison:
     return Comparison(bandit, algorithm, induced, nominal, stated)
 
 
+def compare_group(reward: ArrayLike, algorithm: Algorithm | str) -> Comparison:
+    """The targets of sampled groups (..., G), with the advantages that a trainer gives the samples; see
+    :func:`pessimism.group_target`."""
+    algorithm = understood_algorithm(algorithm)
+    groups = group_bandit(reward)
+    induced, nominal = group_target(groups.reward, algorithm), group_nominal_target(groups.reward, algorithm)
+    if algorithm.stated is None or algorithm.stated is algorithm.coefficient:
+        stated = _stated(groups, algorithm, induced, nominal)
+    else:
+        stated = group_target(groups.reward, _as_stated(algorithm))
+    return Comparison(groups, algorithm, induced, nominal, stated, sampled=True)
+
+
 def stated_target(bandit: Bandit, algorithm: Algorithm | str) -> Target:
     """Where the update would stop with exact importance weights and all that the objective states kept.
 
@@ -218,7 +240,13 @@ def _stated(bandit: Bandit, algorithm: Algorithm, induced: Target | None, nomina
         return nominal_target(bandit, algorithm) if nominal is None else nominal
     if algorithm.stated is algorithm.coefficient:
         return induced_target(bandit, algorithm) if induced is None else induced
-    return induced_target(bandit, replace(algorithm, coefficient=algorithm.stated, induced=None, beta=None))
+    return induced_target(bandit, _as_stated(algorithm))
+
+
+def _as_stated(algorithm: Algorithm) -> Algorithm:
+    """The algorithm with exact importance weights and all that it states kept."""
+    assert algorithm.stated is not None
+    return replace(algorithm, coefficient=algorithm.stated, induced=None, beta=None)
 
 
 def measure(bandit: Bandit, policy: np.ndarray, log_policy: np.ndarray) -> Metrics:
@@ -341,7 +369,8 @@ def _distance(one: Target, other: Target) -> Any:
     return plain(total_variation(one.policy, other.policy))
 
 
-def _same(one: Target, other: Target) -> Any:
+def same_targets(one: Target, other: Target) -> Any:
+    """Whether two targets are the same, as far as they are known, (...) bool."""
     numeric = np.any([np.equal(target.method, "flow") for target in (one, other)], axis=0)
     return plain(_distance(one, other) <= np.where(numeric, SAME_FLOW, SAME))
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from numpy.typing import ArrayLike
+
 from .algorithm import Algorithm
 from .bandit import Bandit
 from .compare import Comparison as Measured
 from .compare import compare as measured
+from .compare import compare_group as measured_group
 from .verdict import verdict
 from .views.comparison import comparison_dict, comparison_html, comparison_table
 from .views.comparison_plot import plot_comparison
@@ -28,6 +31,7 @@ class Comparison(Measured):
     Attributes:
         bandit, algorithm: what was compared.
         induced, nominal, stated: the targets.
+        sampled: whether the arms are the samples of groups, with the advantages that a trainer gives them.
     """
 
     @cached_property
@@ -71,3 +75,18 @@ def compare(bandit: Bandit, algorithm: Algorithm | str) -> Comparison:
     """
     found = measured(bandit, algorithm)
     return Comparison(found.bandit, found.algorithm, found.induced, found.nominal, found.stated)
+
+
+def compare_group(reward: ArrayLike, algorithm: Algorithm | str) -> Comparison:
+    """The same for sampled groups: every sample an arm of probability 1/G, with the advantage that a trainer gives it.
+
+    Args:
+        reward: (..., G) of the samples of each group.
+        algorithm: as in :func:`pessimism.group_target`.
+
+    >>> import pessimism as ps
+    >>> print(ps.compare_group([0, 0, 0, 1], "oapl:beta1=1,beta2=1e-3").verdict)  # doctest: +ELLIPSIS
+    saturated: beta2 = 0.001 is so small beside the differences of the rewards that both targets put all mass on ...
+    """
+    found = measured_group(reward, algorithm)
+    return Comparison(found.bandit, found.algorithm, found.induced, found.nominal, found.stated, sampled=True)

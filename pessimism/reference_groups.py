@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from .algorithm import Algorithm
-from .bandit import Bandit
-from .targets import group_target, nominal_target
+from .compare import compare_group
+from .standing import Account, Standing
+from .targets import group_nominal_target, group_target
+from .verdict import verdict_of
 
 SIZES = (4, 16)
 """Group sizes besides the configured one."""
@@ -55,8 +57,20 @@ def reference_groups(algorithm: Algorithm, group_size: int | None = None) -> tup
     >>> first.group_size, first.passing, round(first.induced, 4), round(first.nominal, 4), first.regime
     (4, 1, 0.4447, 0.7112, 'positive')
     """
-    sizes = sorted({*SIZES, group_size if group_size is not None and group_size > 1 else SIZES[0]})
-    return tuple(group for size in sizes for group in _of_size(algorithm, size))
+    return tuple(group for size in _sizes(group_size) for group in _of_size(algorithm, size))
+
+
+def reference_verdict(algorithm: Algorithm, group_size: int | None = None) -> str:
+    """The verdict of `pessimism compare` and `audit` on the reference groups.
+
+    >>> import pessimism as ps
+    >>> print(reference_verdict(ps.algorithm("oapl.single_beta", beta=1)))  # doctest: +ELLIPSIS
+    more conservative than nominal on 0.0% of 6 groups; the same on 100.0%; regimes: positive 0.0%, boundary 100.0%, ...
+    """
+    account = Account()
+    for size in _sizes(group_size):
+        account.add(Standing.of(compare_group(_rewards(size), algorithm)))
+    return verdict_of(algorithm, account)
 
 
 def spread(groups: Sequence[ReferenceGroup]) -> float:
@@ -64,12 +78,21 @@ def spread(groups: Sequence[ReferenceGroup]) -> float:
     return min(group.advantages[1] - group.advantages[0] for group in groups)
 
 
+def _sizes(group_size: int | None) -> list[int]:
+    return sorted({*SIZES, group_size if group_size is not None and group_size > 1 else SIZES[0]})
+
+
+def _rewards(size: int) -> np.ndarray:
+    """(n, size) rewards of the groups of one size, passing completions last."""
+    passing = np.array(sorted({min(size - 1, max(1, round(size * rate))) for rate in RATES}))
+    return (np.arange(size) >= size - passing[:, None]).astype(float)
+
+
 def _of_size(algorithm: Algorithm, size: int) -> list[ReferenceGroup]:
     """The groups of one size, solved together."""
-    passing = np.array(sorted({min(size - 1, max(1, round(size * rate))) for rate in RATES}))
-    reward = (np.arange(size) >= size - passing[:, None]).astype(float)  # passing completions last
-    induced = group_target(reward, algorithm)
-    nominal = nominal_target(Bandit(np.full(reward.shape, 1 / size), reward), algorithm)
+    reward = _rewards(size)
+    passing = reward.sum(axis=-1).astype(int)
+    induced, nominal = group_target(reward, algorithm), group_nominal_target(reward, algorithm)
     advantage = algorithm.advantage(reward)
     regimes = [None] * len(passing) if induced.regime is None else np.asarray(induced.regime, dtype=object)
     return [

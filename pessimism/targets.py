@@ -95,11 +95,37 @@ def group_target(reward: ArrayLike, algorithm: Algorithm | str) -> Target:
     (['positive', 'boundary'], array([-0.7721, -0.7721, -0.7721,  0.9608]))
     """
     algorithm = understood_algorithm(algorithm)
+    groups = group_bandit(reward)
+    return _induced(groups, sampled_moments(groups, algorithm), algorithm)
+
+
+def group_nominal_target(reward: ArrayLike, algorithm: Algorithm | str) -> Target:
+    """The nominal target of sampled groups, with the advantages that a trainer gives the samples; (..., G) rewards.
+
+    >>> import pessimism as ps
+    >>> group_nominal_target([0, 0, 0, 1], ps.algorithm("oapl", beta1=1, beta2=0.5)).log_ratio.round(4)
+    array([-0.9545, -0.9545, -0.9545,  1.0455])
+    """
+    algorithm = understood_algorithm(algorithm)
+    groups = group_bandit(reward)
+    return _nominal(groups, sampled_moments(groups, algorithm), algorithm)
+
+
+def group_bandit(reward: ArrayLike) -> Bandit:
+    """The bandit of the samples of groups (..., G): each of them an arm of probability 1/G.
+
+    Raises:
+        ValueError: no sample, or rewards that are not finite.
+    """
     rewards = as_float64("reward", reward)
     if rewards.ndim == 0 or rewards.size == 0:
         raise ValueError(f"reward has shape {rewards.shape}; a group needs at least one sample")
-    groups = Bandit(np.full(rewards.shape, 1 / rewards.shape[-1]), rewards)
-    return _induced(groups, algorithm.baseline.sampled(rewards, algorithm.beta), algorithm)
+    return Bandit(np.full(rewards.shape, 1 / rewards.shape[-1]), rewards)
+
+
+def sampled_moments(groups: Bandit, algorithm: Algorithm) -> Moments:
+    """The advantages that a trainer gives the samples of groups."""
+    return algorithm.baseline.sampled(groups.reward, algorithm.beta)
 
 
 def regression_regime(advantage: ArrayLike, weights: ArrayLike, beta: float, size: ArrayLike = 0.0) -> np.ndarray:

@@ -147,18 +147,18 @@ def test_what_samples_would_hold_of_a_larger_world_is_what_their_advantages_say(
     assert found.leakage is not None
     assert found.leakage["groups"] == signal.sum()
     assert found.leakage["open"] == (claimed < 0).sum() > 0
-    expected = np.quantile(np.exp(claimed - held)[claimed < 0], 0.5, method="inverted_cdf")
-    assert found.leakage["factor"]["50%"] == pytest.approx(expected)
-    assert f"{expected:.3g} times their present probability (median)" in found.verdict
+    expected = np.quantile((claimed - held)[claimed < 0], 0.5, method="inverted_cdf")
+    assert found.leakage["nats"]["50%"] == pytest.approx(expected)
+    assert f"would change by {expected:+.3g} nats (median)" in found.verdict
 
 
-def test_a_factor_beyond_floating_point_is_infinite(tmp_path):
+def test_a_change_beyond_floating_point_is_told_in_nats(tmp_path):
     reward = np.array([[0.0, 0.0, 0.0, 1.0]])
     path = parquet(tmp_path / "log.parquet", table(reward, log_prob=np.full((1, 4), -2000.0)))
     found = audit([path], [ps.algorithm("dro", beta=1e-3, baseline=0.0)]).algorithms[0]
     assert found.leakage is not None
     assert found.leakage["open"] == 1
-    assert found.leakage["factor"]["50%"] == np.inf
+    assert found.leakage["nats"]["50%"] == pytest.approx(1 / 1e-3 - np.log(4))
 
 
 @pytest.mark.parametrize(("name", "columns"), [("oapl", {}), ("grpo", {"log_prob": np.full((3, 4), -2.0)})])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 
 from audit_logs import groups_of, json_lines, of, parquet
 from pessimism.audit.fields import MASKS, parse_columns
+from pessimism.audit.standard_input import with_standard_input
 
 ENVIRONMENT = -9.0
 
@@ -254,3 +257,91 @@ def test_a_reward_that_is_an_object_asks_for_its_field(tmp_path):
     with pytest.raises(ValueError, match=r"reward holds objects with score, acc; .*--column reward=reward\.NAME"):
         of(parquet(tmp_path / "a.parquet", pa.Table.from_pylist(rows)))
     assert groups_of(tmp_path / "a.jsonl", reward="reward.score") == {"a": [0.0, 1.0]}
+
+
+# --- data frames, Arrow, folders ------------------------------------------------------------------------------------
+
+
+def sentence(log: Any, **options: Any) -> str:
+    import pessimism as ps
+
+    return ps.audit(log, "oapl:beta1=1,beta2=0.5", **options).algorithms[0].sentence
+
+
+def test_frames_of_every_kind_give_what_the_file_gives(tmp_path):
+    import polars as pl
+
+    pandas = pytest.importorskip("pandas")
+    path = parquet(tmp_path / "log.parquet", pa.Table.from_pylist(ROWS))
+    expected = sentence(path)
+    frame = pl.DataFrame(ROWS)
+    for log in (ROWS, frame, frame.lazy(), pandas.DataFrame(ROWS), pa.Table.from_pylist(ROWS), [frame[:8], frame[8:]]):
+        assert sentence(log) == expected
+    assert sentence({name: [row[name] for row in ROWS] for name in ROWS[0]}) == expected
+    assert sentence(frame.rename({"reward": "score"}), columns={"reward": "score"}) == expected
+
+
+@pytest.mark.parametrize(
+    ("log", "message"),
+    [
+        ([], "data frame: is empty|give one"),
+        ([{"group": "a"}], "data frame: no column 'reward'"),
+        (3, "log is of type int; give a path"),
+        ([{"group": "a", "reward": "x"}], "data frame: reward holds string"),
+    ],
+)
+def test_frames_that_are_no_logs_are_told(log, message):
+    with pytest.raises(ValueError, match=message):
+        sentence(log)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_arrow_files_are_read(tmp_path, stream):
+    table, path = pa.Table.from_pylist(ROWS), tmp_path / "data-00000-of-00001.arrow"
+    new = pa.ipc.new_stream if stream else pa.ipc.new_file
+    with new(str(path), table.schema) as writer:
+        writer.write_table(table, max_chunksize=5)
+    (tmp_path / "state.json").write_text("{}")
+    assert groups_of(path) == groups_of(json_lines(tmp_path.parent / "plain.jsonl", ROWS))
+    assert sentence(tmp_path) == sentence(ROWS)
+    path.write_bytes(path.read_bytes()[:90])
+    with pytest.raises(ValueError, match=r"Arrow|damaged"):
+        of(path)
+
+
+def test_folders_are_read_with_the_folders_in_them(tmp_path):
+    for step in (10, 9):
+        folder = tmp_path / f"step_{step}" / "rollouts"
+        folder.mkdir(parents=True)
+        json_lines(folder / "log.jsonl", [{"group": f"{step}", "reward": r} for r in (0, 1)])
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / ".cache" / "log.jsonl").write_text("no log")
+    assert of(tmp_path).groups == 2
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "weights.safetensors").write_text("x")
+    with pytest.raises(ValueError, match=r"no .*file in it \(but \.safetensors\)"):
+        of(tmp_path / "empty")
+
+
+def test_a_pickle_is_refused_with_what_to_do(tmp_path):
+    path = tmp_path / "rollout.pt"
+    path.write_bytes(b"x")
+    with pytest.raises(ValueError, match="weights_only=True"):
+        of(path)
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".json", ".csv", ".parquet", ".jsonl.gz"])
+def test_standard_input_is_read_as_what_it_is(tmp_path, suffix):
+    text = json.dumps(ROWS) if suffix == ".json" else "".join(json.dumps(row) + "\n" for row in ROWS)
+    if suffix == ".parquet":
+        data = parquet(tmp_path / "a.parquet", pa.Table.from_pylist(ROWS)).read_bytes()
+    elif suffix == ".csv":
+        data = "".join(["group,reward\n", *(f"{row['group']},{row['reward']}\n" for row in ROWS)]).encode()
+    else:
+        data = gzip.compress(text.encode()) if suffix.endswith(".gz") else text.encode()
+    with with_standard_input(["-"], io.BytesIO(data)) as logs:
+        assert sentence(logs) == sentence(ROWS)
+    assert not Path(logs[0]).exists()
+    for names, message in ((["-", "-"], "once"), (["-"], "nothing on standard input")):
+        with pytest.raises(ValueError, match=message), with_standard_input(names, io.BytesIO(b"")):
+            pass

@@ -252,6 +252,6 @@ def test_effective_temperature_against_bracketing_row_by_row(seed: int) -> None:
 
 def test_nothing_is_measured_before_it_is_asked_for() -> None:
     comparison = ps.compare(BANDIT, ps.algorithm("shifted_mean", beta=0.5))
-    assert set(vars(comparison)) == {"bandit", "algorithm", "induced", "nominal", "stated"}
+    assert set(vars(comparison)) == {"bandit", "algorithm", "induced", "nominal", "stated", "sampled"}
     assert comparison.verdict
     assert "effective_temperature" not in vars(comparison.induced_metrics)

@@ -135,7 +135,7 @@ def test_the_safety_walk_leaves_safe_forms_alone():
 THEORY = (
     "algorithm", "bandit", "baseline", "baselines", "compare", "compose", "composition", "corrections", "guarantees",
     "levels", "masks", "numeric_targets", "parts", "penalties", "prefixes", "reference_groups", "solution",
-    "stationary_points", "target", "targets", "verdict",
+    "standing", "stationary_points", "target", "targets", "verdict",
 )  # fmt: skip
 NO_THEORY = ("cli", "objectives", "shell", "views")
 

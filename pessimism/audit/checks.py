@@ -11,7 +11,7 @@ import polars as pl
 
 from .groups import Groups, shown_id
 from .rows import NO_NUMBER, key_names
-from .tokens import ROUNDING
+from .token_sums import ROUNDING
 
 EXAMPLES = 5
 

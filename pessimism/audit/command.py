@@ -14,6 +14,7 @@ from ..extras import need
 from ..shell.files import check_writable, write_whole
 from ..shell.objects import algorithm_of
 from ..shell.terminal import progress_bar, show, write_json
+from .standard_input import with_standard_input
 
 
 def audit(
@@ -21,8 +22,8 @@ def audit(
         list[str],
         typer.Argument(
             metavar="FILE...",
-            help="Logs of rollouts, or folders of them: .parquet, .csv, .jsonl. Those of trainers (.db too) are "
-            "read as they are.",
+            help="Logs of rollouts, or folders of them: .parquet, .csv, .jsonl, .json, .arrow; - is standard input. "
+            "Those of trainers (.db too) are read as they are.",
         ),
     ],
     algorithm: Annotated[
@@ -37,8 +38,9 @@ def audit(
         list[str] | None,
         typer.Option(
             metavar="ROLE=COLUMN",
-            help="Which column has a role: group, reward, log_prob, current_log_prob, version, step or length. Several "
-            "columns make a group with +, and a reward with weights: group=step+prompt, reward=0.8*right+0.2*format. "
+            help="Which column has a role: group, reward, log_prob, current_log_prob, version, step, length or mask. "
+            "NAME[] is a list with a value per sample. Several columns make a group with +, and a reward with weights: "
+            "group=step+prompt, reward=0.8*right+0.2*format. "
             "Repeatable.",
         ),
     ] = None,
@@ -78,11 +80,12 @@ def audit(
 
     columns = parse_columns(column or [])
     with ExitStack() as stack:
+        logs = stack.enter_context(with_standard_input(files))
         progress = stack.enter_context(progress_bar(left=True))
         names = [str(chosen) for chosen in algorithms]
         groups = None if parquet is None else stack.enter_context(GroupTable(Path(parquet), names))
         keep = None if groups is None else groups.restart
-        result = run_audit(files, algorithms, columns, strict=strict, share=share, progress=progress, keep=keep)
+        result = run_audit(logs, algorithms, columns, strict=strict, share=share, progress=progress, keep=keep)
         if groups is not None:
             groups.finish()
     if html is not None:

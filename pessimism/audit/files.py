@@ -16,6 +16,7 @@ import polars as pl
 
 from . import lines
 from .fields import Header, layout_by_suffix, layout_of, resolve
+from .frames import FRAME, arrow_pieces, arrow_schema, frame_of, frame_pieces, header_of, resolved
 from .groups import numbered_runs
 from .layout import Columns, Layout
 from .rows import INTEGERS, canonical
@@ -27,7 +28,9 @@ DENSEST = 200
 """A file that takes more than 512 MiB in memory, and this many times what it takes on disk, is no log."""
 
 COMPRESSED = (".gz", ".zst")
-SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet", ".csv", ".db", ".sqlite")
+SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet", ".csv", ".arrow", ".db", ".sqlite")
+DATASET_FILES = ("dataset_info.json", "state.json", "dataset_dict.json")
+"""What `datasets` writes beside its data."""
 
 Piece = tuple[pl.DataFrame, float]
 """Canonical rows, and the share of the file that has been read with them."""
@@ -58,16 +61,24 @@ class Source:
     repeats: str = ""
 
 
-def open_sources(paths: Sequence[str | Path], given: Mapping[str, str]) -> list[Source]:
-    """The files, folders expanded to the logs in them, in natural order.
+def open_sources(logs: Sequence[object], given: Mapping[str, str]) -> list[Source]:
+    """The files, folders expanded to the logs in them and in their folders, in natural order; and data frames.
 
     Raises:
         ValueError: no such file, a suffix that is not read, the same file twice, an empty or damaged file, or columns
             that are not there.
     """
     found: list[Path] = []
-    for path in map(Path, paths):
-        found += _in_folder(path) if path.is_dir() else [path]
+    frames: list[Source] = []
+    for log in logs:
+        frame = frame_of(log)
+        if frame is None:
+            path = Path(str(log))
+            found += _in_folder(path) if path.is_dir() else [path]
+        else:
+            columns, layout = resolved(frame, given)
+            size = max(frame.estimated_size(), 1)
+            frames.append(Source(FRAME, layout, columns, "row", partial(frame_pieces, frame, columns), int(size)))
     seen: set[str] = set()
     for path in found:
         real = os.path.realpath(path)  # unlike Path.resolve, it takes links that lead to themselves
@@ -79,7 +90,7 @@ def open_sources(paths: Sequence[str | Path], given: Mapping[str, str]) -> list[
     for source in (_open(path, given) for path in found):
         same = first.setdefault(source.content, str(source.path)) if source.content else str(source.path)
         sources.append(source if same == str(source.path) else replace(source, repeats=same, pieces=_nothing))
-    return sources
+    return frames + sources
 
 
 def _nothing(number: int) -> Iterator[Piece]:
@@ -87,12 +98,24 @@ def _nothing(number: int) -> Iterator[Piece]:
 
 
 def _in_folder(folder: Path) -> list[Path]:
-    files = [path for path in folder.iterdir() if _suffix(path) in SUFFIXES and path.is_file()]
+    files = [
+        path
+        for path in folder.rglob("*")
+        if _suffix(path) in SUFFIXES
+        and path.name not in DATASET_FILES
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    ]
     if not files:
-        raise ValueError(f"{folder}: no {', '.join(SUFFIXES)} file in it")
-    return sorted(
-        files, key=lambda path: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.name)]
-    )
+        held = sorted({path.suffix for path in folder.rglob("*") if path.is_file() and path.suffix})[:8]
+        there = f" (but {', '.join(held)})" if held else ""
+        raise ValueError(f"{folder}: no {', '.join(SUFFIXES)} file in it{there}")
+    return sorted(files, key=lambda path: _natural(path.relative_to(folder).as_posix()))
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """A key by which numbers in names are ordered as numbers."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def _suffix(path: Path) -> str:
@@ -104,6 +127,11 @@ def _suffix(path: Path) -> str:
 
 def _open(path: Path, given: Mapping[str, str]) -> Source:
     suffix = _suffix(path)
+    if suffix in (".pt", ".pth", ".pkl", ".pickle"):
+        raise ValueError(
+            f"{path}: a pickle, which runs code when it is read. Load it where you trust it, with "
+            "torch.load(path, weights_only=True), and give pessimism.audit the list of records"
+        )
     if suffix not in SUFFIXES:
         raise ValueError(f"{path}: the suffix is {suffix!r}; it must be one of {', '.join(SUFFIXES)}")
     if not path.is_file():
@@ -116,7 +144,8 @@ def _open(path: Path, given: Mapping[str, str]) -> Source:
     try:
         if layout is not None:
             return _own(path, layout, given, size)
-        return {".parquet": _parquet, ".csv": _csv}.get(suffix, _json_lines)(path, given, size)
+        readers = {".parquet": _parquet, ".csv": _csv, ".arrow": _arrow}
+        return readers.get(suffix, _json_lines)(path, given, size)
     except ValueError as error:
         message = " ".join(str(error).split("\n"))
         raise ValueError(message if message.startswith(str(path)) else f"{path}: {message}") from None
@@ -139,13 +168,6 @@ def _parquet(path: Path, given: Mapping[str, str], size: int) -> Source:
     content = _digest(scan.select(columns.content)) if columns.content else ""
     every = partial(numbered_runs, pieces) if columns.in_runs else pieces
     return Source(path, layout, columns, "row", every, size, content)
-
-
-def header_of(schema: pl.Schema) -> Header:
-    """What columns a table has."""
-    lists = [name for name, dtype in schema.items() if isinstance(dtype, pl.List | pl.Array)]
-    inner = {name: getattr(dtype, "inner", dtype) for name, dtype in schema.items()}
-    return Header(schema.names(), [name for name, dtype in inner.items() if dtype.is_numeric()], lists)
 
 
 def _check_density(path: Path, size: int) -> None:
@@ -211,6 +233,14 @@ def _digest(scan: pl.LazyFrame) -> str:
     except (pl.exceptions.PolarsError, OSError) as error:
         raise ValueError(f"damaged ({_first_line(error)})") from None
     return digest.hexdigest()
+
+
+def _arrow(path: Path, given: Mapping[str, str], size: int) -> Source:
+    schema = arrow_schema(path)
+    lines.check_width(len(schema))
+    columns, layout = resolve(header_of(schema), given)
+    heads = list(dict.fromkeys(name if name in schema else name.split(".")[0] for name in columns.used))
+    return Source(path, layout, columns, "row", partial(arrow_pieces, path, columns, heads, size), size)
 
 
 # --- CSV ------------------------------------------------------------------------------------------------------------

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from functools import reduce
 from typing import Any
 
 import numpy as np
 
 from ..algorithm import Algorithm
+from ..standing import Account, Standing
 from .groups import Groups
+from .ratios import RatioTotals
 from .statistics import KINDS, METHODS, REGIMES, Solved, Solver, by_sample
 from .totals import Bins, Fit, Sample, Top
 
@@ -18,11 +21,16 @@ STATISTICS = (
     "baseline",
     "normalizer",
     "kl",
+    "nominal_kl",
+    "kl_gap",
     "kl_share",
     "entropy_change",
+    "nominal_entropy_change",
     "value_change",
+    "nominal_value_change",
     "drive",
     "largest_log_ratio",
+    "nominal_largest_log_ratio",
 )
 DRIFT = ("groups", *REGIMES, "no signal", "reward", "kl", "value_change", "realized_kl")
 PAIRS = 1 << 12
@@ -41,6 +49,7 @@ class Measured:
         signal: (n,) whether rewards differ.
         kl_share: (n,) KL over log G, its largest value.
         largest_log_ratio: (n,).
+        size: (n,) samples.
         held, claimed: (n,) the samples' summed probability under the behavior policy, and what it would be at
             $\\ell = A/\beta$; NaN without log-probabilities, or where the objective is no regression on completions.
     """
@@ -50,12 +59,40 @@ class Measured:
     signal: np.ndarray
     kl_share: np.ndarray
     largest_log_ratio: np.ndarray
+    size: np.ndarray
     log_held: np.ndarray
     log_claimed: np.ndarray
 
     def statistic(self, name: str) -> np.ndarray:
         """One of ``STATISTICS`` (n,)."""
         return getattr(self, name) if hasattr(self, name) else getattr(self.solved, name)
+
+    @property
+    def nominal_kl(self) -> np.ndarray:
+        """(n,) of the nominal target, nats."""
+        return self.solved.standing.nominal_kl
+
+    @property
+    def kl_gap(self) -> np.ndarray:
+        """(n,) nominal minus induced, nats: how much more conservative the objective is than it claims."""
+        induced, nominal = self.solved.standing.kl, self.solved.standing.nominal_kl
+        with np.errstate(invalid="ignore"):
+            return np.where(induced == nominal, 0.0, nominal - induced)
+
+    @property
+    def nominal_entropy_change(self) -> np.ndarray:
+        """(n,) of the nominal target, nats."""
+        return self.solved.standing.nominal_entropy - np.log(self.size)
+
+    @property
+    def nominal_value_change(self) -> np.ndarray:
+        """(n,) of the nominal target, in units of reward."""
+        return self.solved.standing.nominal_value - self.mean
+
+    @property
+    def nominal_largest_log_ratio(self) -> np.ndarray:
+        """(n,) of the nominal target."""
+        return self.solved.standing.nominal_largest
 
 
 def measure(groups: Groups, solver: Solver, where: Callable[[int, int], str]) -> Measured:
@@ -71,6 +108,7 @@ def measure(groups: Groups, solver: Solver, where: Callable[[int, int], str]) ->
     extra = {name: np.empty(count) for name in ("mean", "kl_share", "largest_log_ratio")}
     signal = np.empty(count, dtype=bool)
     log_ratio = np.empty(len(reward))
+    standings: list[tuple[np.ndarray, Standing]] = []
     for samples in np.unique(size):
         chosen = np.flatnonzero(size == samples)
         rows = start[chosen][:, None] + np.arange(samples)
@@ -82,7 +120,8 @@ def measure(groups: Groups, solver: Solver, where: Callable[[int, int], str]) ->
             file, place = (int(groups.column(name)[row]) for name in ("file", "place"))
             message = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
             raise ValueError(f"{where(file, place)}: {solver.algorithm.name}: {message}") from error
-        for field in fields(Solved)[:-1]:
+        standings.append((chosen, found.standing))
+        for field in fields(Solved)[:-2]:
             values = getattr(found, field.name)
             parts.setdefault(field.name, np.empty(count, dtype=values.dtype))[chosen] = values
         log_ratio[rows] = found.log_ratio
@@ -91,8 +130,10 @@ def measure(groups: Groups, solver: Solver, where: Callable[[int, int], str]) ->
         extra["kl_share"][chosen] = found.kl / np.log(samples)
         extra["largest_log_ratio"][chosen] = by_sample(found.log_ratio).max(axis=0)
         signal[chosen] = samplewise.max(axis=0) > samplewise.min(axis=0)
-    solved = Solved(**parts, log_ratio=log_ratio)
-    return Measured(solved, signal=signal, **extra, **sampled_mass(groups, solver.algorithm, solved))
+    order = np.argsort(np.concatenate([chosen for chosen, _ in standings]), kind="stable")
+    standing = reduce(Standing.joined, [part for _, part in standings]).take(order)
+    solved = Solved(**parts, standing=standing, log_ratio=log_ratio)
+    return Measured(solved, signal=signal, size=size, **extra, **sampled_mass(groups, solver.algorithm, solved))
 
 
 def sampled_mass(groups: Groups, algorithm: Algorithm, solved: Solved) -> dict[str, np.ndarray]:
@@ -131,10 +172,12 @@ class AlgorithmTotals:
         self.pairs = Sample(("predicted", "realized"), PAIRS)
         self.top = Top()
         self.open = self.weighed = 0
-        self.factors = Sample(("factor",))
+        self.factors = Sample(("nats",))
+        self.account = Account()
 
     def add(self, groups: Groups, measured: Measured) -> None:
         """One more batch."""
+        self.account.add(measured.solved.standing)
         for name, counts in self.codes.items():
             counts += np.bincount(getattr(measured.solved, name), minlength=len(counts))
         self.with_signal += np.bincount(measured.solved.regime[measured.signal], minlength=len(REGIMES))
@@ -190,8 +233,7 @@ class AlgorithmTotals:
         open_ = known & (measured.log_claimed < 0)
         self.weighed += int(known.sum())
         self.open += int(open_.sum())
-        with np.errstate(over="ignore"):
-            self.factors.add({"factor": np.exp(measured.log_claimed[open_] - measured.log_held[open_])})
+        self.factors.add({"nats": measured.log_claimed[open_] - measured.log_held[open_]})
 
 
 class Totals:
@@ -204,10 +246,12 @@ class Totals:
         self.sizes: Counter[int] = Counter()
         self.sample = Sample(("reward", "length", "realized_kl"))
         self.ranges: dict[str, tuple[float, float]] = {}
+        self.ratios = RatioTotals()
 
     def add(self, groups: Groups, measured: Sequence[Measured]) -> None:
         """One more batch, under every algorithm."""
         size = groups.size
+        self.ratios.add(groups)
         self.groups += len(groups)
         self.rows += int(size.sum())
         self.silent += int((~measured[0].signal).sum())

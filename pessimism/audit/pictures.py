@@ -33,11 +33,13 @@ def pictures(algorithm: AlgorithmAudit) -> list[tuple[str, str]]:
         ("value_change", "predicted change of the mean reward", "What the target would gain"),
     ):
         values = drawn[name][np.isfinite(drawn[name])]
+        if name == "normalizer" and "none" in algorithm.regimes:
+            continue  # its sign says nothing
         if len(values):
             low, high = np.quantile(values, [TAIL, 1 - TAIL])
             out = int(((values < low) | (values > high)).sum())
             caption = f"{words}, by group with signal" + (f" ({out} of {len(values):,} lie outside)" if out else "")
-            by_sign = name == "normalizer" and "none" not in algorithm.regimes
+            by_sign = name == "normalizer"
             found.append((caption, _svg(_histogram(values, low, high, axis, by_sign), f"{algorithm.name} {name}")))
     for title, bins in (("version", algorithm.by_version), ("lag", algorithm.by_lag)):
         if len(bins) > 1:

@@ -12,7 +12,9 @@ from ..algorithm import Algorithm
 from ..display import brief, brief_html
 from ..extras import need
 from ..prefixes import has_prefix_regimes
+from ..verdict import share, verdict_of
 from .measure import STATISTICS, TABLES, AlgorithmTotals, Totals
+from .ratios import ratio_sentences
 from .statistics import REGIMES
 from .totals import quantiles
 
@@ -28,6 +30,8 @@ DRIFT = 0.1
 
 MANY = 0.01
 """A share of groups that is worth a warning."""
+
+AVERAGED = ("kl", "nominal_kl", "kl_share", "entropy_change", "nominal_entropy_change", "value_change")
 
 
 @dataclass(frozen=True)
@@ -48,10 +52,12 @@ class AlgorithmAudit:
         realized: predicted against realized log-ratios, or None without current log-probabilities.
         leakage: of the groups with signal, how many could be weighed against what nobody sampled (``groups``), in how
             many of those the samples would not fill the simplex at $\ell = A/\beta$ (``open``), and quantiles of the
-            factor by which the samples' mass would change in these; None without log-probabilities, or for other
+            change of the samples' log-probability in these (``nats``); None without log-probabilities, or for other
             objectives.
+        targets: shares of the groups by how the induced target stands to the nominal one, and means of both.
         drawn: values of groups drawn at random, and of samples ("predicted", "realized"), for pictures.
-        verdict: in words.
+        sentence: the verdict, as `pessimism compare` gives it on the same groups.
+        verdict: the sentence, and what else there is to say of the log.
     """
 
     name: str
@@ -69,7 +75,9 @@ class AlgorithmAudit:
     by_lag: list[dict[str, float]]
     realized: dict[str, Any] | None
     leakage: dict[str, Any] | None
+    targets: dict[str, float]
     drawn: dict[str, np.ndarray]
+    sentence: str
     verdict: str
 
     def to_dict(self) -> dict[str, Any]:
@@ -104,6 +112,9 @@ class Audit:
         sampled: groups that quantiles are taken from.
         share: of the log's groups, drawn at random, that was looked at.
         skipped: reason -> groups, rows and first places.
+        ratios: how far the policy being trained is from the one that sampled, in all, by lag and by length, or None
+            without current log-probabilities; see ``pessimism.audit.ratios``.
+        warnings: sentences about the log itself.
         algorithms: one for each.
     """
 
@@ -117,6 +128,8 @@ class Audit:
     sampled: int
     share: float
     skipped: dict[str, dict[str, Any]]
+    ratios: dict[str, Any] | None
+    warnings: list[str]
     algorithms: list[AlgorithmAudit]
 
     @classmethod
@@ -131,6 +144,7 @@ class Audit:
         """From the totals of a pass."""
         files = [{"path": str(source.path), "layout": source.layout, "repeats": source.repeats} for source in sources]
         sample = totals.sample.values()
+        ratios = totals.ratios.to_dict()
         places = [f"{source.path.name}, {source.unit}" if len(sources) > 1 else source.unit for source in sources]
         return cls(
             files=files,
@@ -146,6 +160,8 @@ class Audit:
                 reason: {"groups": count, "rows": skipped.rows[reason], "examples": skipped.examples[reason]}
                 for reason, count in skipped.groups.items()
             },
+            ratios=ratios,
+            warnings=ratio_sentences(ratios),
             algorithms=[
                 _algorithm_audit(algorithm, part, totals, places)
                 for algorithm, part in zip(algorithms, totals.algorithms, strict=True)
@@ -192,9 +208,13 @@ def _algorithm_audit(
         }
     leakage = None
     if totals.weighed:
-        factor = quantiles(totals.factors.values()["factor"])
-        leakage = {"groups": totals.weighed, "open": totals.open, "factor": factor}
+        leakage = {
+            "groups": totals.weighed,
+            "open": totals.open,
+            "nats": quantiles(totals.factors.values()["nats"]),
+        }
     found = {name: quantiles(sample[name]) for name in STATISTICS}
+    sentence = verdict_of(algorithm, totals.account)
     return AlgorithmAudit(
         name=str(algorithm),
         baseline=algorithm.baseline.formula,
@@ -204,7 +224,7 @@ def _algorithm_audit(
         kinds=counts["kind"],
         methods=counts["method"],
         quantiles=found,
-        means={name: totals.sums[name] / log.groups for name in ("kl", "kl_share", "entropy_change", "value_change")},
+        means={name: totals.sums[name] / log.groups for name in AVERAGED},
         drive_shares=_shares(sample["drive"]),
         top=[
             {name: value for name, value in row.items() if name not in ("file", "place")}
@@ -215,8 +235,10 @@ def _algorithm_audit(
         by_lag=totals.by_lag.rows(),
         realized=realized,
         leakage=leakage,
+        targets=totals.account.to_dict(),
         drawn=sample | totals.pairs.values(),
-        verdict=_verdict(algorithm, with_signal, counts["kind"], found, totals, log, realized, leakage),
+        sentence=sentence,
+        verdict=_verdict(algorithm, sentence, with_signal, found, totals, log, realized, leakage),
     )
 
 
@@ -238,8 +260,8 @@ def _shares(drive: np.ndarray) -> dict[str, float]:
 
 def _verdict(
     algorithm: Algorithm,
+    sentence: str,
     regimes: dict[str, int],
-    kinds: dict[str, int],
     found: dict[str, dict[str, float]],
     totals: AlgorithmTotals,
     log: Totals,
@@ -249,39 +271,24 @@ def _verdict(
     speaking = log.groups - log.silent
     if not speaking:
         return "No signal: within every group all rewards agree, so nothing is learned from this log."
-    negative, positive, vertex = regimes.get("negative", 0), regimes.get("positive", 0), kinds.get("vertex", 0)
-    sentences = []
+    sentences = [f"{sentence[0].upper()}{sentence[1:]}."]
+    negative = regimes.get("negative", 0)
     if negative > MANY * speaking:
         sentences.append(
-            f"Fragile: {_share(negative, speaking)} of the groups with signal are in the negative regime, where the "
+            f"Fragile: {share(negative, speaking)} of the groups with signal are in the negative regime, where the "
             "target is more aggressive than the nominal one and there can be several."
         )
-    elif positive:
-        share = _share(positive, speaking)
-        sentences.append(f"Pessimistic: {share} of the groups with signal are in the positive regime.")
-    elif regimes.get("none"):
+    if regimes.get("none"):
         sentences.append("The sign of its normalizer has no meaning, so that no regime applies.")
-    else:
-        sentences.append("At the boundary: no implicit pessimism.")
-    if vertex > MANY * log.groups:
-        sentences.append(f"Collapse: in {_share(vertex, log.groups)} of the groups one sample takes all the mass.")
     gain = totals.sums["value_change"] / log.groups
     sentences.append(
-        f"The median group with signal is driven {found['kl']['50%']:.3g} nats from equal weights on its samples, "
-        f"{found['kl_share']['50%']:.0%} of the way to a single one; the mean reward would rise by {gain:.3g}."
+        f"The median group with signal is driven {found['kl']['50%']:.3g} nats from equal weights on its samples "
+        f"(nominal {found['nominal_kl']['50%']:.3g}), {found['kl_share']['50%']:.0%} of the way to a single one; the "
+        f"mean reward would rise by {gain:.3g}."
     )
     if log.silent:
-        sentences.append(f"{_share(log.silent, log.groups)} of the groups have no signal: their rewards all agree.")
+        sentences.append(f"{share(log.silent, log.groups)} of the groups have no signal: their rewards all agree.")
     sentences += _drift(totals.by_version.rows())
-    if kinds.get("unstable"):
-        sentences.append(
-            f"In {_share(kinds['unstable'], log.groups)} of the groups rewards agree and the update is zero but "
-            "unstable: any small deviation grows."
-        )
-    if kinds.get("not converged"):
-        sentences.append(
-            f"{_share(kinds['not converged'], log.groups)} of the targets were still moving: not converged."
-        )
     if realized is not None:
         fit = realized["within groups"]
         sentences.append(
@@ -291,10 +298,10 @@ def _verdict(
         )
     if leakage is not None and leakage["open"]:
         sentences.append(
-            f"In {_share(leakage['open'], leakage['groups'])} of the groups with signal the target leaves mass for "
-            "completions that nobody sampled (sum of mu e^(A/beta) < 1): trained on such a group alone, to the end, "
-            "each sample would have the ratio e^(A/beta), and together they would have "
-            f"{leakage['factor']['50%']:.3g} times their present probability (median)."
+            f"In {share(leakage['open'], leakage['groups'])} of the groups with signal the target leaves mass for "
+            "completions that nobody sampled: trained on such a group alone, to the end, each sample would have the "
+            "log-ratio A/beta, and the log-probability of all of them together would change by "
+            f"{leakage['nats']['50%']:+.3g} nats (median), which still leaves it below 0."
         )
     if has_prefix_regimes(algorithm):
         sentences.append(
@@ -322,8 +329,3 @@ def _drift(bins: list[dict[str, float]]) -> list[str]:
     return [
         f"Groups without signal go from {before:.0%} in the earlier half of the versions to {after:.0%} in the later."
     ]
-
-
-def _share(count: int, total: int) -> str:
-    share = count / total
-    return f"{share:.1%}" if 0.001 <= share <= 0.999 or count in (0, total) else f"{share:.3%}"

@@ -9,7 +9,8 @@ import numpy as np
 import polars as pl
 
 from .layout import Columns
-from .tokens import TokenLists, counted_tokens, log_prob_sums, plain_lists, ratio_sums, token_lists
+from .token_sums import TokenLists, log_prob_sums, ratio_sums
+from .tokens import counted_tokens, plain_lists, token_lists
 
 NO_NUMBER = np.iinfo(np.int64).min
 """Stands for a version or step that is missing."""

@@ -27,7 +27,7 @@ Keep = Callable[[Groups, Sequence[Measured]], None]
 
 
 def audit(
-    files: Sequence[str | Path],
+    files: Sequence[object],
     algorithms: Sequence[Algorithm],
     columns: Mapping[str, str] | None = None,
     *,
@@ -43,7 +43,7 @@ def audit(
     together, a second pass sorts all rows into temporary files first.
 
     Args:
-        files: logs (Parquet, CSV, JSON lines, a trainer's database) or folders of them.
+        files: logs (Parquet, CSV, JSON, Arrow, a trainer's database), folders of them, or data frames.
         algorithms: whose targets are predicted.
         columns: role -> column, where the log has other names; roles are in ``pessimism.audit.fields.ROLES``.
         strict: stop at the first faulty group instead of leaving it out and counting it.
@@ -88,6 +88,25 @@ def read_groups(
 ) -> Iterator[Groups]:
     """The groups of logs, or the one of that name, in no particular order; faulty ones raise ValueError."""
     yield from _groups(open_sources(files, columns or {}), Skipped(), True, None, True, name)
+
+
+def log_groups(
+    files: Sequence[str | Path],
+    columns: Mapping[str, str],
+    restart: Callable[[], Callable[[Groups], None]],
+    progress: Progress | None = None,
+) -> Skipped:
+    """Every sound group of logs goes to what ``restart`` returns; it is called again where a second pass is needed."""
+    sources = open_sources(files, columns)
+    for gathered in (False, True):
+        skipped, sink = Skipped(), restart()
+        try:
+            for groups in _groups(sources, skipped, False, progress, gathered):
+                sink(groups)
+        except Scattered:
+            continue
+        return skipped
+    raise AssertionError("gathered groups are never scattered")
 
 
 def rollouts_bandit(

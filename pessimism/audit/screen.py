@@ -19,11 +19,16 @@ NAMES = {
     "baseline": "baseline V",
     "normalizer": "normalizer",
     "kl": "KL(pi|mu), nats",
+    "nominal_kl": "  of the nominal target",
+    "kl_gap": "  gap, nominal - induced",
     "kl_share": "KL / log G",
     "entropy_change": "entropy change, nats",
+    "nominal_entropy_change": "  of the nominal target",
     "value_change": "value change",
+    "nominal_value_change": "  of the nominal target",
+    "largest_log_ratio": "largest log-ratio, nats",
+    "nominal_largest_log_ratio": "  of the nominal target",
     "drive": "drive of the update",
-    "largest_log_ratio": "largest log-ratio",
 }
 LOGGED = {"reward": "mean reward", "length": "mean length", "realized_kl": "estimated KL(mu|current), nats"}
 COLUMNS = ("5%", "25%", "50%", "75%", "95%")
@@ -32,6 +37,11 @@ COLUMNS = ("5%", "25%", "50%", "75%", "95%")
 def screens(audit: Audit) -> list[RenderableType]:
     """Everything that is printed, top to bottom."""
     parts: list[RenderableType] = [*log_lines(audit)]
+    if audit.ratios is not None:
+        for title in ("lag", "length"):
+            if len(audit.ratios[f"by_{title}"]) > 1:
+                headers, rows = ratio_rows(title, audit.ratios[f"by_{title}"])
+                parts += ["", _filled(headers, rows)]
     for algorithm in audit.algorithms:
         parts += ["", algorithm.name, algorithm.verdict, "", _regimes(algorithm, audit), "", _statistics(algorithm)]
         for title, bins in (("version", algorithm.by_version), ("lag", algorithm.by_lag)):
@@ -59,6 +69,7 @@ def log_lines(audit: Audit) -> list[str]:
         lines.append(
             f"{LOGGED[name]}: median {cell(values['50%'])}, from {cell(values['0%'])} to {cell(values['100%'])}"
         )
+    lines += audit.warnings
     for reason, found in audit.skipped.items():
         groups = f"{found['groups']:,} group{'s' * (found['groups'] > 1)}"
         lines.append(f"left out: {groups}, {found['rows']:,} sample{'s' * (found['rows'] > 1)}: {reason}")
@@ -72,6 +83,34 @@ def log_lines(audit: Audit) -> list[str]:
     if audit.sampled < audit.groups:
         lines.append(f"quantiles are those of {audit.sampled:,} groups drawn at random")
     return lines
+
+
+def ratio_rows(title: str, bins: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Headers and rows of distances by lag or length; headers of numbers begin with ">"."""
+    tokens = "token" in bins[0]
+    headers = [title, ">samples", ">ESS", ">chi2", ">k1, nats", ">k2", ">k3"]
+    headers += [">ESS, tokens", ">k3, tokens", ">outside .8-1.2"] if tokens else []
+    rows = []
+    for part in bins[:: max(1, math.ceil(len(bins) / SHOWN_BINS))]:
+        sequence, token = part["sequence"], part.get("token")
+        cells = [f"{part['samples']:,}", f"{sequence['ess']:.1%}"]
+        cells += [cell(sequence[name]) for name in ("chi2", "k1", "k2", "k3")]
+        if token is not None:
+            cells += [f"{token['ess']:.1%}", cell(token["k3"]), f"{token['outside']:.1%}"]
+        rows.append([_span(part), *cells])
+    return headers, rows
+
+
+def _span(part: dict[str, Any]) -> str:
+    low, high = part["from"], part["to"]
+    return f"{low:.0f}" if low == high else f"{low:.0f} to {high:.0f}"
+
+
+def _filled(headers: list[str], rows: list[list[str]]) -> RenderableType:
+    table = new_table(*headers)
+    for row in rows:
+        table.add_row(*row)
+    return table
 
 
 def _regimes(algorithm: AlgorithmAudit, audit: Audit) -> RenderableType:
@@ -115,11 +154,7 @@ def drift_rows(title: str, bins: list[dict[str, float]]) -> tuple[list[str], lis
 
 
 def _drift(title: str, bins: list[dict[str, float]]) -> RenderableType:
-    headers, rows = drift_rows(title, bins)
-    table = new_table(*headers)
-    for row in rows:
-        table.add_row(*row)
-    return table
+    return _filled(*drift_rows(title, bins))
 
 
 def _realized(realized: dict[str, Any]) -> list[RenderableType]:

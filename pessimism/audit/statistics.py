@@ -11,9 +11,9 @@ from threading import Lock
 import numpy as np
 
 from ..algorithm import Algorithm
+from ..compare import compare_group
 from ..objectives.catalogue import catalogue
-from ..solve.divergences import entropy, kl
-from ..targets import group_target
+from ..standing import Standing
 
 REGIMES = ("positive", "boundary", "negative", "none")
 """Regimes by code; "none" where the sign of the normalizer means nothing (objectives that carry a ratio)."""
@@ -42,6 +42,7 @@ class Solved:
         value_change: $E_{\pi^\dagger} r$ minus the mean reward.
         drive: standard deviation of the first update's coefficients $c(0, A)$ within the group: 0 where it moves
             probability from none of the samples to another.
+        standing: where the induced target lies between equal weights and the nominal target.
         log_ratio: (n, G), $\log\pi^\dagger/\hat\mu$ of every sample.
     """
 
@@ -54,11 +55,15 @@ class Solved:
     entropy_change: np.ndarray
     value_change: np.ndarray
     drive: np.ndarray
+    standing: Standing
     log_ratio: np.ndarray
 
     def take(self, rows: np.ndarray) -> Solved:
         """These rows."""
-        return Solved(*(getattr(self, field.name)[rows] for field in fields(self)))
+        parts = {each.name: getattr(self, each.name) for each in fields(self)}
+        return Solved(
+            **{name: part.take(rows) if isinstance(part, Standing) else part[rows] for name, part in parts.items()}
+        )
 
 
 def solve(reward: np.ndarray, algorithm: Algorithm) -> Solved:
@@ -73,7 +78,8 @@ def solve(reward: np.ndarray, algorithm: Algorithm) -> Solved:
     (['positive', 'boundary'], array([-0.7721, -0.7721, -0.7721,  0.9608]))
     """
     size = reward.shape[-1]
-    target = group_target(reward, algorithm)
+    comparison = compare_group(reward, algorithm)
+    target, standing = comparison.induced, Standing.of(comparison)
     advantage = algorithm.advantage(reward)
     weights = np.full(reward.shape, 1 / size)
     mean = by_sample(reward).mean(axis=0)
@@ -84,10 +90,11 @@ def solve(reward: np.ndarray, algorithm: Algorithm) -> Solved:
         regime=_codes(np.full(len(reward), "none") if target.regime is None else target.regime, REGIMES),
         kind=_codes(target.kind, KINDS),
         method=_codes(target.method, METHODS),
-        kl=kl(target.log_ratio, weights),
-        entropy_change=entropy(target.policy) - np.log(size),
+        kl=standing.kl,
+        entropy_change=standing.entropy - np.log(size),
         value_change=by_sample(target.policy * (reward - mean[:, None])).sum(axis=0),
         drive=by_sample(np.broadcast_to(start, reward.shape)).std(axis=0),
+        standing=standing,
         log_ratio=target.log_ratio,
     )
 
@@ -122,7 +129,8 @@ class Solver:
         result = found.take(inverse)
         log_ratio = np.empty_like(reward)
         np.put_along_axis(log_ratio, order, result.log_ratio, axis=-1)
-        return replace(result, log_ratio=log_ratio)
+        winner = log_ratio.argmax(axis=-1)  # in the order of the log
+        return replace(result, log_ratio=log_ratio, standing=replace(result.standing, winner=winner))
 
     def _remembered(self, rows: np.ndarray) -> Solved:
         size = rows.shape[-1]
@@ -184,4 +192,10 @@ def _codes(names: object, table: tuple[str, ...]) -> np.ndarray:
 
 
 def _joined(first: Solved, second: Solved) -> Solved:
-    return Solved(*(np.concatenate([getattr(part, field.name) for part in (first, second)]) for field in fields(first)))
+    pairs = {each.name: (getattr(first, each.name), getattr(second, each.name)) for each in fields(first)}
+    return Solved(
+        **{
+            name: one.joined(two) if isinstance(one, Standing) else np.concatenate([one, two])
+            for name, (one, two) in pairs.items()
+        }
+    )

@@ -67,33 +67,46 @@ def quantiles(values: np.ndarray) -> dict[str, float]:
 
 @dataclass
 class Bins:
-    """Sums by a whole number (a version, a lag) in bins, which widen so that there are never more than 512."""
+    """Sums by a whole number (a version, a lag) in bins, which widen so that there are never more than 512.
+
+    Of ``logs`` the logarithms of sums of exponentials are kept.
+    """
 
     names: tuple[str, ...]
+    logs: tuple[str, ...] = ()
     width: int = 1
     _sums: dict[int, np.ndarray] = field(default_factory=dict)
 
     def add(self, keys: np.ndarray, values: Mapping[str, np.ndarray]) -> None:
         """Values (n,) of more groups, by name, added up by their keys (n,)."""
         bins, inverse = np.unique(keys // self.width, return_inverse=True)
-        sums = np.stack([np.bincount(inverse, values[name], len(bins)) for name in self.names], axis=-1)
-        for key, row in zip(bins.tolist(), sums, strict=True):
-            self._sums[key] = self._sums[key] + row if key in self._sums else row
+        if not len(bins):
+            return
+        columns = [np.bincount(inverse, values[name], len(bins)) for name in self.names]
+        order = np.argsort(inverse, kind="stable")
+        first = np.searchsorted(inverse[order], np.arange(len(bins)))
+        columns += [np.logaddexp.reduceat(values[name][order], first) for name in self.logs]
+        for key, row in zip(bins.tolist(), np.stack(columns, axis=-1), strict=True):
+            self._sums[key] = self._merged(self._sums[key], row) if key in self._sums else row
         while len(self._sums) > BINS:
             self._widen()
+
+    def _merged(self, one: np.ndarray, two: np.ndarray) -> np.ndarray:
+        plain = len(self.names)
+        return np.concatenate([one[:plain] + two[:plain], np.logaddexp(one[plain:], two[plain:])])
 
     def _widen(self) -> None:
         self.width *= 2
         wider: dict[int, np.ndarray] = {}
         for key, row in self._sums.items():
-            wider[key // 2] = wider[key // 2] + row if key // 2 in wider else row
+            wider[key // 2] = self._merged(wider[key // 2], row) if key // 2 in wider else row
         self._sums = wider
 
     def rows(self) -> list[dict[str, float]]:
         """Sums of every bin, ascending; ``from`` and ``to`` are its first and last number."""
         return [
             {"from": key * self.width, "to": (key + 1) * self.width - 1}
-            | {name: float(value) for name, value in zip(self.names, self._sums[key], strict=True)}
+            | {name: float(value) for name, value in zip((*self.names, *self.logs), self._sums[key], strict=True)}
             for key in sorted(self._sums)
         ]
 

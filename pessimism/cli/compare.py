@@ -99,7 +99,7 @@ def compare(
         raise ValueError(f"--{'column' if group is None else 'group'} goes with --rollouts")
     given = bandit is not None or rollouts is not None or any(text is not None for text in inline.values())
     world = _chosen_bandit(bandit, inline if given else DEFAULT, logged)
-    comparisons = [_compared(world, place, objective) for place, objective in objectives]
+    comparisons = [_compared(world, place, objective, logged is not None) for place, objective in objectives]
     if plot is not None:
         write_whole(plot, comparison_image(comparisons, Path(plot).suffix[1:].lower(), style, width))
     if json is not None:
@@ -126,10 +126,15 @@ def _written(words: Sequence[str]) -> list[tuple[str, list[str]]]:
     return found
 
 
-def _compared(world: Bandit, place: str, objective: Algorithm) -> Comparison:
+def _compared(world: Bandit, place: str, objective: Algorithm, sampled: bool) -> Comparison:
+    """The comparison; of logged samples with the advantages that a trainer gives them."""
     from ..comparison import compare as run_comparison
+    from ..comparison import compare_group
 
-    return in_code_of(place if is_object_name(place) else None, lambda: run_comparison(world, objective))
+    def run() -> Comparison:
+        return compare_group(world.reward, objective) if sampled else run_comparison(world, objective)
+
+    return in_code_of(place if is_object_name(place) else None, run)
 
 
 def _show(comparisons: Sequence[Comparison], note: str) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ..advice.command import advise
 from ..audit.command import audit
 from ..lint.command import lint_command
 from ..shell.terminal import new_app, run_app, write
@@ -38,6 +39,7 @@ app.command(short_help="Check every claim about the objectives.")(verify)
 app.command(short_help="Compare induced and nominal targets on a bandit.")(compare)
 app.command(short_help="List the objectives, or show one in full.")(catalogue)
 app.command(short_help="What objectives make of logged rollouts.")(audit)
+app.command(short_help="Which setting moves the policy as far as asked.")(advise)
 app.command("lint", short_help="What a trainer's configuration really optimizes.")(lint_command)
 app.command("corrections", short_help="What importance corrections do at a gap per token.")(corrections_command)
 
