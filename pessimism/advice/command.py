@@ -110,8 +110,9 @@ def screens(advice: Advice) -> list[RenderableType]:
 
 
 def _table(rows: tuple[Row, ...]) -> RenderableType:
-    headers = (">value", ">KL, nats", ">ESS", ">largest ratio", ">entropy, nats", ">mean reward", ">positive")
+    headers = (">value", ">KL", ">ESS", ">max ratio", ">entropy", ">reward", ">positive")
     table = new_table("objective", *headers, "fails")
+    table.columns[0].no_wrap = True
     for row in rows:
         if row.value is None:
             table.add_row(row.family, *["-"] * len(headers), row.fails)
