@@ -10,8 +10,6 @@ from scipy.optimize import brentq
 
 import pessimism as ps
 from audit_logs import parquet, table
-from bandits.settings import Settings
-from bandits.simulate import simulate
 from pessimism.advice.advice import FAMILIES
 from pessimism.advice.matching import Asked, Family, match
 from pessimism.advice.pool import MOST_DISTINCT, PoolBuilder, pool_of_rates
@@ -66,16 +64,6 @@ def test_following_the_advice_reaches_the_movement(tmp_path, family):
     policy = np.array(flows)
     reached = (policy * np.log(np.maximum(policy, 1e-300) * 6)).sum(axis=-1).mean()
     assert reached == pytest.approx(0.2, rel=0.1)
-
-
-def test_following_the_advice_by_sampled_steps_reaches_the_movement():
-    """From pass rates alone: prompts of two outcomes, trained by sampled groups of eight for one window."""
-    rates = np.array([0.3, 0.5, 0.7])
-    found = ps.advise(group_size=64, pass_rates=rates.tolist(), kl=0.1, objectives=["shifted_mean:beta=?"])
-    world = ps.Bandit(np.stack([1 - rates, rates], axis=-1), [0.0, 1.0])
-    settings = Settings(syncs=1, lag=400, learning_rate=2.0, group_size=64, groups=400, minibatches=400)
-    run = simulate(world, ps.algorithm("shifted_mean", beta=found.rows[0].value), settings)
-    assert float(run.kl[-1].mean()) == pytest.approx(0.1, rel=0.1)
 
 
 def test_a_clip_is_matched_too():

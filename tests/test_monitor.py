@@ -1,4 +1,4 @@
-"""Monitors: the numbers of a step against plain loops, alerts where they belong, and real TRL runs left as they are."""
+"""Monitors: the numbers of a step against plain loops, and alerts where they belong."""
 
 from __future__ import annotations
 

@@ -51,22 +51,6 @@ def make_trainer(folder: Path, **settings: Any) -> Any:
     )
 
 
-def make_plain(folder: Path, **settings: Any) -> Any:
-    """TRL's own GRPOTrainer on the same model and prompts."""
-    from trl import GRPOConfig, GRPOTrainer
-
-    tokenizer = build_tokenizer("0123456789 ")
-    for part in (build_model(tokenizer, width=64, layers=2, heads=2), tokenizer):
-        part.save_pretrained(folder / "model")
-    return GRPOTrainer(
-        str(folder / "model"),
-        sevens,
-        args=GRPOConfig(output_dir=str(folder / "out"), **SETTINGS | settings),
-        train_dataset=Dataset.from_dict({"prompt": [f"{first} {first} " for first in range(10)] * 8}),
-        processing_class=tokenizer,
-    )
-
-
 def logged(trainer: Any, name: str) -> list[float]:
     """What a trainer logged under that name, step by step."""
     return [entry[name] for entry in trainer.state.log_history if name in entry]

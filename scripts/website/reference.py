@@ -22,7 +22,6 @@ PACKAGE = {
     "pessimism.objectives.weighted": "coefficients and targets of weighted likelihood",
     "pessimism.objectives.preference": "coefficients and targets of preference losses",
     "pessimism.guarantees": "how much pessimism noise justifies, and how much keeps a sync within a trust region",
-    "pessimism.trainers.trl.monitor": "a monitor for TRL's trainers",
     "pessimism.monitor": "what the audit says, said of every step of a run",
     "pessimism.prefixes": "regimes of the prefixes of a completion",
     "pessimism.levels": "the level at which a log-ratio is taken",
