@@ -60,7 +60,8 @@ def composed(algorithm: Algorithm, *, correction: object = None, mask: object = 
     told = {name: text for name, text in texts.items() if text}
     takes = {"parts": parts}
     coefficient = partial(arm_coefficient, **takes)
-    carries = algorithm.carries_ratio or bool(parts.corrections or parts.masks)
+    weighted = parts.penalty is not None and parts.penalty.estimator == "unbiased"
+    carries = algorithm.carries_ratio or weighted or bool(parts.corrections or parts.masks)
     coupled = algorithm.coupled or any(each.coupled for each in parts.masks)
     return Algorithm(
         coefficient,

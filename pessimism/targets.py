@@ -178,6 +178,8 @@ def nominal_target(bandit: Bandit, algorithm: Algorithm | str) -> Target:
 
 def both_targets(bandit: Bandit, algorithm: Algorithm) -> tuple[Target, Target]:
     """The induced and the nominal target, as the two functions give them, with the advantages computed once."""
+    if has_context(bandit, algorithm):
+        return induced_target(bandit, algorithm), nominal_target(bandit, algorithm)
     _check_anchor(bandit, algorithm)
     moments = _moments(bandit, algorithm)
     return _induced(bandit, moments, algorithm), _nominal(bandit, moments, algorithm)

@@ -266,6 +266,10 @@ def test_without_a_weight_the_clip_is_around_a_policy_that_never_sampled() -> No
     found = ps.induced_target(bandit, "ppo")
     check_target(found, bandit)
     np.testing.assert_allclose(found.policy[0], found.policy[1])
+    comparison = ps.compare(bandit, "ppo")
+    np.testing.assert_array_equal(comparison.induced.policy, found.policy)
+    np.testing.assert_allclose(comparison.nominal.policy, [[0.0, 0.0, 1.0]] * 2)
+    check_target(comparison.stated, bandit)
     plain = ps.induced_target(ps.Bandit(ONE.behavior, ONE.reward), "ppo")
     assert np.abs(found.policy[0] - plain.policy).max() > 0.01
 
