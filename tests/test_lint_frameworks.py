@@ -302,6 +302,13 @@ def test_a_pair_of_bounds_is_two_numbers_however_written():
             settings("openrlhf", f"eps_clip_low_high={wrong}")
 
 
+def test_a_class_of_the_same_name_is_not_trls():
+    values = {"num_prompts_per_step": 1, "num_generations_per_prompt": 2, "max_num_steps": 3}  # NeMo-RL's GRPOConfig
+    with pytest.raises(ValueError, match="no configuration of"):
+        trainer_of(Document("run.py", values, {}, ".py", entry="GRPOConfig"))
+    assert trainer_of(Document("run.py", {"beta": 0.1}, {}, ".py", entry="GRPOConfig")) == "trl"
+
+
 def test_several_numbers_after_a_flag_are_a_list():
     found = read_command(commands("x.py --range 0.2 0.28 --one 3 --names a b --neg -1 -2")[0])
     assert found.values == {"range": [0.2, 0.28], "one": 3, "names": "a", "neg": [-1, -2]}

@@ -12,13 +12,13 @@ from .rules import RULES, WORDINGS
 
 
 def _recognizes(document: Document) -> bool:
+    known = sum(key in known_keys("trl") for key in document.values) >= SHARE * len(document.values)
     if document.suffix in PYTHON:
-        return document.entry in CLASSES
+        return document.entry in CLASSES and known
     if document.entry == "trl":
         return True
     own = document.has(*KEYS, *(key for keys in OWN_KEYS.values() for key in keys))
-    known = sum(key in known_keys("trl") for key in document.values)
-    return own and known >= SHARE * len(document.values)
+    return own and known
 
 
 SHARE = 0.5
