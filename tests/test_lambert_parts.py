@@ -139,7 +139,9 @@ def test_a_fixed_kappa_far_out_is_silent(kappa: float) -> None:
 # --- Newton on all log-ratios ---------------------------------------------------------------------------------------
 
 
-def problem(rows: int, arms: int, scale: float, mean: float, seed: int = 0) -> tuple[np.ndarray, ...]:
+def problem(
+    rows: int, arms: int, scale: float, mean: float, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     behavior = rng.dirichlet(np.ones(arms), size=rows)
     deviation = rng.normal(size=(rows, arms)) * scale

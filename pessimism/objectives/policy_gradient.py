@@ -89,11 +89,11 @@ def constant_coefficient(
     winners = (pull == top) & (bandit.behavior > 0)
     if below is not None:
         winners &= ~_outdone(bandit.behavior, below, winners)
-    collapse = _face(bandit, winners, 0.0)
+    collapse = np.where(winners, -log(np.where(winners, bandit.anchor, 0.0).sum(axis=-1, keepdims=True)), -np.inf)
     boundary = sign == "boundary"
     still = boundary & (scale == 0)
     return solution(
-        np.where(boundary[..., None], collapse.log_ratio, log_ratio),
+        np.where(boundary[..., None], collapse, log_ratio),
         mean,
         # Ties at the boundary keep their proportions under mu, so the limit is one point; with no signal nothing moves.
         unique=positive | (boundary & ~still),
@@ -121,13 +121,6 @@ def _outdone(behavior: np.ndarray, below: np.ndarray, winners: np.ndarray) -> np
     first = np.where(winners, below, -np.inf).argmax(axis=-1)[..., None]
     best, played = (np.take_along_axis(array, first, axis=-1) for array in (below, behavior))
     return (below < best) & (behavior <= played)
-
-
-def _face(bandit: Bandit, winners: np.ndarray, normalizer: np.ndarray | float) -> Solution:
-    mass = np.where(winners, bandit.anchor, 0.0).sum(axis=-1, keepdims=True)
-    log_ratio = np.where(winners, -log(mass), -np.inf)
-    several = (winners & (bandit.anchor > 0)).sum(axis=-1) > 1
-    return solution(log_ratio, normalizer, unique=~several, face=several)
 
 
 def _log_sum(values: np.ndarray) -> np.ndarray:
