@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -12,9 +13,11 @@ import pytest
 from scipy.special import lambertw
 
 from pessimism.solve import lambert, lambert_newton
+from pessimism.solve import lambert_regimes as regimes
 from pessimism.solve.lambert import critical_offset, solve_fixed_kappa, solve_lambert
 from pessimism.solve.lambert_functions import excess, inner, inverse_excess, own_solution
 from pessimism.solve.lambert_minima import regression_minima
+from pessimism.solve.lambert_newton import Rows
 
 mp.mp.dps = 50
 
@@ -241,3 +244,171 @@ def test_only_the_arms_that_are_asked_for_are_looked_for() -> None:
         assert behavior @ np.exp(np.where(behavior > 0, point.log_ratio, 0.0)) == pytest.approx(1.0)
         loss = 0.5 * behavior @ np.where(behavior > 0, nominal - 4.0 - point.log_ratio, 0.0) ** 2
         assert point.loss_over_beta == pytest.approx(loss, rel=1e-8)
+
+
+# --- starts and searches of each regime -----------------------------------------------------------------------------
+
+
+def prepared(mean: float, spread: float, anchored: bool, seed: int = 3) -> tuple[Rows, regimes._Nominal, np.ndarray]:
+    """Rows of mass 3 (or anchored at a reference of which a tenth is not covered), and their exact kappa."""
+    rng = np.random.default_rng(seed)
+    rows, arms = 40, 5
+    behavior = 3.0 * rng.dirichlet(np.ones(arms), size=rows)
+    deviation = rng.normal(size=(rows, arms)) * spread
+    coverage, missing = None, np.zeros(rows)
+    if anchored:
+        reference = 2.7 * rng.dirichlet(np.ones(arms), size=rows)
+        coverage, missing = reference / behavior, np.full(rows, 0.3)
+    weight = behavior if coverage is None else behavior * coverage
+    deviation -= (weight * deviation).sum(axis=-1, keepdims=True) / weight.sum(axis=-1, keepdims=True)
+    made = lambert._prepare(0, behavior, deviation + mean, deviation, np.full(rows, mean), missing, coverage)
+    kappa = solve_lambert(behavior, deviation + mean, deviation, np.full(rows, mean), coverage, missing).kappa
+    return made, regimes._nominal(made), np.asarray(kappa)
+
+
+def surplus(rows: Rows, kappa: np.ndarray) -> np.ndarray:
+    """E[e^x] - 1 of the solutions of every arm's own equation at this kappa, relative to the whole mass."""
+    pull = kappa[:, None] * (1.0 if rows.coverage is None else rows.coverage)
+    x = rows.advantage - lambertw(pull * np.exp(rows.advantage)).real
+    return ((rows.weight * np.expm1(x)).sum(axis=-1) - rows.uncovered) / rows.total
+
+
+@pytest.mark.parametrize("anchored", [False, True])
+@pytest.mark.parametrize(("mean", "spread"), [(1.0, 0.3), (0.5, 3.0), (5.0, 1.0)])
+def test_kappa_starts_from_a_lower_bound_that_is_close(mean: float, spread: float, anchored: bool) -> None:
+    rows, nominal, kappa = prepared(mean, spread, anchored)
+    assert (np.abs(surplus(rows, kappa)) < 1e-9).all()
+    low = regimes._lower_bound(rows, nominal)
+    assert (low <= kappa * (1 + 1e-12)).all()
+    assert (low > 0.2 * kappa).all()
+    assert np.median(low / kappa) > 0.6
+    gain, mass = np.array([0.2, 0.5]), np.array([3.0, 2.0])
+    np.testing.assert_allclose(
+        regimes._jensen_bound(gain, np.array([1.0, 0.0]), mass), [0.2 / 3 + np.log(1 / 3) / 3, 0.25], rtol=1e-14
+    )
+
+
+@pytest.mark.parametrize("anchored", [False, True])
+def test_log_ratios_start_within_2e_4_of_their_own_equation(anchored: bool) -> None:
+    for mean, spread in ((1.0, 0.3), (0.5, 3.0), (5.0, 1.0), (0.3, 40.0)):
+        rows, nominal, kappa = prepared(mean, spread, anchored)
+        rough = regimes._rough_log_ratio(rows, nominal, kappa)
+        exact = own_solution(rows.advantage, kappa, rows.coverage)
+        np.testing.assert_allclose(rough, exact, atol=2e-4)
+
+
+@pytest.mark.parametrize("anchored", [False, True])
+@pytest.mark.parametrize(("mean", "spread"), [(1.0, 0.3), (0.5, 3.0), (5.0, 1.0)])
+def test_a_search_in_kappa_alone_ends_next_to_the_solution(
+    mean: float, spread: float, anchored: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before Newton polishes it, which is then told to keep the digits of the surplus; else the bracketed search."""
+    rows, nominal, kappa = prepared(mean, spread, anchored)
+    seen: list[tuple[np.ndarray, np.ndarray, bool]] = []
+    newton = regimes.newton
+
+    def record(rows: Any, x: Any, start: Any, tolerance: Any, precise: bool = False) -> Any:
+        seen.append((x.copy(), start.copy(), precise))
+        return newton(rows, x, start, tolerance, precise)
+
+    monkeypatch.setattr(regimes, "newton", record)
+    found = regimes._solve_in_kappa_alone(rows, nominal, regimes._lower_bound(rows, nominal))
+    ((x, start, precise),) = seen
+    np.testing.assert_allclose(start, kappa, rtol=1e-6)
+    np.testing.assert_allclose(x, own_solution(rows.advantage, start, rows.coverage), rtol=1e-13)
+    assert precise is True
+    np.testing.assert_allclose(found.kappa, kappa, rtol=1e-12)
+
+    def half(rows: Any, x: Any, start: Any, tolerance: Any, precise: bool = False) -> Any:
+        solved, converged = newton(rows, x, start, tolerance, precise)
+        solved.kappa[::2] = -1.0  # what does not converge is not to be used
+        return solved, converged & (np.arange(len(start)) % 2 == 1)
+
+    def bracketed(rows: Rows, nominal: regimes._Nominal) -> Any:
+        return newton(rows, own_solution(rows.advantage, kappa[::2], rows.coverage), kappa[::2], 1e-5)[0]
+
+    monkeypatch.setattr(regimes, "newton", half)
+    monkeypatch.setattr(regimes, "_solve_bracketed", bracketed)
+    again = regimes._solve_in_kappa_alone(rows, nominal, regimes._lower_bound(rows, nominal))
+    np.testing.assert_allclose(again.kappa, kappa, rtol=1e-12)
+
+
+@pytest.mark.parametrize("anchored", [False, True])
+@pytest.mark.parametrize(("mean", "spread"), [(1.0, 0.3), (0.5, 3.0), (5.0, 1.0)])
+def test_a_bracketed_search_needs_no_newton(
+    mean: float, spread: float, anchored: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, nominal, kappa = prepared(mean, spread, anchored)
+    seen: list[bool] = []
+    newton = regimes.newton
+
+    def partly(rows: Any, x: Any, start: Any, tolerance: Any, precise: bool = False) -> Any:
+        seen.append(precise)
+        solved, _ = newton(rows, x, start, tolerance, precise)
+        solved.kappa[::2] = -1.0
+        return solved, np.arange(len(start)) % 2 == 1
+
+    monkeypatch.setattr(regimes, "newton", partly)
+    found = regimes._solve_bracketed(rows, nominal)
+    assert seen == [True]
+    np.testing.assert_allclose(found.kappa[1::2], kappa[1::2], rtol=1e-12)
+    np.testing.assert_allclose(found.kappa[::2], kappa[::2], rtol=1e-10)
+    np.testing.assert_allclose(
+        found.log_ratio, own_solution(rows.advantage, kappa, rows.coverage), rtol=1e-9, atol=1e-10
+    )
+    assert found.exists.all()
+    assert (found.error_scale >= np.abs(found.kappa) * 0.01).all()
+
+
+@pytest.mark.parametrize("anchored", [False, True])
+def test_near_the_boundary_rows_that_newton_leaves_go_to_the_regime_of_their_sign(
+    anchored: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, nominal, _ = prepared(0.0, 0.02, anchored)
+    taken: dict[str, list[float]] = {"positive": [], "negative": []}
+    newton = regimes.newton
+
+    def partly(rows: Any, x: Any, start: Any, tolerance: Any, precise: bool = False) -> Any:
+        solved, _ = newton(rows, x, start, tolerance, precise)
+        return solved, np.arange(len(start)) % 3 == 0
+
+    def take(name: str) -> Any:
+        def solve(rows: Rows, nominal: regimes._Nominal) -> Any:
+            taken[name] += nominal.log_partition.tolist()
+            whole = newton(rows, rows.advantage - nominal.kappa[:, None], nominal.kappa, 1e-5)[0]
+            return whole
+
+        return solve
+
+    moved = replace(nominal, log_partition=np.where(np.arange(40) % 2 == 0, 1.0, -1.0) * (1 + np.arange(40)))
+    monkeypatch.setattr(regimes, "newton", partly)
+    monkeypatch.setattr(regimes, "_solve_bracketed", take("positive"))
+    monkeypatch.setattr(regimes, "_solve_negative", take("negative"))
+    found = regimes._solve_boundary(rows, moved)
+    left = moved.log_partition[np.arange(40) % 3 != 0]
+    assert taken == {"positive": left[left > 0].tolist(), "negative": left[left <= 0].tolist()}
+    assert np.isfinite(found.kappa).all()
+
+
+@pytest.mark.parametrize("anchored", [False, True])
+@pytest.mark.parametrize("spread", [0.5, 4.0])
+def test_terms_of_the_fold_against_their_definition(spread: float, anchored: bool) -> None:
+    """log v_i, and T(v) = log E_mu[e^(a + v_i)] with its slope: exactly, and roughly to 1e-6."""
+    _, nominal, _ = prepared(-0.4, spread, anchored)
+    top = nominal.advantage.max(axis=-1, keepdims=True)
+
+    def parts(at: float) -> np.ndarray:
+        return -lambertw(-at * np.exp(-at) * np.exp(nominal.advantage - top)).real
+
+    def slack_at(at: float) -> np.ndarray:
+        return np.log((nominal.behavior * np.exp(nominal.advantage + parts(at))).sum(axis=-1) / nominal.mass)
+
+    for value in (0.2, 0.7, 0.97):
+        v = np.full(40, value)
+        log_part, slack = regimes._fold_terms(nominal, v)
+        np.testing.assert_allclose(np.exp(log_part), parts(value), rtol=1e-9)
+        np.testing.assert_allclose(slack, slack_at(value), rtol=1e-9, atol=1e-11)
+        part, rough, slope = regimes._rough_fold_terms(nominal, v)
+        np.testing.assert_allclose(part, parts(value), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(rough, slack_at(value), atol=2e-6)
+        np.testing.assert_allclose(slope, (slack_at(value + 1e-6) - slack_at(value - 1e-6)) / 2e-6, atol=1e-4)

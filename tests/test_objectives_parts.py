@@ -83,6 +83,11 @@ def test_kinks_of_probabilities_exist_only_where_probabilities_do() -> None:
 
 def test_masks_hold_what_lies_on_their_edge() -> None:
     zero, half = np.zeros(3), np.full(3, 0.5)
+    # without any advantage an arm counts with the losses: there is no bound above, and one below
+    up, down = (np.array([move]) for move in (0.6, -0.6))
+    for mask in (inside_total_variation, inside_binary_divergence):
+        assert mask(up, np.zeros(1), half[:1], 0.01, 0.01)[0]
+        assert not mask(down, np.zeros(1), half[:1], 0.01, 0.01)[0]
     sign = np.array([-1.0, 0.0, 1.0])
     assert inside_total_variation(zero, sign, half, 0.0, 0.0).all()
     assert inside_either_way(zero, sign, half, 0.0, 0.0).all()
@@ -142,7 +147,7 @@ def test_every_objective_says_what_it_claims_to_drive_toward(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in JUMPING if name != "gmpo"])
 def test_objectives_that_clip_state_their_clip(name: str) -> None:
-    """Written in their formula, with the ratio that the clip stops: the coefficient, rho times it, or rho A where it is not 0."""
+    """In their formula: the coefficient itself, rho times it, or rho A wherever it is not 0."""
     made = ps.algorithm(name)
     assert made.stated is not None
     for advantage in (-0.7, 0.7):

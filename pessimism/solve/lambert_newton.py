@@ -191,8 +191,8 @@ def _settle(rows: Rows, x: Array, kappa: Array, centered: bool, policy: Array) -
         # rounding of x moves the identity by E |expm1(x) x|, which is KL(mu || pi) + KL(pi || mu)
         scale = np.abs(rows.mean) + spread + np.maximum(inner(policy, x) / rows.total, 0.0)
     else:
-        identity = inner(rows.behavior, rows.advantage - x)
-        scale = inner(rows.behavior, np.abs(rows.advantage) + np.abs(x))
+        identity = inner(rows.behavior, rows.advantage - x) / rows.total
+        scale = inner(rows.behavior, np.abs(rows.advantage) + np.abs(x)) / rows.total
     doubtful = np.flatnonzero(np.abs(identity) < CANCELLATION * scale)
     if centered or not doubtful.size:
         return LambertSolution(x, identity, exists, scale)
