@@ -83,7 +83,7 @@ def test_a_soft_value_is_named_only_where_it_is_that_of_the_anchor() -> None:
     assert baselines.leave_one_out_log_mean_exp(0.5).exact(reward, behavior).soft_temperature == 0.5
 
 
-@pytest.mark.parametrize(("temperature", "narrow"), [(None, False), (0.5, True), (5e-4, True), (4.9e-4, False)])
+@pytest.mark.parametrize(("temperature", "narrow"), [(None, False), (0.5, True), (5e-4, True), (4.9975e-4, False)])
 def test_exponentials_are_taken_in_double_precision_only_where_the_temperature_allows(
     temperature: float | None, narrow: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -268,9 +268,33 @@ def test_averages_and_maxima_are_over_the_arms_that_are_played() -> None:
 def test_constants_say_how_far_they_lie_from_the_mean() -> None:
     rule, seen = recorded()
     rule.exact(np.array([0.0, 1.0]), np.array([0.75, 0.25]))
-    for value in (-2.0, 0.0, 3.0):
-        offset, scale = baselines.constant(value).rule(seen[0])
+    for made, value in ((baselines.constant(-2.0), -2.0), (baselines.constant(3.0), 3.0), (baselines.none(), 0.0)):
+        offset, scale = made.rule(seen[0])
         assert (float(np.ravel(offset)[0]), scale) == (value - 0.25, 1.0)
+        assert made.value == value
+    assert baselines.quantile(0.3).value == 0.3
+    for value in (10**400, -(10**400)):
+        with pytest.raises(ValueError, match="it must be a finite number"):
+            baselines.constant(value)
+
+
+def test_rules_describe_themselves() -> None:
+    assert baselines.shifted_mean(0.0).formula == "V = E r + 0"
+    assert baselines.standardized().formula == "A = (r - E r)/(std + 0.0001)"
+    assert baselines.mean()._contents() == {"name": "mean", "formula": "V = E r", "measure": None}
+    assert baselines.log_mean_exp(0.5, "reference")._contents() == {
+        "name": "log mean exp",
+        "formula": "V = 0.5 log E exp(r/0.5)",
+        "measure": "reference",
+    }
+    others = baselines.leave_one_out_standardized()
+    assert others.name == "leave-one-out standardized"
+    assert others.formula == "A_i = (r_i - mean of r_j)/(std of r_j + 1e-06), j != i"
+    assert others.of_others
+    assert baselines.leave_one_out_standardized(0.0).formula.endswith("(std of r_j + 0), j != i")
+    for epsilon in (-1e-9, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match=r"epsilon is .*; it must be a finite number >= 0"):
+            baselines.leave_one_out_standardized(epsilon)
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -325,7 +349,7 @@ def test_quantiles_of_many_arms_are_sums_right_to_the_last_digit() -> None:
         assert np.abs(found[reward == level] - expected).max() <= 2.3e-16
 
 
-@pytest.mark.parametrize("exponent", [300.0, 640.0, 703.0, 708.0, 1200.0, 5000.0, 11000.0, 12000.0])
+@pytest.mark.parametrize("exponent", [300.0, 640.0, 703.0, 708.0, 712.0, 1200.0, 5000.0, 11000.0, 11360.0, 12000.0])
 def test_soft_values_far_below_the_rewards_temperature(exponent: float) -> None:
     """On both sides of the largest exponential of double and of extended precision, in either: V to rounding."""
     behavior, reward = np.array([0.3, 0.2, 0.5]), np.array([0.0, 1.0, 0.999])

@@ -30,7 +30,7 @@ def resting(behavior: Any, advantage: Any, slope: float, **fields: Any) -> list[
     return numeric._rests_unstably(ps.Bandit(behavior, advantage), advantage, made).tolist()
 
 
-@pytest.mark.parametrize(("slope", "leaves"), [(0.8, True), (0.71, True), (0.69, False), (0.7, False), (-5.0, False)])
+@pytest.mark.parametrize(("slope", "leaves"), [(0.8, True), (0.71, True), (0.69, False), (0.7, False), (0.7000005, False), (-5.0, False)])
 def test_equal_advantages_rest_unstably_where_the_slope_exceeds_the_normalizer(slope: float, leaves: bool) -> None:
     assert resting([0.5, 0.5], [0.7, 0.7], slope) == [leaves]
     assert resting([0.5, 0.5, 0.0], [0.7, 0.7, 9.0], slope) == [leaves]
@@ -38,7 +38,8 @@ def test_equal_advantages_rest_unstably_where_the_slope_exceeds_the_normalizer(s
 
 
 def test_a_negative_normalizer_rests_unstably_where_the_regression_is_weaker() -> None:
-    """V > V* + beta: lambda = -0.7 < -beta."""
+    """V > V* + beta: lambda = -0.7 < -beta. Where nothing pulls, nothing leaves."""
+    assert resting([0.5, 0.5], [0.0, 0.0], 0.0) == [False]
     assert resting([0.5, 0.5], [-0.7, -0.7], -0.5) == [True]
     assert resting([0.5, 0.5], [-0.7, -0.7], -0.9) == [False]
     assert resting([0.2, 0.3, 0.5], [-3e5] * 3, -2e5) == [True]
@@ -337,6 +338,8 @@ def test_only_regressions_from_the_behavior_policy_are_moved_to_their_minima(mon
     calls: list[tuple[Any, ...]] = []
     monkeypatch.setattr(numeric, "softmax_flow", Recorder())
     monkeypatch.setattr(numeric, "_move_to_minima", lambda *given: calls.append(given))
+    none = point(np.zeros((1, 4)), 0.0, converged=False)
+    monkeypatch.setattr(numeric, "solve_fixed_point", lambda *given, **options: none)
     advantage = np.array([[-3.1, -3.0, -2.9, -3.2]])
     behavior, reference = np.array([[0.4, 0.3, 0.2, 0.1]]), np.array([[0.1, 0.2, 0.3, 0.4]])
     numeric.solve_induced(ps.Bandit(behavior, advantage), advantage, ps.Algorithm(regression))
@@ -357,6 +360,8 @@ def test_only_regressions_from_the_behavior_policy_are_moved_to_their_minima(mon
 def test_a_nominal_flow_is_on_policy_and_from_the_anchor(converged: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     flow = Recorder(converged)
     monkeypatch.setattr(numeric, "softmax_flow", flow)
+    none = point(np.zeros((2, 4)), [0.0, 0.0], converged=False)
+    monkeypatch.setattr(numeric, "solve_fixed_point", lambda *given, **options: none)
     reference = np.array([[0.4, 0.3, 0.2, 0.1]] * 2)
     advantage = REWARD.copy()
     advantage[0, 3] = 0.0

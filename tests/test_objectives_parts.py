@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+import pickle
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 import pessimism as ps
+from pessimism.objectives import arrays
 from pessimism.objectives import entry as entries
-from pessimism.objectives.clip import two_side_kinks
+from pessimism.objectives.clip import _range, two_side_kinks
 from pessimism.objectives.masked import (
     MASKS,
     binary_divergence,
@@ -262,3 +265,73 @@ def test_surplus_negatives_are_weighed_down_and_never_up() -> None:
     for behavior, keep in (([0.5, 0.1, 0.2, 0.2], 1.0), ([0.1, 0.1, 0.4, 0.4], 0.25), ([0.0, 0.0, 0.5, 0.5], 0.0)):
         found = balanced(np.zeros(4), advantage, behavior=np.array(behavior))
         np.testing.assert_allclose(found, [1.0, 0.0, -keep, -2 * keep], rtol=1e-12, atol=1e-15)
+
+
+# --- entries --------------------------------------------------------------------------------------------------------
+
+
+def test_a_clip_range_is_two_parameters() -> None:
+    low = entries.Parameter(0.2, "clip range below 1", 0.0, 1.0)
+    high = entries.Parameter(0.2, "clip range above 1", 0.0)
+    assert _range() == {"low": low, "high": high}
+    found = _range(0.1, 0.3, example=(0.6, 0.7))
+    assert found == {"low": replace(low, default=0.1, example=0.6), "high": replace(high, default=0.3, example=0.7)}
+
+
+def test_entries_show_every_field_that_says_something() -> None:
+    entry = replace(ps.catalogue()["ppo"], notes="n", aliases=("a", "b"))
+    assert entry._contents() == {
+        "name": "ppo",
+        "title": entry.title,
+        "aliases": "a, b",
+        "coefficient": entry.coefficient,
+        "target": entry.target,
+        "parameters": {name: parameter.default for name, parameter in entry.parameters.items()},
+        "level": entry.level,
+        "source": entry.source,
+        "notes": "n",
+    }
+    bare = replace(entry, notes="", aliases=(), parameters={})._contents()
+    assert (bare["notes"], bare["aliases"], bare["parameters"]) == (None, None, None)
+
+
+def test_entries_are_pickled_by_name_and_those_of_ones_own_field_by_field() -> None:
+    """The catalogue's hold functions that pickle does not take; one's own may hold what it does."""
+    entry = ps.catalogue()["ppo"]
+    assert pickle.loads(pickle.dumps(entry)) is entry
+    own = replace(entry, name="mine", make=policy_gradient, parameters={})
+    again = pickle.loads(pickle.dumps(own))
+    assert again == own
+    assert again is not own
+    same_name = replace(entry, title="another", make=policy_gradient, parameters={})
+    assert pickle.loads(pickle.dumps(same_name)) == same_name
+
+
+def test_averages_over_a_group_or_a_policy() -> None:
+    values = np.array([[1.0, 2.0, 4.0], [0.0, 1.0, 1.0]])
+    np.testing.assert_allclose(arrays.average(values, None), [[7 / 3], [2 / 3]])
+    weights = np.array([2.0, 1.0, 1.0])
+    np.testing.assert_allclose(arrays.finite_average(values, weights), [[2.0], [0.5]])
+    masked = np.array([1.0, 1.0, 0.0])
+    np.testing.assert_allclose(arrays.average(np.array([[1.0, 3.0, np.inf]]), masked), [[2.0]])
+    np.testing.assert_array_equal(arrays.at_most(np, values, math.inf), values)
+    np.testing.assert_array_equal(arrays.at_most(np, values, 1.5), np.minimum(values, 1.5))
+
+
+def test_an_arm_that_is_never_played_wins_nothing() -> None:
+    """Collapse on the largest mu A among the arms that are played, though all of those products are negative."""
+    target = ps.induced_target(ps.Bandit([0.5, 0.5, 0.0], [0.0, 0.0, 3.0]), ps.algorithm("reinforce"))
+    np.testing.assert_array_equal(target.policy, [0.5, 0.5, 0.0])
+    np.testing.assert_array_equal(target.log_ratio, [0.0, 0.0, -math.inf])
+    below = ps.induced_target(ps.Bandit([0.7, 0.3, 0.0], [0.2, 0.1, 3.0]), ps.algorithm("reinforce"))
+    np.testing.assert_array_equal(below.policy, [1.0, 0.0, 0.0])
+    assert below.unique
+
+
+def test_a_loss_without_a_bound_below_keeps_its_kink() -> None:
+    kinks = ps.algorithm("ppo", low=0.3, high=0.25).kinks
+    assert kinks is not None
+    found = np.asarray(kinks(np.array([0.4, -0.4, 2.0, -2.0])))
+    for arm, kink in enumerate(np.log([1.25, 0.7, 1.25, 0.7])):
+        assert np.nanmin(np.abs(found[arm] - kink)) < 1e-12
+        assert np.isfinite(found[arm]).sum() == 1
