@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 import pessimism as ps
-from pessimism import Baseline
+from pessimism import Baseline, targets
 from pessimism.baseline import Statistics
+from pessimism.numeric_targets import Numeric
+from pessimism.solution import Solution
 from pessimism.targets import regression_regime
 
 EPS = 2.0**-52
@@ -105,3 +107,96 @@ def test_only_coefficients_without_the_ratio_have_a_regime() -> None:
     assert ps.induced_target(BANDIT, ps.Algorithm(smooth, on_policy=smooth)).regime is None
     assert ps.induced_target(BANDIT, ps.Algorithm(coupled, coupled=True)).regime is None
     assert ps.nominal_target(BANDIT, ps.Algorithm(smooth, baseline=-1.0)).regime is None
+
+
+@pytest.mark.parametrize("shape", [(3,), (1, 3)])
+@pytest.mark.parametrize("closed", [True, False])
+def test_rows_of_either_route_are_put_together(shape: tuple[int, ...], closed: bool) -> None:
+    """A closed form for the first row and the third; what it does not cover comes from the solver, row by row."""
+    bandit = ps.Bandit(np.full((*shape, 2), 0.5), np.zeros((*shape, 2)))
+    moments = ps.baselines.mean().exact(bandit.reward, bandit.behavior)
+    solved = np.array([True, False, True]).reshape(shape)
+    ratio = np.log(np.array([[0.5, 1.5], [np.nan, np.nan], [1.0, 1.0]]))
+    tied = np.array([[True, True], [True, True], [False, False]])
+    given = Solution(
+        ratio.reshape(*shape, 2),
+        np.array([0.1, np.nan, 0.3]).reshape(shape),
+        np.array([True, True, False]).reshape(shape),
+        np.array([False, False, True]).reshape(shape),
+        solved,
+        np.array(["positive", "negative", "boundary"]).reshape(shape),
+        tied.reshape(*shape, 2),
+        np.array([0.5, 0.7, 0.0]).reshape(shape),
+    )
+    seen: list[tuple[Any, Any]] = []
+
+    def numeric(rows: ps.Bandit, rows_moments: Any) -> Numeric:
+        seen.append((rows.behavior.shape, rows_moments.advantage.shape))
+        count = len(rows.behavior)
+        return Numeric(
+            np.log(np.array([[0.2, 1.8]] * count)),
+            np.array([-0.4, 0.0, 0.2][:count]),
+            np.full(count, "flow"),
+            np.full(count, "path-dependent"),
+            np.ones(count),
+        )
+
+    form = (lambda bandit, moments: given) if closed else None
+    found = targets._target(bandit, moments, form, numeric, with_regime=True)
+    assert found.policy.shape == (*shape, 2)
+    flat = {name: np.asarray(getattr(found, name)).reshape(3, -1) for name in ("policy", "face")}
+    one = {
+        name: np.ravel(getattr(found, name)).tolist()
+        for name in ("normalizer", "method", "kind", "unique", "rate", "regime")
+    }
+    if closed:
+        assert seen == [((1, 2), (1, 2))]
+        np.testing.assert_allclose(flat["policy"], [[0.25, 0.75], [0.1, 0.9], [0.5, 0.5]])
+        assert one == {
+            "normalizer": [0.1, -0.4, 0.3],
+            "method": ["closed form", "flow", "closed form"],
+            "kind": ["interior", "path-dependent", "face"],
+            "unique": [True, False, False],
+            "rate": [0.5, 0.0, 0.0],
+            "regime": ["positive", "negative", "boundary"],
+        }
+        assert flat["face"].tolist() == [[True, True], [False, False], [True, True]]
+    else:
+        assert seen == [((3, 2), (3, 2))]
+        assert one == {
+            "normalizer": [-0.4, 0.0, 0.2],
+            "method": ["flow"] * 3,
+            "kind": ["path-dependent"] * 3,
+            "unique": [False] * 3,
+            "rate": [0.0] * 3,
+            "regime": ["negative", "boundary", "positive"],
+        }
+        assert not flat["face"].any()
+        assert targets._target(bandit, moments, None, numeric, with_regime=False).regime is None
+    bare = replace(given, regime=None, tied=None, rate=None)
+    again = targets._target(bandit, moments, lambda bandit, moments: bare, numeric, with_regime=True)
+    assert np.ravel(again.regime).tolist() == ["boundary", "negative", "boundary"]
+    assert np.ravel(again.rate).tolist() == [0.0] * 3
+    assert again.face.reshape(3, 2).tolist() == [[False, False], [False, False], [True, True]]
+    whole = replace(given, solved=np.ones(shape, bool), log_ratio=np.zeros((*shape, 2)))
+    seen.clear()
+    every = targets._target(bandit, moments, lambda bandit, moments: whole, numeric, with_regime=True)
+    assert not seen
+    assert set(np.ravel(every.method)) == {"closed form"}
+
+
+def test_support_and_kind_of_a_flow_by_what_is_left() -> None:
+    """A flow's arms below 10^-6 have lost all their mass; a closed form's only where their log-ratio is -inf."""
+    bandit = ps.Bandit(np.full((3, 2), 0.5), np.zeros((3, 2)))
+    moments = ps.baselines.mean().exact(bandit.reward, bandit.behavior)
+    policy = np.array([[1 - 1e-7, 1e-7], [1 - 1e-5, 1e-5], [0.5, 0.5]])
+
+    def numeric(rows: ps.Bandit, rows_moments: Any) -> Numeric:
+        return Numeric(
+            np.log(policy / 0.5), np.array([1e-10, 1e-8, 0.0]), np.full(3, "flow"), np.full(3, ""), np.ones(3)
+        )
+
+    found = targets._target(bandit, moments, None, numeric, with_regime=True)
+    assert found.kind.tolist() == ["vertex", "interior", "interior"]
+    assert found.support.tolist() == [[True, False], [True, True], [True, True]]
+    assert found.regime.tolist() == ["boundary", "positive", "boundary"]
