@@ -30,7 +30,9 @@ def resting(behavior: Any, advantage: Any, slope: float, **fields: Any) -> list[
     return numeric._rests_unstably(ps.Bandit(behavior, advantage), advantage, made).tolist()
 
 
-@pytest.mark.parametrize(("slope", "leaves"), [(0.8, True), (0.71, True), (0.69, False), (0.7, False), (0.7000005, False), (-5.0, False)])
+@pytest.mark.parametrize(
+    ("slope", "leaves"), [(0.8, True), (0.71, True), (0.69, False), (0.7, False), (0.7000005, False), (-5.0, False)]
+)
 def test_equal_advantages_rest_unstably_where_the_slope_exceeds_the_normalizer(slope: float, leaves: bool) -> None:
     assert resting([0.5, 0.5], [0.7, 0.7], slope) == [leaves]
     assert resting([0.5, 0.5, 0.0], [0.7, 0.7, 9.0], slope) == [leaves]
