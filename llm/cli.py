@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import RenderableType
-from rich.table import Table
 
 import pessimism as ps
 from pessimism.shell import is_object_name, load_object, near, write_whole
@@ -20,7 +18,7 @@ from pessimism.shell.terminal import FAILED, INTERRUPTED, console_on, new_app, n
 from .config import Config, checked, load, shipped, to_toml
 from .run import runs
 from .sample.engines.base import EngineError
-from .show.output import quiet_libraries, size
+from .show.output import quiet_libraries
 
 CONFIGS = Path(__file__).parent / "configs"
 RUNS, RESULTS = Path("runs"), Path("results/llm")
@@ -71,7 +69,13 @@ def train(
     if resume and not runs.is_run(folder):
         raise ValueError(f"{folder}: there is no run to go on with")
     if dry_run:
-        show(*_plan_screen(chosen))
+        from .show.dry_run import memory_screen, plan_screen
+
+        if chosen.warmup is not None:
+            _warm_up_settings(chosen)
+        if account := list(memory_screen(chosen)):  # first, because it needs no data
+            show(*account)
+        show(*plan_screen(chosen))
         return
     quiet_libraries()
     _check_hardware(chosen)
@@ -361,40 +365,3 @@ def _warm_up_settings(config: Config) -> Any:
 
     task = config.task.model_dump(include={"name", "options"})
     return checked(WarmUp, {"task": task, **(config.warmup or {})}, "warmup")
-
-
-def _hardware(config: Config) -> str:
-    import torch
-
-    if not config.hardware.gpu:
-        return "any"
-    return "a GPU" + ("" if torch.cuda.is_available() else ", which is not here")
-
-
-def _plan_screen(config: Config) -> tuple[RenderableType, ...]:
-    from .run.plan import plan
-
-    if config.warmup is not None:
-        _warm_up_settings(config)
-    found = plan(config)
-    lag = config.lag
-    table = Table.grid(padding=(0, 3, 0, 0))
-    for label, value in (
-        ("objective", config.objective.described()),
-        ("model", config.model.path + ("" if Path(config.model.path).exists() else ", which is not on this disk")),
-        ("hardware", _hardware(config)),
-        ("task", f"{config.task.name}: {found.train:,} problems to train on, {found.held_out:,} held out"),
-        ("steps", f"{config.steps:,} in {found.windows:,} windows of {lag.sync_every:,}"),
-        (
-            "batches per window",
-            f"{found.batches_per_window:,}, each for {lag.epochs:,} steps"
-            if lag.epochs > 1
-            else f"{found.batches_per_window:,}",
-        ),
-        ("largest lag", f"{found.largest_lag:,} steps"),
-        ("samples per step", f"{found.samples_per_step:,} ({config.rollout.prompts} x {config.rollout.group_size})"),
-        ("samples in all", f"{found.samples:,}, at most {found.tokens:,} tokens"),
-        ("buffer on disk", f"at most about {size(found.buffer_bytes)}, and the prompts' texts"),
-    ):
-        table.add_row(label, value)
-    return table, "nothing was loaded or written"

@@ -185,6 +185,10 @@ class Hardware(Part):
     """What the run is made for."""
 
     gpu: bool = Field(default=False, description="whether it is refused where there is no GPU")
+    card: Literal["RTX4090-24GB", "L40S-48GB", "A100-80GB", "H100-80GB", "H200-141GB", "B200-180GB"] | None = Field(
+        default=None, description="the card that it fits on, engine included; --dry-run shows the account"
+    )
+    count: Literal[1] = Field(default=1, description="of those cards; trainer and engine share one")
 
 
 class Config(Part):

@@ -51,6 +51,17 @@ def test_groups_stay_together_where_they_must(seed, limit):
     assert len(passes) == 1 or limit < 10_000
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_group_that_is_too_large_for_a_pass_has_one_of_its_own_in_blocks_that_are_not(seed):
+    batch, limit = uneven_batch(seed), 16
+    passes = cut(batch, limit, whole_groups=True)
+    assert sorted(np.concatenate([samples_of(blocks) for blocks in passes])) == list(range(20))
+    larger = [blocks for blocks in passes if padded(batch, blocks) > limit]
+    assert larger
+    assert all(len(set(batch.group[samples_of(blocks)])) == 1 for blocks in larger)
+    assert all(padded(batch, [block]) <= limit for blocks in passes for block in blocks)
+
+
 def test_a_group_that_only_just_fits_is_not_padded():
     batch = make_batch(random_groups(1, 5), DRO)
     tokens = sum(len(sequence) - 1 for sequence in batch.tokens)
@@ -157,7 +168,7 @@ def test_a_group_too_small_for_its_baseline_is_named():
         make_batch(groups, ps.algorithm("rloo"))
 
 
-@pytest.mark.parametrize(("whole", "what"), [(False, "a sample"), (True, "a group of completions")])
-def test_what_fits_no_pass_is_refused(whole, what):
-    with pytest.raises(ValueError, match=rf"^tokens_per_pass is 5, but {what} has \d+ tokens$"):
+@pytest.mark.parametrize("whole", [False, True])
+def test_what_fits_no_pass_is_refused(whole):
+    with pytest.raises(ValueError, match=r"^tokens_per_pass is 5, but a sample has \d+ tokens$"):
         cut(uneven_batch(), 5, whole)

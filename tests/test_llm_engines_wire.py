@@ -3,6 +3,8 @@
 import io
 import json
 import os
+import weakref
+from collections.abc import Mapping
 from itertools import chain
 
 import numpy as np
@@ -123,6 +125,44 @@ def test_tied_weights_are_sent_once():
     layout = shared.write({"embed.weight": table, "lm_head.weight": table, "other": table.clone()})
     assert [entry[3] for entry in layout].count(layout[0][3]) == 2
     assert table.nbytes * 2 <= os.fstat(shared.descriptor).st_size < table.nbytes * 2.1
+    shared.close()
+
+
+class Made(Mapping):
+    """Weights that are made when asked for, each where the last one lay."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self.alive: list[weakref.ref[torch.Tensor]] = []
+
+    def __getitem__(self, name):
+        made = torch.full((1000,), float(name))
+        self.alive.append(weakref.ref(made))
+        return made
+
+    def __iter__(self):
+        return map(str, range(self._count))
+
+    def __len__(self):
+        return self._count
+
+
+def test_weights_that_are_made_when_asked_for_are_neither_kept_nor_taken_for_each_other():
+    shared, made = Weights(), Made(20)
+    layout = shared.write(made)
+    assert len(made.alive) == 20
+    assert sum(one() is not None for one in made.alive) <= 1
+    arrived = dict(read_weights(shared.descriptor, layout))
+    assert all(torch.equal(arrived[name], torch.full((1000,), float(name))) for name in made)
+    shared.close()
+
+
+def test_weights_are_handed_over_in_the_type_that_the_engine_keeps():
+    given = weights(0)
+    shared = Weights()
+    arrived = dict(read_weights(shared.descriptor, shared.write(given, torch.bfloat16)))
+    for name, weight in given.items():
+        assert torch.equal(arrived[name], weight.bfloat16() if weight.is_floating_point() else weight)
     shared.close()
 
 

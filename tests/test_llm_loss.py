@@ -10,7 +10,8 @@ from scipy.special import log_softmax
 import pessimism as ps
 from bandits.sequences import SequenceBandit, SequenceTree, population_update
 from llm.check.bridge import END, exact_batch, make_world
-from llm.update.batch import make_batch
+from llm.update import loss
+from llm.update.batch import cut, make_batch
 from llm.update.loss import accumulate
 from llm_batches import gradient, random_groups, tiny_model
 from pessimism.levels import LEVELS, PaddedTokens
@@ -79,6 +80,33 @@ def test_the_cut_into_passes_leaves_the_gradient(name):
     assert found[0][0] > found[1][0] > found[2][0] == 1
     for _, values in found[:2]:
         torch.testing.assert_close(values, found[2][1], rtol=1e-4, atol=1e-5)
+
+
+COUPLED = [name for name in NAMES if ps.algorithm(name).coupled]
+
+
+@pytest.mark.parametrize(("name", "dropout"), [*((name, 0.0) for name in COUPLED), ("tpo", 0.5)])
+def test_a_group_seen_twice_block_by_block_has_the_gradient_of_one_seen_at_once(name, dropout, monkeypatch):
+    """Also with dropout: what the coefficients were made from is what is differentiated."""
+    algorithm = ps.algorithm(name)
+    batch = make_batch(random_groups(3, 6), algorithm)
+    passes = cut(batch, 16, whole_groups=True)
+    found = []
+    for at_once in (True, False):
+        model = tiny_model()
+        for layer in model.model.layers:
+            layer.self_attn.attention_dropout = dropout
+        if at_once:  # the same blocks, and so the same random numbers, with all graphs held
+            monkeypatch.setattr(loss, "backward_by_blocks", loss.backward_at_once)
+        torch.manual_seed(0)
+        step = accumulate(model.train(), batch, algorithm, tokens_per_pass=16)
+        monkeypatch.undo()
+        found.append((step, gradient(model)))
+    (one, at_once), (other, by_blocks) = found
+    assert len(passes) == one.passes == other.passes == 3
+    assert max(len(blocks) for blocks in passes) > 1
+    np.testing.assert_allclose(one.coefficient, other.coefficient, rtol=1e-5, atol=1e-6)  # of float32 logits
+    torch.testing.assert_close(by_blocks, at_once, rtol=1e-4, atol=1e-6 * float(at_once.abs().max()))
 
 
 @pytest.mark.parametrize("level", [level for level in LEVELS if level != "token vector"])

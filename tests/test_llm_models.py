@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from llm import config
 from llm.tasks.countdown import SYMBOLS
-from llm.update.models import add_adapters, build_model, build_tokenizer, engine_weights, load_model
+from llm.update.models import EngineWeights, add_adapters, build_model, build_tokenizer, load_model
 
 
 @pytest.fixture(scope="module")
@@ -139,16 +139,43 @@ def test_engine_weights_are_the_trained_policy(folder):
     engine = AutoModelForCausalLM.from_pretrained(folder)
     ids = torch.arange(16)[None]
     assert not torch.allclose(logits(engine, ids), logits(model, ids), atol=0.1)
-    weights = engine_weights(model)
+    weights = EngineWeights(model)
     assert set(weights) == set(engine.state_dict())
     engine.load_state_dict(weights)
     torch.testing.assert_close(logits(engine, ids), logits(model, ids), atol=1e-4, rtol=1e-4)
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
+def test_only_adapters_are_float32_beside_frozen_bfloat16(folder):
+    model, _ = load_model(config.Model(path=str(folder), lora=config.Lora(rank=2), dtype="bfloat16"))
+    kinds = {parameter.requires_grad: parameter.dtype for parameter in model.parameters()}
+    assert kinds == {True: torch.float32, False: torch.bfloat16}
+    assert len({(p.requires_grad, p.dtype) for p in model.parameters()}) == 2
+
+
+def test_merged_weights_are_made_one_at_a_time_and_rounded_once(folder):
+    model, _ = load_model(config.Model(path=str(folder), lora=config.Lora(rank=2), dtype="bfloat16"))
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if ".lora_" in name:
+                parameter.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
+    weights = EngineWeights(model)
+    merged = [name for name in weights if weights[name] is not weights[name]]
+    assert {name.split(".")[-2] for name in merged} == {
+        *("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
+    }
+    for name in merged:
+        layer = model.get_submodule(name.removesuffix(".weight"))
+        up, down = layer.lora_B["default"].weight.double(), layer.lora_A["default"].weight.double()
+        exact = layer.base_layer.weight.double() + layer.scaling["default"] * up @ down
+        assert (weights[name].double() - exact).abs().max() <= 2.0**-8 * exact.abs().max()
+        assert weights[name].dtype == torch.bfloat16
+
+
 def test_engine_weights_of_a_plain_model_are_its_own(folder):
     model, _ = load_model(config.Model(path=str(folder)))
-    weights = engine_weights(model)
+    weights = EngineWeights(model)
     assert weights["lm_head.weight"].data_ptr() == model.get_parameter("model.embed_tokens.weight").data_ptr()
     assert set(weights) - {"lm_head.weight"} == set(load_file(folder / "model.safetensors"))
 

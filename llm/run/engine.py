@@ -8,7 +8,7 @@ from ..sample.engines.base import Engine, check_probe
 from ..sample.rollout import engine_settings, start_engine, stop_tokens
 from ..samples import Prompt, Request
 from ..update.learner import Learner, trainer_log_probs
-from ..update.models import engine_weights
+from ..update.models import EngineWeights
 
 
 def start(learner: Learner, prompts: Sequence[Prompt], tokens: Sequence[tuple[int, ...]]) -> Engine:
@@ -27,5 +27,5 @@ def start(learner: Learner, prompts: Sequence[Prompt], tokens: Sequence[tuple[in
 
 def sync(learner: Learner, engine: Engine, version: int, request: Request) -> float:
     """Give the engine the trainer's weights, and make sure that it has them; the largest gap found, nats per token."""
-    engine.sync(engine_weights(learner.model), version)
+    engine.sync(EngineWeights(learner.model), version)
     return check_probe(engine, request, trainer_log_probs(learner), learner.config.rollout.probe_tolerance)

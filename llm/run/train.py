@@ -28,7 +28,7 @@ from ..tasks.noise import erring
 from ..update.batch import check_room
 from ..update.learner import Learner, Snapshot, make_learner, snapshot, swapped, update
 from ..update.metrics import describe, log_ratio_pairs
-from ..update.models import engine_weights
+from ..update.models import EngineWeights
 from . import checkpoint
 from .buffer import Buffer
 from .engine import start, sync
@@ -66,8 +66,7 @@ def train(config: Config, folder: Path, watcher: Watcher) -> int:
     prompts = [*task.train, *held_out]
     tokens = tokenize(learner.tokenizer, prompts)
     questions, unseen = tokens[: len(task.train)], tokens[len(task.train) :]
-    together = config.rollout.group_size if learner.algorithm.coupled else 1
-    check_room(max(map(len, questions)), config.rollout.max_tokens, config.optimizer.tokens_per_pass, together)
+    check_room(max(map(len, questions)), config.rollout.max_tokens, config.optimizer.tokens_per_pass)
     began_with = origin(learner, task)
     found = checkpoint.load(folder / CHECKPOINTS)
     saved, behavior, owed = None, None, {} if config.evaluation.every else None  # of the policy that it starts from
@@ -185,7 +184,7 @@ class Run:
         """Numbers of the policy on held-out prompts."""
         with self._waiting():
             self.source.drain()
-            self.engine.sync(engine_weights(self.learner.model), self.step)
+            self.engine.sync(EngineWeights(self.learner.model), self.step)
             found = evaluated(self.learner, self.engine, self.task, self.held_out, self.unseen)
         self._sync_behavior()
         return found

@@ -27,7 +27,7 @@ from ..sample import evaluate
 from ..sample.engines.local import LocalEngine
 from ..sample.rollout import engine_settings, stop_tokens, tokenize
 from ..samples import Prompt
-from ..update.models import build_model, build_tokenizer, engine_weights
+from ..update.models import EngineWeights, build_model, build_tokenizer
 
 RECORD = "warmup.json"
 IGNORED = -100  # the label that cross_entropy leaves out
@@ -56,7 +56,7 @@ class WarmUp(config.Part):
     warmup_steps: config.Count = 100
     clip_norm: config.Positive = 1.0
     every: config.Count = Field(default=250, description="steps between evaluations")
-    device: str = Field(default="cpu", description="as torch names it")
+    device: str | None = Field(default=None, description="as torch names it; left out: a GPU where there is one")
     prompts: config.Count = Field(default=512, description="held-out prompts of an evaluation")
     samples: config.Count = Field(default=8, description="completions of each")
 
@@ -92,6 +92,10 @@ def warm_up(
             shutil.rmtree(scratch, ignore_errors=True)
 
 
+def _device(settings: WarmUp) -> str:
+    return settings.device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def _warm_up(
     settings: WarmUp, folder: Path, unfinished: Path, progress: Callable[[Mapping[str, Any]], None]
 ) -> list[dict[str, Any]]:
@@ -100,7 +104,7 @@ def _warm_up(
         raise ValueError(f"task.name: {settings.task.name!r} cannot draw correct answers to imitate")
     tokenizer = build_tokenizer(task.symbols)
     model = build_model(tokenizer, **settings.model.model_dump(), seed=settings.seed)
-    model.to(torch.device(settings.device))  # pyright: ignore[reportArgumentType] # transformers hides torch's signature
+    model.to(torch.device(_device(settings)))  # pyright: ignore[reportArgumentType] # transformers hides torch's signature
     shutil.rmtree(unfinished, ignore_errors=True)  # of a process that was killed
     tokenizer.save_pretrained(unfinished)
     model.save_pretrained(unfinished)
@@ -128,7 +132,7 @@ def _imitate(
     for step in range(1, settings.steps + 1):
         chosen = [task.train[i] for i in generator.integers(len(task.train), size=settings.batch)]
         tokens, labels = batch(tokenizer, chosen, draw(chosen, generator))
-        loss = imitation_loss(model, tokens.to(settings.device), labels.to(settings.device))
+        loss = imitation_loss(model, tokens.to(_device(settings)), labels.to(_device(settings)))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)
         for optimizer, rate in optimizers:
@@ -217,7 +221,7 @@ def examiner(
                 engine="transformers",
                 place="colocated",
                 max_tokens=task.max_tokens or 1,
-                options={"batch_size": 1024, "device": settings.device},
+                options={"batch_size": 1024, "device": _device(settings)},
             ),
             everything := (*task.train, *task.held_out),
             tokenize(tokenizer, everything),
@@ -232,7 +236,7 @@ def examiner(
         return str(tokenizer.decode(list(tokens), skip_special_tokens=True))
 
     def examine(step: int) -> dict[str, Any]:
-        engine.sync(engine_weights(model), step)
+        engine.sync(EngineWeights(model), step)
         judged = evaluate.judge(task, prompts, engine.generate(requests), decode)
         return evaluate.summarize(judged).numbers()
 

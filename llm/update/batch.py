@@ -2,7 +2,9 @@
 
 Completions go through the model in blocks of similar length, padded on the right to the longest one. A pass is one
 block, or several that must be seen before any gradient is known: the coefficients of a coupled objective need whole
-groups, however uneven. Gradients of the passes add up to the batch's, as what a sample counts is fixed before the cut.
+groups, however uneven. A group with more tokens than may be held at once still is one pass: its blocks are seen twice,
+see :mod:`llm.update.loss`. Gradients of the passes add up to the batch's, as what a sample counts is fixed before the
+cut.
 
 Packing completions into one row under a block-diagonal mask pads nothing, but was slower on CPUs, where attention then
 works on the whole row.
@@ -94,6 +96,11 @@ class Pass:
     weight: Tensor
 
     @property
+    def padded_tokens(self) -> int:
+        """Input tokens that go through the model, padding included."""
+        return sum(block.input_ids.numel() for block in self.blocks)
+
+    @property
     def tokens(self) -> PackedTokens:
         """Which of the N tokens belongs to which sample."""
         return PackedTokens(self.row, self.length)
@@ -137,26 +144,29 @@ def cut(batch: Batch, tokens_per_pass: int, whole_groups: bool) -> list[list[np.
     """Which samples go into which pass, and side by side in which block, so that little is padded.
 
     Args:
-        tokens_per_pass: most tokens of a pass, padding included.
+        tokens_per_pass: most tokens that are held at once, padding included.
         whole_groups: whether a group's samples must share a pass (coupled objectives).
 
     Returns:
-        The blocks of every pass as indices of samples. Without ``whole_groups`` a pass is one block, and the longest
-        come first, so that too little memory shows at once.
+        The blocks of every pass as indices of samples; no block has more tokens than may be held, and no pass but one
+        of a single group that is larger. Without ``whole_groups`` a pass is one block, and the longest come first, so
+        that too little memory shows at once.
 
     Raises:
-        ValueError: a sample, or a group that must stay whole, has more tokens than a pass may hold.
+        ValueError: a sample has more tokens than may be held.
     """
     length = np.array([len(tokens) - 1 for tokens in batch.tokens])
-    units = np.bincount(batch.group, length).astype(int) if whole_groups else length
-    if units.max() > tokens_per_pass:
-        what = "a group of completions" if whole_groups else "a sample"
-        raise ValueError(f"tokens_per_pass is {tokens_per_pass}, but {what} has {units.max()} tokens")
+    if length.max() > tokens_per_pass:
+        raise ValueError(f"tokens_per_pass is {tokens_per_pass}, but a sample has {length.max()} tokens")
     if not whole_groups:
         return [[block] for block in _blocks(length, np.arange(len(length)), tokens_per_pass)]
+    units = np.bincount(batch.group, length).astype(int)
     passes = []
     for groups in _filled(units, int(ROOM * tokens_per_pass)):
         samples = np.flatnonzero(np.isin(batch.group, groups))
+        if units[groups].sum() > tokens_per_pass:  # seen block by block, so that padding costs time only
+            passes.append(_blocks(length, samples, tokens_per_pass))
+            continue
         for overhead in (BLOCK_OVERHEAD, BLOCK_OVERHEAD // 8, 0):  # without overhead nothing is padded
             blocks = _blocks(length, samples, tokens_per_pass, overhead)
             if sum(len(block) * length[block].max() for block in blocks) <= tokens_per_pass:
@@ -165,23 +175,21 @@ def cut(batch: Batch, tokens_per_pass: int, whole_groups: bool) -> list[list[np.
     return passes
 
 
-def check_room(prompt: int, max_tokens: int, tokens_per_pass: int, group_size: int) -> None:
+def check_room(prompt: int, max_tokens: int, tokens_per_pass: int) -> None:
     """Refuse settings under which :func:`cut` could fail in the middle of a run.
 
     Args:
         prompt: tokens of the longest one.
         max_tokens: of a completion.
-        tokens_per_pass: most tokens of a pass.
-        group_size: samples that must share a pass; 1 where the objective takes them one by one.
+        tokens_per_pass: most tokens that are held at once.
 
     Raises:
-        ValueError: the longest sample, or group, would not fit.
+        ValueError: the longest sample would not fit.
     """
-    needed = (prompt + max_tokens - 1) * group_size
+    needed = prompt + max_tokens - 1
     if needed > tokens_per_pass:
-        what = "a sample" if group_size == 1 else f"a group of {group_size}, which this objective takes as a whole,"
         raise ValueError(
-            f"optimizer.tokens_per_pass is {tokens_per_pass}, but {what} may have {needed} tokens "
+            f"optimizer.tokens_per_pass is {tokens_per_pass}, but a sample may have {needed} tokens "
             f"(prompts up to {prompt}, rollout.max_tokens {max_tokens}); it must be at least that"
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +13,8 @@ from transformers import PreTrainedModel
 import pessimism as ps
 from pessimism.levels import check_level, token_coefficients, token_weight
 
-from .batch import Batch, Pass, cut, make_pass
-from .policy import head_values, hidden_states
+from .batch import Batch, Block, Pass, cut, make_pass
+from .policy import TokenValues, head_values, hidden_states, token_values
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,14 +61,62 @@ def accumulate(
     seen: list[tuple[Pass, Tensor, Tensor, Tensor]] = []
     for blocks in cut(batch, tokens_per_pass, whole_groups=algorithm.coupled):
         part = make_pass(batch, blocks, device)
-        hidden = [hidden_states(model, block.input_ids, block.predicting, precision) for block in part.blocks]
-        values = head_values(model, torch.cat(hidden), part.labels, temperature)
-        log_ratio = values.log_probs.detach().double() - part.behavior_log_probs
-        coefficient = coefficients(algorithm, log_ratio, part)
-        pull = -algorithm.scale / batch.groups * weighted(algorithm, coefficient, part)
-        values.log_probs.backward(pull.to(values.log_probs.dtype))
-        seen.append((part, log_ratio, coefficient, values.entropies))
+        found: list[tuple[Tensor, Tensor]] = []
+
+        def pull(log_probs: Tensor, part: Pass = part, found: list[tuple[Tensor, Tensor]] = found) -> Tensor:
+            log_ratio = log_probs.double() - part.behavior_log_probs
+            coefficient = coefficients(algorithm, log_ratio, part)
+            found.append((log_ratio, coefficient))
+            return -algorithm.scale / batch.groups * weighted(algorithm, coefficient, part)
+
+        backward = backward_at_once if part.padded_tokens <= tokens_per_pass else backward_by_blocks
+        entropies = backward(model, part, pull, temperature, precision)
+        seen.append((part, *found[0], entropies))
     return _step(batch, seen)
+
+
+Pull = Callable[[Tensor], Tensor]
+"""From the log-probabilities (N,) of a pass's tokens, without gradient, to what each one's gradient counts, (N,)."""
+
+
+def backward_at_once(
+    model: PreTrainedModel,
+    part: Pass,
+    pull: Pull,
+    temperature: float = 1.0,
+    precision: torch.dtype = torch.float32,
+    chunk_logits: int | None = None,
+) -> Tensor:
+    """Add a pass's gradient, with the graphs of all its blocks held until the pull is known; the entropies (N,)."""
+    hidden = [hidden_states(model, block.input_ids, block.predicting, precision) for block in part.blocks]
+    values = head_values(model, torch.cat(hidden), part.labels, temperature, chunk_logits)
+    values.log_probs.backward(pull(values.log_probs.detach()).to(values.log_probs.dtype))
+    return values.entropies
+
+
+def backward_by_blocks(
+    model: PreTrainedModel, part: Pass, pull: Pull, temperature: float = 1.0, precision: torch.dtype = torch.float32
+) -> Tensor:
+    """The same gradient with one block's graph held at a time, for a third more arithmetic; the entropies (N,).
+
+    What the gradients count follows from the log-probabilities alone, so all blocks are seen once without gradients
+    and then once more, each with its own. Dropout leaves out the same in both.
+    """
+    labels = part.labels.split([len(block.predicting) for block in part.blocks])
+    device = part.labels.device
+    with torch.no_grad(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        first = [_values(model, *one, temperature, precision) for one in zip(part.blocks, labels, strict=True)]
+        counts = pull(torch.cat([values.log_probs for values in first]))
+    for block, label, count in zip(part.blocks, labels, counts.split([len(one) for one in labels]), strict=True):
+        values = _values(model, block, label, temperature, precision)
+        values.log_probs.backward(count.to(values.log_probs.dtype))
+    return torch.cat([values.entropies for values in first])
+
+
+def _values(
+    model: PreTrainedModel, block: Block, labels: Tensor, temperature: float, precision: torch.dtype
+) -> TokenValues:
+    return token_values(model, block.input_ids, block.predicting, labels, temperature, precision)
 
 
 def coefficients(algorithm: ps.Algorithm, token_log_ratio: Tensor, part: Pass) -> Tensor:
@@ -99,5 +148,5 @@ def _step(batch: Batch, seen: list[tuple[Pass, Tensor, Tensor, Tensor]]) -> Step
         first = np.repeat(ends[part.samples] - length - (np.cumsum(length) - length), length)
         place = first + np.arange(len(first))
         per_token[:, place] = torch.stack([log_ratio, entropy.double()]).cpu().numpy()
-    padded = sum(block.input_ids.numel() for part, *_ in seen for block in part.blocks)
+    padded = sum(part.padded_tokens for part, *_ in seen)
     return Step(batch, *per_sample, *per_token, passes=len(seen), padded_tokens=padded)

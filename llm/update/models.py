@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -80,9 +80,16 @@ def build_model(
     Raises:
         ValueError: another head_dim.
     """
+    return seeded(described_model(tokenizer, width, layers, heads, head_dim, context), seed)
+
+
+def described_model(
+    tokenizer: PreTrainedTokenizerBase, width: int, layers: int, heads: int, head_dim: int = 32, context: int = 512
+) -> Qwen3Config:
+    """Shapes of the model that :func:`build_model` makes; the same arguments and errors."""
     if head_dim not in (32, 64):
         raise ValueError(f"head_dim is {head_dim}; it must be 32 or 64, which vLLM can serve without a GPU")
-    described = Qwen3Config(
+    return Qwen3Config(
         vocab_size=len(tokenizer),
         hidden_size=width,
         intermediate_size=4 * width,
@@ -96,7 +103,6 @@ def build_model(
         eos_token_id=_token_id(tokenizer, tokenizer.eos_token),
         pad_token_id=_token_id(tokenizer, tokenizer.pad_token),
     )
-    return seeded(described, seed)
 
 
 def seeded(described: Qwen3Config, seed: int) -> Qwen3ForCausalLM:
@@ -115,8 +121,9 @@ def _token_id(tokenizer: PreTrainedTokenizerBase, token: object) -> int:
 def load_model(described: config.Model) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A model and its tokenizer from a folder or the hub, ready to be trained.
 
-    Weights are read from safetensors only, and no code that comes with a model is run. They are float32 whatever
-    ``dtype`` says, which is what matrix products are computed in: steps of 1e-6 would be lost in bfloat16.
+    Weights are read from safetensors only, and no code that comes with a model is run. What is trained is float32
+    whatever ``dtype`` says, which is what matrix products are computed in: steps of 1e-6 would be lost in bfloat16.
+    Frozen weights beside adapters take no steps, so they are kept in ``dtype``.
 
     Args:
         described: where it is and how to train it. With ``lora``, only the adapters that are added can be trained.
@@ -136,7 +143,7 @@ def load_model(described: config.Model) -> tuple[PreTrainedModel, PreTrainedToke
         path,
         "model",
         lambda: AutoModelForCausalLM.from_pretrained(
-            path, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+            path, dtype=stored_precision(described), use_safetensors=True, trust_remote_code=False
         ),
     )
     tokenizer = _loaded(path, "tokenizer", lambda: AutoTokenizer.from_pretrained(path, trust_remote_code=False))
@@ -145,13 +152,24 @@ def load_model(described: config.Model) -> tuple[PreTrainedModel, PreTrainedToke
         raise ValueError(f"model.path: the tokenizer in {path} has {len(tokenizer)} tokens, its model only {rows}")
     if tokenizer.eos_token is None:
         raise ValueError(f"model.path: the tokenizer in {path} has no end-of-sequence token")
+    prepare(model, described)
+    if described.compile:
+        model.get_decoder().compile()
+    return model, tokenizer
+
+
+def stored_precision(described: config.Model) -> torch.dtype:
+    """In which the weights that a model is loaded with are kept; adapters are float32 in any case."""
+    return torch.float32 if described.lora is None else getattr(torch, described.dtype)
+
+
+def prepare(model: PreTrainedModel, described: config.Model) -> None:
+    """Make a loaded model ready to be trained, in place: adapters, checkpointing, training mode."""
     if described.lora is not None:
         add_adapters(model, described.lora)
     if described.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    if described.compile:
-        model.get_decoder().compile()
-    return model.train(), tokenizer
+    model.train()
 
 
 def _loaded(path: str, what: str, load: Callable[[], Loaded]) -> Loaded:
@@ -177,23 +195,39 @@ def add_adapters(model: PreTrainedModel, lora: config.Lora) -> None:
         peft.inject_adapter_in_model(adapters, model)
     except ValueError as error:
         raise ValueError(f"model.lora: {' '.join(str(error).split())[:300]}") from None
+    for parameter in model.parameters():
+        if parameter.requires_grad:  # peft gives adapters the type of the layer beside them
+            parameter.data = parameter.data.float()
 
 
-def engine_weights(model: PreTrainedModel) -> Mapping[str, torch.Tensor]:
+class EngineWeights(Mapping[str, torch.Tensor]):
     """What an engine needs to run the same policy: the whole state dict under the names of the model without adapters.
 
-    Adapters are merged into copies of the weights; the model's own weights stay as they are, because merging and
-    taking apart again would change them a little each time.
+    Adapters are merged into a copy of a weight when that weight is asked for, and nothing holds on to it: one weight
+    more than the model's own is alive at a time, not a second model. The model's own weights stay as they are, because
+    merging and taking apart again would change them a little each time.
     """
-    state = model.state_dict()
-    merged = {}
-    for name, tensor in state.items():
-        if ".lora_" in name:
-            continue
-        outer, inner, last = name.rpartition(".base_layer.")
-        if inner and last == "weight":
-            layer: Any = model.get_submodule(outer)
-            merged[f"{outer}.weight"] = tensor + layer.get_delta_weight("default").to(tensor.dtype)
-        else:
-            merged[name.replace(".base_layer.", ".")] = tensor
-    return merged
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self._model = model
+        state = model.state_dict()
+        self._state = {name.replace(".base_layer.", "."): state[name] for name in state if ".lora_" not in name}
+        self._adapted = {
+            f"{outer}.weight": outer
+            for outer, inner, last in (name.rpartition(".base_layer.") for name in state)
+            if inner and last == "weight"
+        }
+
+    @torch.no_grad()
+    def __getitem__(self, name: str) -> torch.Tensor:
+        weight = self._state[name]
+        if name not in self._adapted:
+            return weight
+        layer: Any = self._model.get_submodule(self._adapted[name])
+        return (weight + layer.get_delta_weight("default")).to(weight.dtype)  # added in the wider type, rounded once
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._state)
+
+    def __len__(self) -> int:
+        return len(self._state)

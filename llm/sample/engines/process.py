@@ -197,8 +197,10 @@ class ProcessEngine:
             raise EngineError(f"the engine {death} before it had started; its last words: {self._drop()}") from None
 
     def _sync(self, weights: Mapping[str, torch.Tensor], version: int) -> None:
+        import torch
+
         try:
-            self._layout = self._weights.write(weights)
+            self._layout = self._weights.write(weights, getattr(torch, self._settings.dtype))
         except OSError as error:
             raise EngineError(f"no room to hand the weights to the engine: {error.strerror}") from None
         self._syncs += 1

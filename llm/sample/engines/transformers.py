@@ -50,10 +50,15 @@ class Transformers:
         self._progress = progress
 
     def load(self, weights: Mapping[str, torch.Tensor]) -> None:
-        try:
-            self._model.load_state_dict(weights)
-        except RuntimeError as error:
-            raise EngineError(f"the weights do not fit the model: {' '.join(str(error).split())}") from error
+        own = self._model.state_dict()
+        if differing := sorted(own.keys() ^ weights.keys()):
+            raise EngineError(f"the weights do not fit the model: only one of the two has {', '.join(differing[:5])}")
+        for name, weight in weights.items():  # one at a time, as adapters may be merged only now
+            if weight.shape != own[name].shape:
+                raise EngineError(
+                    f"the weights do not fit the model: {name} is {tuple(weight.shape)}, not {tuple(own[name].shape)}"
+                )
+            own[name].copy_(weight)
 
     def sample(self, requests: Sequence[Request]) -> Answers:
         rows = [

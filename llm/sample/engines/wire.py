@@ -8,6 +8,7 @@ import mmap
 import os
 import struct
 import tempfile
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -119,8 +120,12 @@ class Weights:
             with tempfile.TemporaryFile() as file:
                 self.descriptor = os.dup(file.fileno())
 
-    def write(self, weights: Mapping[str, torch.Tensor]) -> list[Any]:
+    def write(self, weights: Mapping[str, torch.Tensor], dtype: torch.dtype | None = None) -> list[Any]:
         """Copy the weights in, one after the other, tied ones once.
+
+        Args:
+            weights: asked for one at a time and let go again.
+            dtype: that floating-point weights are handed over in, where it is not their own.
 
         Returns:
             (name, dtype, shape, offset in bytes) of each, for :func:`read_weights`.
@@ -128,19 +133,31 @@ class Weights:
         Raises:
             OSError: no memory left.
         """
-        layout, sources, size = [], {}, 1
+        layout: list[Any] = []
+        written: dict[tuple[Any, ...], tuple[int, weakref.ref[torch.Tensor]]] = {}
+        size = 0
         for name, weight in weights.items():
             identity = (weight.data_ptr(), weight.dtype, weight.shape, weight.stride())
-            if identity not in sources:
-                sources[identity] = -(-size // ALIGNMENT) * ALIGNMENT
-                size = sources[identity] + weight.nbytes
-            layout.append([name, str(weight.dtype).removeprefix("torch."), list(weight.shape), sources[identity]])
-        if hasattr(os, "posix_fallocate"):  # so that memory that is not there is an error here, not a signal below
-            os.posix_fallocate(self.descriptor, 0, size)
-        os.ftruncate(self.descriptor, size)
-        for name, shared in read_weights(self.descriptor, layout):
-            shared.copy_(weights[name])
+            at, source = written.get(identity, (0, None))
+            if source is None or source() is None:  # the address of a weight that is gone says nothing
+                at = -(-size // ALIGNMENT) * ALIGNMENT
+                given = weight.detach().to(dtype if weight.is_floating_point() else None)
+                kind = str(given.dtype).removeprefix("torch.")
+                size = at + self._put(given.cpu(), at)
+                written[identity] = at, weakref.ref(weight)
+            layout.append([name, kind, list(weight.shape), at])
+        os.ftruncate(self.descriptor, max(size, 1))
         return layout
+
+    def _put(self, weight: torch.Tensor, at: int) -> int:
+        """Write a tensor's bytes; how many. Memory that is not there is an error here, not a signal later."""
+        import torch
+
+        content = memoryview(weight.contiguous().reshape(-1).view(torch.uint8).numpy())
+        done = 0
+        while done < len(content):  # the kernel takes two gigabytes at a time
+            done += os.pwrite(self.descriptor, content[done:], at + done)
+        return len(content)
 
     def close(self) -> None:
         """Let go of the memory; a process that still looks at it keeps it."""

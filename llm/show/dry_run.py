@@ -1,0 +1,89 @@
+"""What ``train --dry-run`` shows: what a run would do, and what it would take of the card that it names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.console import RenderableType
+from rich.table import Table
+
+from pessimism.shell.terminal import new_table
+
+from ..config import Config
+from ..run.plan import plan
+from .output import size
+
+
+def plan_screen(config: Config) -> Iterator[RenderableType]:
+    """Schedule, samples and data of a run.
+
+    Raises:
+        ValueError: a task that cannot be loaded, or groups that are too small for the objective.
+    """
+    found = plan(config)
+    lag = config.lag
+    table = Table.grid(padding=(0, 3, 0, 0))
+    each = f", each for {lag.epochs:,} steps" if lag.epochs > 1 else ""
+    for label, value in (
+        ("objective", config.objective.told()),
+        ("model", config.model.path + ("" if Path(config.model.path).exists() else ", which is not on this disk")),
+        ("hardware", _hardware(config)),
+        ("task", f"{config.task.name}: {found.train:,} problems to train on, {found.held_out:,} held out"),
+        ("steps", f"{config.steps:,} in {found.windows:,} windows of {lag.sync_every:,}"),
+        ("batches per window", f"{found.batches_per_window:,}{each}"),
+        ("largest lag", f"{found.largest_lag:,} steps"),
+        ("samples per step", f"{found.samples_per_step:,} ({config.rollout.prompts} x {config.rollout.group_size})"),
+        ("samples in all", f"{found.samples:,}, at most {found.tokens:,} tokens"),
+        ("buffer on disk", f"at most about {size(found.buffer_bytes)}, and the prompts' texts"),
+    ):
+        table.add_row(label, value)
+    yield table
+    yield "nothing was loaded or written"
+
+
+def memory_screen(config: Config) -> Iterator[RenderableType]:
+    """What a run would take of its card, of the disk and of the host, and the time of a step; nothing without a card.
+
+    Raises:
+        ValueError: the shapes of its model are not known.
+    """
+    if config.hardware.card is None:
+        return
+    from ..fit import table as fit
+
+    found = fit.account(config)
+    trainer, engine = found.trainer, found.engine
+    rows = new_table("on the card", ">memory", "how much of what")
+    frozen = "" if trainer.trained == trainer.parameters else f", of which {trainer.trained / 1e6:,.0f} M are trained"
+    for label, memory, note in (
+        ("weights", trainer.weights, f"{trainer.parameters / 1e9:.2f} B parameters{frozen}"),
+        ("gradients", trainer.gradients, "of what is trained, float32"),
+        ("moments", trainer.moments, "of AdamW"),
+        ("activations", trainer.activations, f"a pass of {config.optimizer.tokens_per_pass:,} tokens; the largest of:"),
+        *((f"  peak, {phase}", peak, "trainer in all") for phase, peak in trainer.peaks.items()),
+        ("  head alone", trainer.head, "log-probabilities over the vocabulary, forward and backward"),
+        ("allowance", found.allowance, f"CUDA {size(fit.CONTEXT)}, and {fit.PIECES:.0%} of the peak in pieces"),
+        ("engine", engine.share, f"weights {size(engine.weights)}, {engine.sequences:.1f} whole completions of cache"),
+        ("in all", found.total, f"of {size(found.card.memory)} on {config.hardware.count} x {found.name}"),
+    ):
+        rows.add_row(label, size(memory), note)
+    yield rows
+    yield "fits" if found.fits else "DOES NOT FIT"
+    rest = Table.grid(padding=(0, 3, 0, 0))
+    for label, value in (
+        ("checkpoint on disk", f"{size(found.checkpoint)}; while one is written up to {size(found.checkpoints)}"),
+        ("memory of the host", f"about {size(found.host)}, beside Python, libraries and data"),
+        ("time of a step", f"update {found.update:,.0f} s, sampling {found.sampling:,.0f} s at full length"),
+        ("", f"(at {fit.REACHED_FLOPS:.0%} of the card's FLOP/s and {fit.REACHED_BANDWIDTH:.0%} of its bandwidth)"),
+    ):
+        rest.add_row(label, value)
+    yield rest
+
+
+def _hardware(config: Config) -> str:
+    import torch
+
+    if not config.hardware.gpu:
+        return "any"
+    return "a GPU" + ("" if torch.cuda.is_available() else ", which is not here")

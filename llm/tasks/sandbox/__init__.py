@@ -1,0 +1,1 @@
+"""Runs code that a model wrote, in a process that can reach nothing, or not at all."""
