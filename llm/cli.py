@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -15,7 +16,7 @@ import pessimism as ps
 from pessimism.shell import is_object_name, load_object, near, write_whole
 from pessimism.shell.terminal import FAILED, INTERRUPTED, console_on, new_app, new_table, progress_bar, run_app, show
 
-from .config import Config, checked, load, shipped, to_toml
+from .config import Config, load, shipped, to_toml
 from .run import runs
 from .sample.engines.base import EngineError
 from .show.output import quiet_libraries
@@ -32,6 +33,20 @@ Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[KEY=VALUE]...", help="Values to change, such as lag.sync_every=20."),
 ]
+
+
+class Dtype(StrEnum):
+    """Types of weights."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
+class Device(StrEnum):
+    """Where to check."""
+
+    cuda = "cuda"
+    cpu = "cpu"
 
 
 class FailedError(RuntimeError):
@@ -71,8 +86,6 @@ def train(
     if dry_run:
         from .show.dry_run import memory_screen, plan_screen
 
-        if chosen.warmup is not None:
-            _warm_up_settings(chosen)
         if account := list(memory_screen(chosen)):  # first, because it needs no data
             show(*account)
         show(*plan_screen(chosen))
@@ -110,21 +123,13 @@ def evaluate(
     quiet_libraries()
     _check_hardware(chosen)
     from .check.examine import examine
+    from .show.evaluation import evaluation_screen
     from .show.report import RESULT
 
     with _told_failures(chosen):
         found = examine(chosen, folder, step)
+    show(*evaluation_screen(found))
     whole = found.whole
-    table = new_table("", ">mean reward", *(f">pass@{k}" for k in whole.pass_at), ">tokens", ">cut off", ">nats/token")
-    for label, one in (("all", whole), *found.parts.items()):
-        estimates = [
-            f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
-            for estimate in (one.reward, *one.pass_at.values())
-        ]
-        table.add_row(label, *estimates, f"{one.length:.1f}", f"{one.cut:.1%}", f"{one.entropy:.3f}")
-    counts = f"{whole.prompts} held-out problems, {whole.samples} completions each; in brackets 95% intervals"
-    unjudged = "".join(f"; {count} answers not judged: {reason}" for reason, count in found.unjudged.items())
-    show(table, f"weights of step {found.step}: {counts}{unjudged}")
     if folder is not None:
         numbers = {"step": found.step, **whole.numbers()}
         numbers["parts"] = {name: one.numbers() for name, one in found.parts.items()}
@@ -237,6 +242,50 @@ def selftest(config: ConfigArgument, overrides: Overrides = None) -> None:
         raise typer.Exit(FAILED)
 
 
+@app.command(short_help="Write a run's policy as a Hugging Face folder.")
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, finished or not.")],
+    to: Annotated[Path, typer.Option(metavar="DIR", help="Folder to make.")],
+    step: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Which checkpoint of the run; default: its latest.")
+    ] = None,
+    dtype: Annotated[Dtype | None, typer.Option(help="Of the weights; default: the run's model.dtype.")] = None,
+) -> None:
+    """Write a checkpoint's policy as a folder that from_pretrained and vllm serve load.
+
+    Adapters are merged. Tokenizer, generation settings and a model card with objective, lag, numbers and digests go
+    with it.
+    """
+    quiet_libraries()
+    from .run.export import export as write
+
+    print(f"{to}: the policy of step {write(run, to, step, None if dtype is None else dtype.value)}")
+
+
+@app.command(short_help="Check this machine's GPU, and this program on it.")
+def gpucheck(
+    device: Annotated[Device, typer.Option(help="cpu: the same code, smaller, to see that it runs.")] = Device.cuda,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the table there, as JSON.")] = None,
+) -> None:
+    """Compare updates with the CPU's, train a 100M model, resume, time it, and compare memory with what was predicted.
+
+    At most 8 minutes, without network, with or without vLLM. Exit status 1 if a check does not hold.
+    """
+    quiet_libraries()
+    from .check.gpucheck import gpucheck as run_checks
+
+    found = run_checks(device.value)
+    table = new_table("check", ">found", ">allowed", "verdict")
+    for row in found.rows:
+        table.add_row(row.name, row.found, row.allowed, row.verdict)
+    show(table, f"{found.device}, {found.versions}, {found.seconds:.0f} s")
+    if out is not None:
+        write_whole(out, (json.dumps(found.table(), indent=1) + "\n").encode())
+        print(out)
+    if not found.holds:
+        raise typer.Exit(FAILED)
+
+
 @app.command(short_help="Write the report of a run.")
 def report(run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, finished or not.")]) -> None:
     """Write report.html into the folder of a run: one page, readable without network."""
@@ -342,26 +391,7 @@ def _check_hardware(config: Config) -> None:
 
 
 def _make_model(config: Config) -> None:
-    """Make the model of a configuration that says how, if it is not there yet."""
-    if config.warmup is None or Path(config.model.path).exists():
-        return
-    from .run.warmup import warm_up
+    if config.warmup is not None:  # else torch need not be imported yet
+        from .run.prepare import make_model
 
-    settings = _warm_up_settings(config)
-    print(f"making {config.model.path}: at most {settings.steps} steps of imitation", flush=True)
-
-    def show_step(record: Mapping[str, Any]) -> None:
-        print(
-            f"warm-up step {record['step']}/{settings.steps}  loss {record['loss']:.3f}  "
-            f"pass@1 {record['pass@1']:.1%}  {record['seconds']:.0f} s",
-            flush=True,
-        )
-
-    warm_up(settings, config.model.path, show_step)
-
-
-def _warm_up_settings(config: Config) -> Any:
-    from .run.warmup import WarmUp
-
-    task = config.task.model_dump(include={"name", "options"})
-    return checked(WarmUp, {"task": task, **(config.warmup or {})}, "warmup")
+        make_model(config)

@@ -61,6 +61,20 @@ class Task(Part):
     options: dict[str, Any] = Field(default_factory=dict, description="as that task takes them")
     false_positive: Share = Field(default=0.0, description="share of failing answers that training takes for passing")
     false_negative: Share = Field(default=0.0, description="share of passing answers that training takes for failing")
+    judges: Count = Field(default=1, description="answers judged at a time")
+    cut_off: Literal["judged", "wrong", "masked"] = Field(
+        default="judged",
+        description="answers that reached max_tokens: judged like others, worth 0, or left out of the gradient",
+    )
+    soft_limit: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="last tokens before max_tokens, over which a penalty grows to soft_penalty; 0: none"
+    )
+    soft_penalty: Positive = Field(default=1.0, description="what is taken off the reward at max_tokens")
+    equal_groups: Literal["kept", "dropped"] = Field(
+        default="kept",
+        description="groups whose rewards are all equal; dropped, the others count more, and a regression no longer "
+        "holds the policy where it has no signal",
+    )
 
 
 class Objective(Part):

@@ -56,6 +56,25 @@ class Completion:
     finished: bool
 
 
+class Answer(str):
+    """The text of a completion, without special tokens, for a scorer that may want to know more than the text.
+
+    Attributes:
+        tokens: of the completion; empty where only a text is judged.
+        finished: whether it ended by itself, see :class:`Completion`.
+
+    A plain string is judged like a finished answer.
+    """
+
+    tokens: tuple[int, ...]
+    finished: bool
+
+    def __new__(cls, text: str, tokens: tuple[int, ...] = (), finished: bool = True) -> Answer:
+        made = super().__new__(cls, text)
+        made.tokens, made.finished = tokens, finished
+        return made
+
+
 @dataclass(frozen=True)
 class Group:
     """All completions of one prompt in one batch, judged.

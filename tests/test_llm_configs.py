@@ -28,6 +28,10 @@ ROWS = {  # as the data sets write them
         "prompt": [{"role": "user", "content": "Solve {i} + 1."}],
         "reward_model": {"ground_truth": "{j}", "style": "rule"},
     },
+    "agentica-org/DeepCoder-Preview-Dataset": {
+        "problem": "Print {i} + 1.",
+        "tests": '[{{"input": "", "output": "{j}", "type": "stdin_stdout"}}]',
+    },
     "BytedTsinghua-SIA/AIME-2024": {
         "prompt": [{"role": "user", "content": "Solve {i} + 1, of AIME."}],
         "reward_model": {"ground_truth": "{j}", "style": "rule"},

@@ -123,6 +123,7 @@ def reach(
     steps: int = 150,
     learning_rate: float = 1e-3,
     seed: int = 0,
+    device: str = "cpu",
 ) -> BridgeResult:
     """Train the world's model on data from its own first policy and say where it ends.
 
@@ -133,8 +134,9 @@ def reach(
         steps: of Adam, at a rate that falls to 0 along a cosine.
         learning_rate: the largest.
         seed: of the draws.
+        device: to train on.
     """
-    model = copy.deepcopy(world.model)
+    model = torch.nn.Module.to(copy.deepcopy(world.model), device)
     optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate, betas=(0.9, 0.99))
     rate = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     generator = np.random.default_rng(seed)
@@ -253,9 +255,9 @@ def _log_probs(
     for prompt in prompts:
         rows = []
         for completion in completions:
-            tokens = torch.tensor([[*prompt, *completion.tolist()]])
+            tokens = torch.tensor([[*prompt, *completion.tolist()]], device=model.device)
             log_policy = model(input_ids=tokens[:, :-1], use_cache=False).logits[0, len(prompt) - 1 :].log_softmax(-1)
-            rows.append(log_policy.gather(1, tokens[0, len(prompt) :, None])[:, 0].numpy())
+            rows.append(log_policy.gather(1, tokens[0, len(prompt) :, None])[:, 0].cpu().numpy())
         found.append(tuple(rows))
     return tuple(found)
 

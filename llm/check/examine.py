@@ -50,7 +50,7 @@ def examine(config: Config, folder: Path | None = None, step: int | None = None)
         EngineError: sampling failed, or engine and trainer disagree.
     """
     learner = make_learner(config)
-    task = tasks.load(config.task.name, config.task.options, learner.tokenizer)
+    task = tasks.load(config.task.name, config.task.options, learner.tokenizer, config.task.judges)
     seen = 0
     if folder is not None:
         kept = checkpoint.steps(folder / CHECKPOINTS)
@@ -67,5 +67,5 @@ def examine(config: Config, folder: Path | None = None, step: int | None = None)
     with closing(start(learner, prompts, tokens)) as engine:
         sync(learner, engine, seen, probe(tokens, config.rollout.max_tokens))
         answers = engine.generate(evaluate.ask(tokens, config.evaluation.samples, config.seed))
-    judged = evaluate.judge(task, prompts, answers, learner.decode)
+    judged = evaluate.judge(task, prompts, answers, learner.decode, config.task.judges)
     return Examined(seen, evaluate.summarize(judged), evaluate.by_part(judged), dict(task.failures()))

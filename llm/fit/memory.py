@@ -51,7 +51,7 @@ class Memory:
         gradients: of what is trained.
         moments: of the optimizer.
         head: what the head needs at most for one pass, beside its inputs.
-        peaks: the most that is held, all of the above included, in each phase: forward, head, backward, optimizer, sync.
+        peaks: the most that is held in all, by phase: forward, head, backward, optimizer, sync.
     """
 
     parameters: int

@@ -19,9 +19,11 @@ from .schedule import place
 
 CHANGEABLE = (
     *("name", "steps", "checkpoint_every", "watch", "hardware"),
-    *("rollout.place", "rollout.timeout", "rollout.restarts"),
+    *("rollout.place", "rollout.timeout", "rollout.restarts", "rollout.options", "rollout.probe_tolerance"),
+    *("model.gradient_checkpointing", "model.compile", "optimizer.tokens_per_pass", "evaluation", "task.judges"),
 )
-"""What may differ in the configuration that a run goes on with."""
+"""What may differ in the configuration that a run goes on with: what leaves the mathematics as it is. (Rounding may
+differ, as sums are then taken in another order.)"""
 
 PARTS = ("model", "optimizer", "random")
 """What every checkpoint holds; one inside a window also holds the weights that its data come from ("behavior")."""

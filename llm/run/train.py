@@ -24,10 +24,10 @@ from ..sample.engines.base import Engine, probe, random_state_kept
 from ..sample.rollout import Rollouts, tokenize
 from ..samples import Prompt, Request
 from ..tasks import Task
-from ..tasks.noise import erring
+from ..tasks.shaping import shaped
 from ..update.batch import check_room
 from ..update.learner import Learner, Snapshot, make_learner, snapshot, swapped, update
-from ..update.metrics import describe, log_ratio_pairs
+from ..update.metrics import describe, drawn, log_ratio_pairs
 from ..update.models import EngineWeights
 from . import checkpoint
 from .buffer import Buffer
@@ -61,7 +61,7 @@ def train(config: Config, folder: Path, watcher: Watcher) -> int:
         RunError: the gradient is not finite.
     """
     learner = make_learner(config)
-    task = tasks.load(config.task.name, config.task.options, learner.tokenizer)
+    task = tasks.load(config.task.name, config.task.options, learner.tokenizer, config.task.judges)
     held_out = evaluate.choose(task.held_out, config.evaluation.prompts) if config.evaluation.every else []
     prompts = [*task.train, *held_out]
     tokens = tokenize(learner.tokenizer, prompts)
@@ -77,9 +77,17 @@ def train(config: Config, folder: Path, watcher: Watcher) -> int:
     buffer.set_aside(0 if saved is None else (saved // config.lag.sync_every + 1) * config.lag.batches)
     with closing(start(learner, prompts, tokens)) as engine, asked_to_stop() as stop:
         size = config.rollout
-        reward = erring(task.reward, config.task.false_positive, config.task.false_negative)
+        reward = shaped(task.reward, config.task, size.max_tokens)
         rollouts = Rollouts(
-            engine, task.train, questions, reward, learner.decode, size.prompts, size.group_size, config.seed
+            engine,
+            task.train,
+            questions,
+            reward,
+            learner.decode,
+            size.prompts,
+            size.group_size,
+            config.seed,
+            config.task.judges,
         )
         run = Run(
             learner=learner,
@@ -165,7 +173,7 @@ class Run:
         result, norm = update(self.learner, groups, self.step)
         clock.append(time.perf_counter())
         self.step += 1
-        self.owed = numbers | describe(result, self.learner.algorithm) | {"gradient/norm": norm}
+        self.owed = numbers | describe(result, self.learner.algorithm) | drawn(groups) | {"gradient/norm": norm}
         if here.lag > 0 and place(self.step, self.learner.config.lag).syncs:
             self.watcher.keep_pairs(self.step, log_ratio_pairs(result, self.learner.algorithm))
         return _timing(clock, int(result.batch.length.sum()))
@@ -221,7 +229,8 @@ def evaluated(
 ) -> Numbers:
     """Numbers of the engine's policy on held-out prompts."""
     requests = evaluate.ask(tokens, learner.config.evaluation.samples, learner.config.seed)
-    judged = evaluate.judge(task, prompts, engine.generate(requests), learner.decode)
+    answers = engine.generate(requests)
+    judged = evaluate.judge(task, prompts, answers, learner.decode, learner.config.task.judges)
     numbers = {f"evaluation/{name}": value for name, value in evaluate.summarize(judged).numbers().items()}
     for part, evaluation in evaluate.by_part(judged).items():
         numbers |= {f"evaluation/{part}/{name}": value for name, value in evaluation.numbers().items()}

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..samples import Completion, Prompt, Request
 from ..tasks import Task
+from .rollout import judge_all
 
 RESAMPLES = 2000
 STREAM = 2  # first word of the spawn keys, apart from those of training batches
@@ -172,6 +173,7 @@ def judge(
     prompts: Sequence[Prompt],
     answers: Sequence[Sequence[Completion]],
     decode: Callable[[Sequence[int]], str],
+    judges: int = 1,
 ) -> Judged:
     """Judge completions.
 
@@ -180,6 +182,7 @@ def judge(
         prompts: P, at least one.
         answers: P lists of n completions, sampled at the policy's own temperature.
         decode: token ids -> text without special tokens.
+        judges: answers judged at a time.
 
     Raises:
         ValueError: no prompts, or lists of different lengths.
@@ -187,21 +190,18 @@ def judge(
     sizes = {len(completions) for completions in answers}
     if len(answers) != len(prompts) or len(sizes) != 1 or 0 in sizes:
         raise ValueError(f"{len(prompts)} prompts with {sorted(sizes)} completions each; all need the same number")
-    rows = [
-        [(prompt, sample, decode(sample.tokens.tolist())) for sample in completions]
-        for prompt, completions in zip(prompts, answers, strict=True)
-    ]
+    found = list(zip(prompts, answers, strict=True))
+    measured = judge_all(task.measures, found, decode)
 
-    def table(value: Callable[[Prompt, Completion, str], float]) -> np.ndarray:
-        return np.array([[value(*one) for one in row] for row in rows])
+    def table(value: Callable[[Completion], float]) -> np.ndarray:
+        return np.array([[value(sample) for sample in completions] for completions in answers])
 
-    measured = [[task.measures(prompt, text) for prompt, _, text in row] for row in rows]
     return Judged(
         prompts,
-        table(lambda prompt, _, text: task.reward(prompt, text)),
-        table(lambda _, sample, text: len(sample.tokens)),
-        table(lambda _, sample, text: -sample.log_probs.sum(dtype=np.float64)),
-        table(lambda _, sample, text: sample.finished),
+        np.array(judge_all(task.reward, found, decode, judges), np.float64),
+        table(lambda sample: len(sample.tokens)),
+        table(lambda sample: -sample.log_probs.sum(dtype=np.float64)),
+        table(lambda sample: sample.finished),
         {name: np.array([[one[name] for one in row] for row in measured]) for name in measured[0][0]},
     )
 

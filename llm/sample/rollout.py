@@ -6,8 +6,10 @@ What a batch holds depends on its number, the run's seed and the weights only.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +17,7 @@ import numpy as np
 import pessimism as ps
 
 from .. import config
-from ..samples import Group, Prompt, Request
+from ..samples import Answer, Completion, Group, Prompt, Request
 from .engines.base import Answers, Engine, EngineError, Settings
 from .engines.local import LocalEngine
 from .engines.process import ProcessEngine
@@ -35,24 +37,28 @@ class Rollouts:
         engine: where completions come from.
         prompts: the problems to draw from.
         tokens: of each problem's text.
-        reward: (prompt, completion text) -> reward.
+        reward: (prompt, answer) -> reward.
         decode: token ids -> text without special tokens.
         size: prompts in a batch.
         group_size: completions of each.
         seed: of the run.
+        judges: answers judged at a time.
     """
 
     engine: Engine
     prompts: Sequence[Prompt]
     tokens: Sequence[tuple[int, ...]]
-    reward: Callable[[Prompt, str], float]
+    reward: Callable[[Prompt, Answer], float]
     decode: Callable[[Sequence[int]], str]
     size: int
     group_size: int
     seed: int
+    judges: int = 1
 
     def draw(self, batch: int, version: int) -> Callable[[], list[Group]]:
-        """Ask the engine for a batch; calling what is returned waits for it and judges it.
+        """Ask the engine for a batch; calling what is returned waits for it to be sampled and judged.
+
+        Where the engine samples beside the trainer, answers are judged beside it too, as soon as they are there.
 
         Args:
             batch: its number, counted from 0 over the run.
@@ -70,17 +76,41 @@ class Rollouts:
         requests = [
             Request(self.tokens[index], self.group_size, seed) for index, seed in zip(chosen, seeds, strict=True)
         ]
-        return partial(self._judge, chosen, self.engine.submit(requests), version, batch)
+        judge = partial(self._judge, chosen, self.engine.submit(requests), version, batch)
+        if not isinstance(self.engine, ProcessEngine):  # samples where it is waited for
+            return judge
+        thread = ThreadPoolExecutor(1, thread_name_prefix="judge")
+        judged = thread.submit(judge)
+        thread.shutdown(wait=False)  # once it is done
+        return judged.result
 
     def _judge(self, chosen: Iterable[int], answers: Callable[[], Answers], version: int, batch: int) -> list[Group]:
-        groups = []
-        for index, completions in zip(chosen, answers(), strict=True):
-            prompt = self.prompts[index]
-            rewards = [self.reward(prompt, self.decode(sample.tokens.tolist())) for sample in completions]
-            groups.append(
-                Group(prompt, self.tokens[index], tuple(completions), np.array(rewards, np.float64), version, batch)
-            )
-        return groups
+        found = list(zip((self.prompts[index] for index in chosen), answers(), strict=True))
+        rewards = judge_all(self.reward, found, self.decode, self.judges)
+        return [
+            Group(prompt, self.tokens[index], tuple(completions), np.array(row, np.float64), version, batch)
+            for index, (prompt, completions), row in zip(chosen, found, rewards, strict=True)
+        ]
+
+
+def judge_all(
+    reward: Callable[[Prompt, Answer], Any],
+    answers: Sequence[tuple[Prompt, Sequence[Completion]]],
+    decode: Callable[[Sequence[int]], str],
+    at_a_time: int = 1,
+) -> list[list[Any]]:
+    """What a function says of every completion of every prompt, in their order."""
+    judged = [
+        (prompt, Answer(decode(tokens := sample.tokens.tolist()), tuple(tokens), sample.finished))
+        for prompt, completions in answers
+        for sample in completions
+    ]
+    if at_a_time == 1:
+        values = iter([reward(*one) for one in judged])
+    else:
+        with ThreadPoolExecutor(at_a_time) as pool:
+            values = iter(list(pool.map(lambda one: reward(*one), judged)))
+    return [list(islice(values, len(completions))) for _, completions in answers]
 
 
 def prompt_indices(count: int, size: int, batch: int, seed: int) -> np.ndarray:

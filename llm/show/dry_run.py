@@ -12,6 +12,7 @@ from pessimism.shell.terminal import new_table
 
 from ..config import Config
 from ..run.plan import plan
+from ..run.prepare import warm_up_settings
 from .output import size
 
 
@@ -19,8 +20,10 @@ def plan_screen(config: Config) -> Iterator[RenderableType]:
     """Schedule, samples and data of a run.
 
     Raises:
-        ValueError: a task that cannot be loaded, or groups that are too small for the objective.
+        ValueError: a task that cannot be loaded, a warm-up that cannot be done, or groups that are too small for the objective.
     """
+    if config.warmup is not None:
+        warm_up_settings(config)
     found = plan(config)
     lag = config.lag
     table = Table.grid(padding=(0, 3, 0, 0))

@@ -12,10 +12,10 @@ from .task import Task
 
 __all__ = ["NAMES", "Task", "Tokenizer", "load"]
 
-NAMES = ("countdown24", "enumerable", "math", "reasoning_gym", "running_sums")
+NAMES = ("code", "countdown24", "enumerable", "expressions", "math", "reasoning_gym", "running_sums")
 
 
-def load(name: str, options: Mapping[str, Any], tokenizer: Tokenizer | None = None) -> Task:
+def load(name: str, options: Mapping[str, Any], tokenizer: Tokenizer | None = None, judges: int = 1) -> Task:
     """The task of that name.
 
     >>> task = load("countdown24", {"held_out": 0.2})
@@ -25,23 +25,28 @@ def load(name: str, options: Mapping[str, Any], tokenizer: Tokenizer | None = No
     Args:
         name: one of ``NAMES``.
         options: as ``Options`` of the task's module says.
-        tokenizer: whose chat template, if it has one, prompts of "math" and "reasoning_gym" are written with.
+        tokenizer: whose chat template, if it has one, prompts of "code", "math" and "reasoning_gym" are written with.
+        judges: scorer processes of "math" and "reasoning_gym", started when they are needed.
 
     Raises:
         ValueError: no such task, an option that it does not take, or data that are not there or not as they should be.
     """
-    from . import countdown, enumerable, mathematics, reasoning, running_sums
+    from . import code, countdown, enumerable, expressions, mathematics, reasoning, running_sums
 
     try:
         match name:
+            case "code":
+                return code.make(code.Options.model_validate(options), tokenizer)
             case "countdown24":
                 return countdown.make(countdown.Options.model_validate(options))
             case "enumerable":
                 return enumerable.make(enumerable.Options.model_validate(options))
+            case "expressions":
+                return expressions.make(expressions.Options.model_validate(options))
             case "math":
-                return mathematics.make(mathematics.Options.model_validate(options), tokenizer)
+                return mathematics.make(mathematics.Options.model_validate(options), tokenizer, judges)
             case "reasoning_gym":
-                return reasoning.make(reasoning.Options.model_validate(options), tokenizer)
+                return reasoning.make(reasoning.Options.model_validate(options), tokenizer, judges)
             case "running_sums":
                 return running_sums.make(running_sums.Options.model_validate(options))
     except ValidationError as error:

@@ -5,6 +5,18 @@ from __future__ import annotations
 LONGEST = 1000  # characters of a final answer
 
 
+def after_thinking(prompt: str, text: str) -> str | None:
+    """What an answer says after its thinking; None where thinking was begun, by the prompt or in the answer, and has
+    not ended: what stands in thoughts that were cut off is no answer.
+
+    >>> after_thinking("1 + 1? <think>", "Two? #### 2. Wait, no"), after_thinking("1 + 1?", "<think>Well</think> 2")
+    (None, ' 2')
+    """
+    _, closed, after = text.rpartition("</think>")
+    begun = "<think>" in after or (not closed and prompt.rstrip().endswith("<think>"))
+    return None if begun else after
+
+
 def final_answer(text: str) -> str | None:
     r"""What stands in the last ``\boxed{...}``, or else after the last ``####``, or else after the last ``Answer:``
     (these two up to the end of their line); None if there is nothing of the kind.

@@ -9,18 +9,25 @@ from __future__ import annotations
 
 import json
 import os
+import queue
+import select
 import subprocess
 import sys
 import tempfile
 import threading
 import weakref
 from collections import Counter
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 ATTEMPTS = 3
 """How often an answer is judged whose scorer was ended from outside, before that is taken to come of the answer."""
+
+PATIENCE = 600.0
+"""Seconds after which a supervisor that says nothing is ended. It holds its child to shorter limits, so that only one
+that was itself stopped, or a machine that stands still, takes so long."""
 
 OURS = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGALRM")
 """Signals that an answer does not cause. (SIGKILL may: the kernel ends what takes the machine's last memory.)"""
@@ -114,7 +121,8 @@ class Judge:
         try:
             _stream(self._process.stdin).write(line)
             _stream(self._process.stdin).flush()
-            answer = _stream(self._process.stdout).readline()
+            if select.select([self._process.stdout], [], [], PATIENCE)[0]:
+                answer = _stream(self._process.stdout).readline()
         except BrokenPipeError:
             pass
         finally:
@@ -122,6 +130,44 @@ class Judge:
                 _end(self._process)
                 self._process = None
         return answer
+
+
+class Judges:
+    """Several scorers of one kind, for calls from several threads: each call takes one that is free.
+
+    Args:
+        module: see :class:`Judge`.
+        count: of them, at least one. They start when they are first needed.
+    """
+
+    def __init__(self, module: str, count: int = 1) -> None:
+        self._judges = [Judge(module) for _ in range(count)]
+        self._free: queue.LifoQueue[Judge] = queue.LifoQueue()  # so that no more are started than are needed
+        for judge in self._judges:
+            self._free.put(judge)
+
+    @property
+    def failures(self) -> Counter[str]:
+        """Of all of them."""
+        return sum((judge.failures for judge in self._judges), Counter())
+
+    def score(self, function: str, *arguments: Any) -> float:
+        """See :meth:`Judge.score`."""
+        with self._one() as judge:
+            return judge.score(function, *arguments)
+
+    def call(self, function: str, *arguments: Any) -> Any:
+        """See :meth:`Judge.call`."""
+        with self._one() as judge:
+            return judge.call(function, *arguments)
+
+    @contextmanager
+    def _one(self) -> Iterator[Judge]:
+        judge = self._free.get()
+        try:
+            yield judge
+        finally:
+            self._free.put(judge)
 
 
 def _start(module: str) -> subprocess.Popen[bytes]:

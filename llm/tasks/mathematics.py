@@ -24,8 +24,8 @@ from pydantic import Field
 from ..config import Count, Part, Positive, Share
 from ..samples import Prompt
 from .chat import Messages, Tokenizer, asked, written
-from .final_answers import final_answer
-from .judge import Judge
+from .final_answers import after_thinking, final_answer
+from .judge import Judges
 from .task import Task, is_held_out
 
 PARTS = ("subject", "type", "level")  # columns that name a part, the first one wins
@@ -55,7 +55,7 @@ class Options(Part):
     limit: Positive = Field(default=2.0, description="processor seconds to judge one answer")
 
 
-def make(options: Options, tokenizer: Tokenizer | None) -> Task:
+def make(options: Options, tokenizer: Tokenizer | None, judges: int = 1) -> Task:
     """The task.
 
     Raises:
@@ -63,7 +63,7 @@ def make(options: Options, tokenizer: Tokenizer | None) -> Task:
     """
     if importlib.util.find_spec("math_verify") is None:  # found out here, not at the first answer
         raise ValueError("task.name: 'math' needs math-verify, which is not installed")
-    judge = Judge("llm.tasks.math_scorer")
+    judge = Judges("llm.tasks.math_scorer", judges)
 
     def prompts(source: Source) -> dict[str, Prompt]:
         """By what is asked; the first of several rows that ask the same."""
@@ -93,7 +93,8 @@ def make(options: Options, tokenizer: Tokenizer | None) -> Task:
             raise ValueError(f"{options.train.data}: no {part} problems are left")
 
     def reward(prompt: Prompt, text: str) -> float:
-        return judge.score("equal", prompt.problem["answer"], text, options.limit)
+        said = after_thinking(prompt.text, text)
+        return 0.0 if said is None else judge.score("equal", prompt.problem["answer"], said, options.limit)
 
     return Task("math", tuple(train.values()), tuple(held_out.values()), reward, failures=lambda: dict(judge.failures))
 

@@ -10,7 +10,8 @@ from pydantic import Field
 from ..config import Part, Positive, Share
 from ..samples import Prompt
 from .chat import Tokenizer, asked, written
-from .judge import Judge, JudgeError
+from .final_answers import after_thinking
+from .judge import JudgeError, Judges
 from .task import Task, is_held_out
 
 CODE = "its scorer runs the answer as code"
@@ -36,7 +37,7 @@ class Options(Part):
     limit: Positive = Field(default=5.0, description="processor seconds to judge one answer")
 
 
-def make(options: Options, tokenizer: Tokenizer | None) -> Task:
+def make(options: Options, tokenizer: Tokenizer | None, judges: int = 1) -> Task:
     """The task.
 
     Raises:
@@ -44,7 +45,7 @@ def make(options: Options, tokenizer: Tokenizer | None) -> Task:
     """
     if options.dataset in REFUSED:
         raise ValueError(f"task.options.dataset: {options.dataset} is refused: {REFUSED[options.dataset]}")
-    judge = Judge("llm.tasks.reasoning_scorer")
+    judge = Judges("llm.tasks.reasoning_scorer", judges)
     data = options.model_dump(include={"size", "seed", "config"}) | {"name": options.dataset}
     try:
         questions = judge.call("problems", data)
@@ -64,7 +65,8 @@ def make(options: Options, tokenizer: Tokenizer | None) -> Task:
         )
 
     def reward(prompt: Prompt, text: str) -> float:
-        return judge.score("score", data, prompt.problem["index"], text, options.limit)
+        said = after_thinking(prompt.text, text)
+        return 0.0 if said is None else judge.score("score", data, prompt.problem["index"], said, options.limit)
 
     return Task(
         f"reasoning_gym/{options.dataset}",

@@ -23,8 +23,10 @@ class Task:
         name: for tables.
         train: problems to learn from; the same in every run with the same options.
         held_out: problems that training never shows; no text is in both.
-        reward: (prompt, completion text without special tokens) -> reward. Never executes the text, never raises on
-            it: what cannot be judged in time is worth 0 and counted in ``failures``.
+        reward: (prompt, completion text without special tokens) -> reward. In training and evaluation the text is an
+            :class:`~llm.samples.Answer`, which also has the tokens and says whether it finished. Runs nothing outside
+            a sandbox, never raises on a text: what cannot be judged in time is worth 0 and counted in ``failures``.
+            Called from several threads where ``task.judges`` is above 1.
         symbols: every character of prompts and answers, where the task is written in an alphabet of its own.
         max_tokens: completion tokens that a correct answer needs at most, end of sequence included, if ``symbols`` are
             the tokens.

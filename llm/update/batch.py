@@ -42,6 +42,7 @@ class Batch:
         group: (n,) which group a sample belongs to, 0 to groups - 1, ascending.
         reward, advantage: (n,).
         weight: (n,) of a sample within its group; sums to one in each.
+        counted: (n,) 0 for a sample that is left out of the gradient, though not of baselines; else 1. None: all count.
     """
 
     tokens: tuple[np.ndarray, ...]
@@ -51,6 +52,7 @@ class Batch:
     reward: np.ndarray
     advantage: np.ndarray
     weight: np.ndarray
+    counted: np.ndarray | None = None
 
     @property
     def groups(self) -> int:
@@ -83,6 +85,7 @@ class Pass:
         row: (N,) the sample of each, 0 to R - 1.
         behavior_log_probs: (N,) float64.
         length, advantage, weight: (R,) float64, see :class:`Batch`.
+        counted: likewise, or None.
     """
 
     samples: np.ndarray
@@ -94,6 +97,7 @@ class Pass:
     length: Tensor
     advantage: Tensor
     weight: Tensor
+    counted: Tensor | None = None
 
     @property
     def padded_tokens(self) -> int:
@@ -106,7 +110,12 @@ class Pass:
         return PackedTokens(self.row, self.length)
 
 
-def make_batch(groups: Sequence[Group], algorithm: ps.Algorithm, weights: Sequence[np.ndarray] | None = None) -> Batch:
+def make_batch(
+    groups: Sequence[Group],
+    algorithm: ps.Algorithm,
+    weights: Sequence[np.ndarray] | None = None,
+    leave_out_cut: bool = False,
+) -> Batch:
     """The samples of some groups with their advantages.
 
     Args:
@@ -114,6 +123,7 @@ def make_batch(groups: Sequence[Group], algorithm: ps.Algorithm, weights: Sequen
         algorithm: its baseline makes the advantages.
         weights: (G,) for every group: its completions are not draws but *all* there are, with these probabilities, and
             baselines take exact expectations. None: sampled groups, each sample counts 1/G.
+        leave_out_cut: whether completions that were cut off are left out of the gradient.
 
     Raises:
         ValueError: no groups, an empty completion, numbers that do not match, a reward that is not finite, or a group
@@ -137,6 +147,7 @@ def make_batch(groups: Sequence[Group], algorithm: ps.Algorithm, weights: Sequen
         np.concatenate([group.rewards for group in groups]).astype(np.float64),
         np.concatenate(advantages),
         np.concatenate(shares),
+        np.array([float(completion.finished) for completion in completions]) if leave_out_cut else None,
     )
 
 
@@ -214,6 +225,7 @@ def make_pass(batch: Batch, blocks: Sequence[np.ndarray], device: torch.device) 
         tensor(length),
         tensor(batch.advantage[samples]),
         tensor(batch.weight[samples]),
+        None if batch.counted is None else tensor(batch.counted[samples]),
     )
 
 

@@ -92,7 +92,9 @@ def update(learner: Learner, groups: Sequence[Group], step: int) -> tuple[Step, 
         RunError: the gradient is not finite. The weights are then as they were.
     """
     config = learner.config
-    batch = make_batch(groups, learner.algorithm)
+    task = config.task
+    kept = with_spread(groups) if task.equal_groups == "dropped" else groups
+    batch = make_batch(kept, learner.algorithm, leave_out_cut=task.cut_off == "masked")
     learner.optimizer.zero_grad(set_to_none=True)
     result = accumulate(
         learner.model,
@@ -112,6 +114,11 @@ def update(learner: Learner, groups: Sequence[Group], step: int) -> tuple[Step, 
         group["lr"] = learning_rate(step, config.optimizer)
     learner.optimizer.step()
     return result, float(norm)
+
+
+def with_spread(groups: Sequence[Group]) -> Sequence[Group]:
+    """The groups whose rewards are not all equal; all groups where there is none of those."""
+    return [group for group in groups if np.ptp(group.rewards) > 0] or groups
 
 
 def learning_rate(step: int, optimizer: Optimizer) -> float:

@@ -134,7 +134,8 @@ def coefficients(algorithm: ps.Algorithm, token_log_ratio: Tensor, part: Pass) -
 
 def weighted(algorithm: ps.Algorithm, coefficient: Tensor, part: Pass) -> Tensor:
     """What each token's gradient counts in its group, (N,): its coefficient, times the sample's weight and share."""
-    return part.tokens.spread(part.weight * token_weight(algorithm.level, part.tokens)) * coefficient
+    counts = part.weight if part.counted is None else part.weight * part.counted
+    return part.tokens.spread(counts * token_weight(algorithm.level, part.tokens)) * coefficient
 
 
 def _step(batch: Batch, seen: list[tuple[Pass, Tensor, Tensor, Tensor]]) -> Step:

@@ -6,11 +6,13 @@ No targets are computed here: a group of samples is a bandit with uniform weight
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 import pessimism as ps
 
+from ..samples import Group
 from .batch import Batch
 from .loss import Step
 
@@ -26,11 +28,8 @@ def describe(step: Step, algorithm: ps.Algorithm) -> dict[str, float]:
     ``target/*`` and ``theory/*``: see :func:`compare_with_targets`; left out where an objective has no closed form.
     """
     batch = step.batch
-    reward = batch.reward.reshape(batch.groups, -1)
     numbers = {
-        "reward/mean": float(reward.mean()),
-        "reward/pass_rate": float((reward >= PASSES).mean()),
-        "reward/groups_without_signal": float((np.ptp(reward, axis=1) == 0).mean()),
+        **_reward_numbers(batch.reward.reshape(batch.groups, -1)),
         "policy/entropy": float(step.token_entropy.mean()),
         "completion/length": float(batch.length.mean()),
         "coefficient/mean": float(step.coefficient.mean()),
@@ -38,6 +37,21 @@ def describe(step: Step, algorithm: ps.Algorithm) -> dict[str, float]:
     for level, log_ratio in (("sequence", step.log_ratio), ("token", step.token_log_ratio)):
         numbers |= {f"{name}_{level}": value for name, value in ratio_numbers(log_ratio).items()}
     return numbers | compare_with_targets(step, algorithm)
+
+
+def drawn(groups: Sequence[Group]) -> dict[str, float]:
+    """Numbers of all groups that were drawn, those included that the update dropped."""
+    cut = [not completion.finished for group in groups for completion in group.completions]
+    return {**_reward_numbers(np.stack([group.rewards for group in groups])), "completion/cut_off": float(np.mean(cut))}
+
+
+def _reward_numbers(reward: np.ndarray) -> dict[str, float]:
+    """Of the rewards (groups, G)."""
+    return {
+        "reward/mean": float(reward.mean()),
+        "reward/pass_rate": float((reward >= PASSES).mean()),
+        "reward/groups_without_signal": float((np.ptp(reward, axis=1) == 0).mean()),
+    }
 
 
 def ratio_numbers(log_ratio: np.ndarray) -> dict[str, float]:

@@ -16,6 +16,7 @@ from ..algorithm import Algorithm
 from ..compose import check_two_policies
 from ..levels import RULES, PaddedTokens, token_coefficients
 from ..objectives.catalogue import algorithm as from_catalogue
+from ..shell.objects import is_object_name, load_object
 from ..solve.simplex import Array
 
 __all__ = [
@@ -56,6 +57,7 @@ SUMS = (SEQUENCE_SUM, SEQUENCE_SUM_SCALED, TOKEN_SUM)
 def objective(settings: Mapping[str, Any]) -> Algorithm:
     """The algorithm that a trainer's config describes: ``name``, its parameters, and ``level`` to replace the entry's.
 
+    The name is one of the catalogue, or ``module:name`` or ``file.py:name`` for an objective of one's own.
     Corrections, masks and a KL term are parameters too, as text.
 
     Raises:
@@ -84,7 +86,7 @@ def objective(settings: Mapping[str, Any]) -> Algorithm:
 def _made(items: tuple[tuple[str, Any], ...]) -> Algorithm:
     settings = dict(items)
     name, level = settings.pop("name"), settings.pop("level", None)
-    made = from_catalogue(name, **settings)
+    made = load_object(name, Algorithm, **settings) if is_object_name(name) else from_catalogue(name, **settings)
     check_two_policies(made, "an adapter")
     if level is None or level == made.level:
         return made

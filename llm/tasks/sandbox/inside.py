@@ -105,7 +105,7 @@ def give_input(text):
         os.unlink("/scratch/.input")
         file.seek(0)
         os.dup2(file.fileno(), 0)
-    sys.stdin = open(0, encoding="utf-8", closefd=False)
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
 
 
 def called(namespace, name):

@@ -24,6 +24,9 @@ RESTARTS = 3
 
 End = Literal["ended", "failed", "time", "output"]
 
+Told = tuple[int | Literal["time", "output"], bytes, bytes]
+"""Exit status, or the limit at which a process was ended; what it printed, and what its launcher said."""
+
 
 @dataclass(frozen=True)
 class Ran:
@@ -82,10 +85,7 @@ def _run(isolation: Isolation, asked: Mapping[str, Any], limits: Limits) -> Ran:
     return Ran("ended" if status == 0 else "failed", output)
 
 
-def _once(
-    command: Sequence[str], request: bytes, limits: Limits
-) -> tuple[int | Literal["time", "output"], bytes, bytes]:
-    """Exit status, or the limit at which it was ended; what it printed, and what the launcher said."""
+def _once(command: Sequence[str], request: bytes, limits: Limits) -> Told:
     process = subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
@@ -106,9 +106,7 @@ def _once(
                 _there(stream).close()
 
 
-def _exchange(
-    process: subprocess.Popen[bytes], request: bytes, limits: Limits
-) -> tuple[int | Literal["time", "output"], bytes, bytes]:
+def _exchange(process: subprocess.Popen[bytes], request: bytes, limits: Limits) -> Told:
     """Write the request and read both outputs at once, as neither side may wait for the other."""
     until = time.monotonic() + limits.seconds
     left = memoryview(request)
