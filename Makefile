@@ -17,7 +17,7 @@ PEERS_INSTALLED := .venv-peers/.installed
 PEER_TESTS := $(filter-out tests/test_adapters_trl.py,$(wildcard tests/test_adapters_*.py)) \
   tests/test_lint_peers.py tests/test_llm_trackers.py
 
-.PHONY: help verify test lint format docs site wheel users bench mutants lock clean
+.PHONY: help verify test lint format docs site wheel users bench gpu mutants lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -30,6 +30,7 @@ help:
 	@echo "make wheel    build the wheel and try each of its extras in an environment of its own"
 	@echo "make users    three users from a clean clone and a clean wheel to their first own result"
 	@echo "make bench    accuracy and speed figures"
+	@echo "make gpu      on a machine with a GPU: the tests that need one, then the check of speed and memory"
 	@echo "make mutants  mutation testing of the mathematics: status 1 if under 95% of the mutants are killed"
 	@echo "make lock     regenerate constraints.txt from the newest releases"
 	@echo "make clean    remove the environments and everything generated"
@@ -77,6 +78,11 @@ bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.bench_llm
 	$(BIN)/python -m benchmarks.bench_llm_run
 	$(BIN)/python -m benchmarks.bench_audit
+
+gpu: $(INSTALLED)
+	$(BIN)/python -m pytest -m gpu
+	mkdir -p results
+	$(BIN)/python -m llm gpucheck --out results/gpucheck.json
 
 mutants: export OMP_NUM_THREADS := 1
 mutants: $(INSTALLED)

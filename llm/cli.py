@@ -377,7 +377,7 @@ def _told_failures(config: Config) -> Iterator[None]:
     except (RunError, ScorerError) as error:
         raise FailedError(str(error)) from error
     except torch.OutOfMemoryError as error:
-        advice = f"a smaller optimizer.tokens_per_pass than {config.optimizer.tokens_per_pass} needs less"
+        advice = f"optimizer.tokens_per_pass below {config.optimizer.tokens_per_pass} needs less, also with --resume"
         raise FailedError(f"out of GPU memory; {advice}: {str(error).partition('. ')[0]}") from error
 
 

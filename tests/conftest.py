@@ -10,6 +10,17 @@ settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True
 settings.load_profile("ci")
 
 
+def pytest_collection_modifyitems(items):
+    """Skip what needs a GPU where there is none."""
+    wanting = [item for item in items if item.get_closest_marker("gpu")]
+    if wanting:
+        import torch
+
+        if not torch.cuda.is_available():
+            for item in wanting:
+                item.add_marker(pytest.mark.skip(reason="torch sees no GPU here"))
+
+
 @pytest.fixture(scope="session")
 def countdown_model(tmp_path_factory):
     """Folder of a model that can just hold countdown: one layer, random weights."""

@@ -285,10 +285,6 @@ def test_a_full_disk_ends_the_run_and_leaves_its_checkpoint(config, tmp_path, ca
         (["train", "CONFIG", "warmup={stepz=1}", "--dry-run"], "warmup: stepz: no such key"),
         (["train", "CONFIG", "watch.wandb=project", "--out", "OUT"], "watch.wandb: the package 'wandb'"),
         (["train", "CONFIG", "optimizer.tokens_per_pass=23", "--out", "OUT"], "a sample may have 24 tokens"),
-        (
-            ["train", "CONFIG", "optimizer.tokens_per_pass=47", "objective={algorithm='tpo'}", "--out", "OUT"],
-            "a group of 2, which this objective takes as a whole, may have 48 tokens",
-        ),
         (["warmup", "CONFIG"], "has no table [warmup]"),
         (["eval", "CONFIG", "--step", "3"], "give the folder of a run"),
         (["report", "OUT"], "is no folder of a run"),

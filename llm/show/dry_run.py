@@ -20,7 +20,7 @@ def plan_screen(config: Config) -> Iterator[RenderableType]:
     """Schedule, samples and data of a run.
 
     Raises:
-        ValueError: a task that cannot be loaded, a warm-up that cannot be done, or groups that are too small for the objective.
+        ValueError: a task or a warm-up that cannot be made, or groups that are too small for the objective.
     """
     if config.warmup is not None:
         warm_up_settings(config)
