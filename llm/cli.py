@@ -122,8 +122,8 @@ def evaluate(
     chosen = _chosen(config, overrides)
     quiet_libraries()
     _check_hardware(chosen)
+    from .check.evaluation_screen import evaluation_screen
     from .check.examine import examine
-    from .show.evaluation import evaluation_screen
     from .show.report import RESULT
 
     with _told_failures(chosen):

@@ -8,7 +8,7 @@ from rich.console import RenderableType
 
 from pessimism.shell.terminal import new_table
 
-from ..check.examine import Examined
+from .examine import Examined
 
 
 def evaluation_screen(found: Examined) -> Iterator[RenderableType]:
