@@ -117,6 +117,18 @@ def test_any_objective_pulls_as_the_catalogue_says(name):
     assert worst(found, catalogue_pull(algorithm, data)) < 1e-12
 
 
+def test_one_completion_may_come_without_a_batch():
+    """As Trinity's Tinker path hands it over: (T,), which once became (T, T)."""
+    data = draws(torch.float64)
+    made = trinity.POLICY_LOSS_FN.get(LOSS)(backend="verl", objective={"name": "oapl"}, loss_agg_mode=TOKEN_SUM)
+    one = {"old_logprob": data.behavior[0], "action_mask": data.mask[0], "advantages": data.advantages[0]}
+    batch = {name: tensor[None] for name, tensor in one.items()}
+    call = adapter.PolicyLoss.__call__
+    found = call(made, logprob=data.log_prob[0], **one)
+    assert found[0].shape == ()
+    torch.testing.assert_close(found, call(made, logprob=data.log_prob[:1], **batch))
+
+
 def test_a_worker_of_trinity_runs_it():
     """Its step from a model's output to a loss, from a config, on tensors as verl's engine lays them out."""
     conf = pytest.importorskip("trinity.common.config")

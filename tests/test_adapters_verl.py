@@ -274,3 +274,13 @@ def test_corrections_are_verl_s_rollout_correction():
         ours = ps.corrections.reject(**bounds, level=LEVELS[place], on=on).weight(log_ratio, tokens)
         assert 0 < float(ours[mask].mean()) < 1, option
         torch.testing.assert_close(ours[mask], theirs[mask], rtol=0, atol=0)
+
+
+def test_rows_that_verl_pads_a_batch_with_are_no_group():
+    config = algorithm_config({"name": "rloo"})
+    reward, mask = torch.tensor([[1.0, 0.0], [0.0, 0.0], [0.0, 0.0]]), torch.tensor([[1, 1], [1, 0], [0, 0]])
+    index = np.array(["a", "a", "pad of its own"], dtype=object)
+    found, _ = core.get_adv_estimator_fn("pessimism")(
+        token_level_rewards=reward, response_mask=mask, config=config, index=index
+    )
+    assert found.tolist() == [[1, 1], [-1, 0], [0, 0]]

@@ -63,7 +63,12 @@ class PolicyLoss(PolicyLossFn):
     def __call__(
         self, logprob: Array, old_logprob: Array, action_mask: Array, advantages: Array, **kwargs: Any
     ) -> tuple[Array, dict[str, float]]:
-        """The loss of a batch, all tensors (B, T), and its metrics."""
+        """The loss of a batch, all tensors (B, T), and its metrics; (T,) is one completion, as Trinity's Tinker path
+        gives it."""
+        if logprob.ndim == 1:
+            logprob, old_logprob, action_mask, advantages = (
+                tensor[None] for tensor in (logprob, old_logprob, action_mask, advantages)
+            )
         algorithm = objective(self.objective)
         coefficient = coefficients(algorithm, logprob, old_logprob, advantages, action_mask)
         losses = surrogate(algorithm, logprob, coefficient, action_mask)

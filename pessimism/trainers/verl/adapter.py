@@ -109,7 +109,10 @@ def advantage(
     xp = array_namespace(token_level_rewards)
     reward = xp.sum(xp.astype(token_level_rewards, xp.float64), axis=-1)
     advantages = xp.zeros_like(reward)
+    trained = xp.any(xp.astype(response_mask, xp.bool), axis=-1)
     for prompt, rows in _groups(index).items():
+        if not xp.any(trained[rows]):  # verl pads batches with groups of one row that has no tokens to train on
+            continue
         try:
             advantages[rows] = algorithm.advantage(reward[rows])
         except ValueError as error:
