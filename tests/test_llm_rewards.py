@@ -2,6 +2,7 @@
 
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,8 +17,8 @@ from llm.tasks.judge import Judges
 from llm.tasks.shaping import length_penalty, shaped
 from llm.update.batch import make_batch
 from llm.update.learner import with_spread
-from llm.update.loss import accumulate
-from llm.update.metrics import drawn
+from llm.update.loss import Step, accumulate
+from llm.update.metrics import drawn, mismatch
 from llm_batches import gradient, random_groups, tiny_model
 
 PROMPT = Prompt("p", "1 + 1 = ?", {})
@@ -97,6 +98,24 @@ def test_groups_without_spread_are_dropped_unless_there_are_no_others():
     assert numbers["reward/groups_without_signal"] == 0.5
     assert numbers["reward/mean"] == pytest.approx((groups[0].rewards.mean() + 1) / 2)
     assert numbers["completion/cut_off"] == 0
+
+
+def test_mismatch_tells_noise_from_bias():
+    """Log-ratios that are all equal add up in proportion to the length, independent ones as its root."""
+    generator = np.random.default_rng(0)
+    lengths = np.repeat([16, 64, 256, 1024], 200)
+    algorithm = ps.algorithm("shifted_mean")
+    batch = replace(make_batch(random_groups(1, 2), algorithm), length=lengths)
+    for draw, growth in ((lambda n: np.full(n, 0.01), 1.0), (lambda n: generator.normal(0, 0.01, n), 0.5)):
+        tokens = [draw(length) for length in lengths]
+        sums = np.array([values.sum() for values in tokens])
+        every = np.concatenate(tokens)
+        step = Step(batch, sums, sums, every, every, passes=1, padded_tokens=0)
+        found = mismatch(step)
+        assert found["mismatch/growth"] == pytest.approx(growth, abs=0.05)
+        assert found["mismatch/size"] == pytest.approx(np.abs(every).mean())
+    alike = replace(step, batch=replace(batch, length=np.full(800, 5)))
+    assert np.isnan(mismatch(alike)["mismatch/growth"])
 
 
 def test_answers_are_judged_side_by_side_and_stay_in_order():

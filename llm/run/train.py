@@ -27,7 +27,7 @@ from ..tasks import Task
 from ..tasks.shaping import shaped
 from ..update.batch import check_room
 from ..update.learner import Learner, Snapshot, make_learner, snapshot, swapped, update
-from ..update.metrics import describe, drawn, log_ratio_pairs
+from ..update.metrics import describe, drawn, log_ratio_pairs, mismatch
 from ..update.models import EngineWeights
 from . import checkpoint
 from .buffer import Buffer
@@ -174,6 +174,8 @@ class Run:
         clock.append(time.perf_counter())
         self.step += 1
         self.owed = numbers | describe(result, self.learner.algorithm) | drawn(groups) | {"gradient/norm": norm}
+        if here.lag == 0:
+            self.owed |= mismatch(result)
         if here.lag > 0 and place(self.step, self.learner.config.lag).syncs:
             self.watcher.keep_pairs(self.step, log_ratio_pairs(result, self.learner.algorithm))
         return _timing(clock, int(result.batch.length.sum()))

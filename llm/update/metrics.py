@@ -45,6 +45,27 @@ def drawn(groups: Sequence[Group]) -> dict[str, float]:
     return {**_reward_numbers(np.stack([group.rewards for group in groups])), "completion/cut_off": float(np.mean(cut))}
 
 
+def mismatch(step: Step) -> dict[str, float]:
+    """How far the trainer's policy is from the engine's on a step's completions, where both have the same weights.
+
+    At lag 0 every log-ratio is such a mismatch: other kernels, other precision. Per token, nats: mean, mean size, 99%
+    quantile and largest; per completion: mean size. ``mismatch/growth`` is the slope of the log of a completion's
+    log-ratio over the log of its length: about 1/2 for noise, 1 for a bias; NaN where all are of one length.
+    """
+    token, sequence, length = np.abs(step.token_log_ratio), np.abs(step.log_ratio), step.batch.length
+    nonzero = sequence > 0
+    x, y = np.log(length[nonzero]), np.log(sequence[nonzero])
+    varied = len(x) > 0 and np.ptp(x) > 0
+    return {
+        "mismatch/mean": float(step.token_log_ratio.mean()),
+        "mismatch/size": float(token.mean()),
+        "mismatch/p99": float(np.quantile(token, 0.99)),
+        "mismatch/max": float(token.max()),
+        "mismatch/completion": float(sequence.mean()),
+        "mismatch/growth": float(np.polyfit(x, y, 1)[0]) if varied else math.nan,
+    }
+
+
 def _reward_numbers(reward: np.ndarray) -> dict[str, float]:
     """Of the rewards (groups, G)."""
     return {
