@@ -70,12 +70,12 @@ def test_what_does_not_fit_is_told(capsys):
     assert "DOES NOT FIT" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("changes", [{}, {"lora": Lora(rank=4)}, {"gradient_checkpointing": False}])
+@pytest.mark.parametrize("changes", [{"lora": Lora(rank=4)}, {"gradient_checkpointing": False}])
 def test_memory_is_a_straight_line_in_the_number_of_layers(changes):
     config, shapes = small(**changes)
-    two, three, seven = (measure_layers(config, shapes, layers) for layers in (2, 3, 7))
-    assert extended(two, three, 4) == seven
-    assert seven.peak > three.peak
+    two, three, six = (measure_layers(config, shapes, layers) for layers in (2, 3, 6))
+    assert extended(two, three, 3) == six
+    assert six.peak > three.peak
 
 
 def test_the_count_is_that_of_torchs_own_tracker():
@@ -90,6 +90,7 @@ def test_the_count_is_that_of_torchs_own_tracker():
         tracker.track_external(model, optimizer)
         with tracker:
             for _ in range(2):
+                tracker.reset_mod_stats()
                 row = torch.zeros(256, dtype=torch.long)
                 values = token_values(model, row[None], row, row, 1.0, torch.bfloat16, CHUNK_LOGITS["cuda"])
                 values.log_probs.backward(torch.zeros(256))

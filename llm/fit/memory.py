@@ -149,7 +149,7 @@ def measure_layers(config: Config, described: PreTrainedConfig, layers: int) -> 
     shapes = copy.deepcopy(described)
     shapes.num_hidden_layers = layers
     with suppress(AttributeError):  # one kind of attention per layer, where a model has several
-        shapes.layer_types = shapes.layer_types[:layers]
+        shapes.layer_types = (shapes.layer_types * layers)[:layers]
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(shapes, dtype=stored_precision(config.model))
         prepare(model, config.model)
