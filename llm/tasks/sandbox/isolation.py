@@ -15,6 +15,7 @@ A way is taken only if a probe that tries to get out fails at everything it trie
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import shutil
@@ -109,7 +110,14 @@ def _root() -> tempfile.TemporaryDirectory[str]:
 
 def _namespaces(limits: Limits) -> list[str]:
     inner = _inside(_interpreter())
-    settings = {"root": _root().name, "seen": _seen(), "scratch": limits.disk, "command": inner}
+    settings = {
+        "root": _root().name,
+        "seen": _seen(),
+        "scratch": limits.disk,
+        "seconds": math.ceil(limits.seconds) + 10,
+        "parent": os.getpid(),
+        "command": inner,
+    }
     return [_interpreter(), "-I", "-S", "-B", str(HERE / "launcher.py"), json.dumps(settings)]
 
 

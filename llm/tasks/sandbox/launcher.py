@@ -1,7 +1,8 @@
 """Puts a program into namespaces of its own: `python -I -S -B launcher.py SETTINGS`, standard library only.
 
 SETTINGS is JSON: ``root`` (an empty folder, to mount on), ``seen`` (folders and files that the program may read),
-``scratch`` (bytes that it may write) and ``command``. The program gets:
+``scratch`` (bytes that it may write), ``seconds`` (after which all ends), ``parent`` (the process to end with) and
+``command``. The program gets:
 
 * user, mount, network, process, IPC and host-name namespaces: no network but a loopback that is down, no process but
   its own, and process 1 of its namespace, so that all of it ends with it;
@@ -121,6 +122,9 @@ def drop(as_root: bool) -> None:
 def main() -> int:
     settings = json.loads(sys.argv[1])
     libc.prctl(SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != settings["parent"]:  # it was gone before it could be followed
+        return CANNOT
+    signal.alarm(settings["seconds"])  # in case nobody is left to watch the time
     as_root = not own_namespaces()
     inside = os.fork()
     if inside == 0:
