@@ -176,6 +176,9 @@ class Optimizer(Part):
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     clip_norm: Annotated[float, Field(gt=0)] = Field(default=1.0, description="largest gradient norm; inf: no limit")
     warmup_steps: Annotated[int, Field(ge=0)] = 0
+    moments: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="how AdamW's two are kept; bfloat16, rounded at random, is half the memory"
+    )
     tokens_per_pass: Count = Field(default=16384, description="padded tokens of one forward pass; sets memory")
 
 

@@ -130,6 +130,14 @@ def test_gradients_and_moments_are_those_of_what_is_trained():
     assert adapted.peaks["sync"] - adapted.weights - adapted.gradients - adapted.moments <= 12 * largest + 4096
 
 
+def test_moments_in_bfloat16_are_half_as_large():
+    config, shapes = small()
+    halved = config.model_copy(update={"optimizer": config.optimizer.model_copy(update={"moments": "bfloat16"})})
+    full, half = (measure_layers(one, shapes, 2) for one in (config, halved))
+    assert half.moments == pytest.approx(full.moments / 2, rel=0.05)
+    assert half.peak < full.peak
+
+
 def test_shapes_that_are_nowhere_are_not_looked_for_on_the_network():
     with pytest.raises(ValueError, match=r"^model\.path: the shapes of m are not known without its folder"):
         architecture(described())

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +21,7 @@ from ..config import Config, Optimizer
 from ..sample.rollout import check_group_size
 from ..samples import Group
 from .batch import make_batch
+from .half_moments import HalfMomentsAdamW
 from .loss import Step, accumulate
 from .models import load_model
 from .policy import check_model, token_values
@@ -75,13 +78,13 @@ def make_learner(config: Config) -> Learner:
 
 def make_optimizer(model: PreTrainedModel, settings: Optimizer) -> torch.optim.Optimizer:
     """AdamW on what is trained. Fused: the default on GPUs holds another copy of the gradients during a step."""
-    return torch.optim.AdamW(
+    kind: Any = HalfMomentsAdamW if settings.moments == "bfloat16" else partial(torch.optim.AdamW, fused=True)
+    return kind(
         [parameter for parameter in model.parameters() if parameter.requires_grad],
         lr=settings.learning_rate,
         betas=settings.betas,
         eps=settings.epsilon,
         weight_decay=settings.weight_decay,
-        fused=True,
     )
 
 
