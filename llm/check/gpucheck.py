@@ -188,7 +188,7 @@ def described(size: Size, model: str, **changes: Any) -> Config:
             "prompts": size.samples,
             "group_size": 4,
             "max_tokens": 17,
-            "probe_tolerance": 0.25,
+            "probe_tolerance": 0.02,  # its policy is near uniform, where bfloat16 is off by little
             "options": options,
         },
         "lag": {"sync_every": max(2, min(20, size.steps // 2))},
