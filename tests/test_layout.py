@@ -31,6 +31,9 @@ FORBIDDEN = {
 LAZY = ("torch", "vllm", "sympy", "hypothesis", "matplotlib", "sklearn", "bandits", "llm")
 IMPORT_CALLS = {"__import__", "importlib.import_module"}
 UNSAFE_CALLS = {"eval", "exec"}
+SANDBOXED = ROOT / "llm" / "tasks" / "sandbox" / "inside.py"
+"""The one file that runs what a model wrote: its text is only ever given to a Python inside a sandbox."""
+
 UNSAFE_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "shelve"}
 
 
@@ -108,7 +111,7 @@ def test_the_source_never_turns_data_into_code():
     found = {
         str(path.relative_to(ROOT)): uses
         for path in source_files(*present(OURS))
-        if (uses := list(unsafe_uses(ast.parse(path.read_text("utf-8")))))
+        if path != SANDBOXED and (uses := list(unsafe_uses(ast.parse(path.read_text("utf-8")))))
     }
     assert found == {}
 

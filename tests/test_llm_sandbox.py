@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from llm.tasks.sandbox import choose
 from llm.tasks.sandbox import isolation as ways
-from llm.tasks.sandbox.isolation import Isolation, NoIsolationError, isolation
+from llm.tasks.sandbox.choose import escapes, isolation
+from llm.tasks.sandbox.isolation import Isolation, NoIsolationError
 from llm.tasks.sandbox.limits import Limits
-from llm.tasks.sandbox.run import call_function, escapes, run_program
+from llm.tasks.sandbox.run import call_function, run_program
 
 SMALL = Limits(cpu=2, seconds=60, memory=256 << 20, disk=1 << 20, output=1 << 16, threads=16)
 
@@ -156,7 +158,7 @@ def test_code_cannot_forge_the_values_it_does_not_know(where):
 def test_nothing_lives_on_when_the_run_is_ended_or_its_parent_is_killed(after):
     where = held("namespaces")
     program = (
-        "import sys\nfrom llm.tasks.sandbox.isolation import isolation\nfrom llm.tasks.sandbox.run import run_program\n"
+        "import sys\nfrom llm.tasks.sandbox.choose import isolation\nfrom llm.tasks.sandbox.run import run_program\n"
         "from llm.tasks.sandbox.limits import Limits\n"
         f"where = isolation({where.kind!r})\nprint('ready', flush=True)\n"
         "run_program(where, 'marker_7d1 = 1\\nimport time\\ntime.sleep(1000)', '', Limits(seconds=900))"
@@ -194,7 +196,7 @@ def test_a_way_that_does_not_hold_is_refused(monkeypatch):
         "bare", lambda limits: [sys.executable, "-c", "import sys, json; exec(json.load(sys.stdin)['code'])"]
     )
     assert "start processes" in escapes(bare)
-    monkeypatch.setattr(ways, "command", lambda kind, image: bare.command)
+    monkeypatch.setattr(choose, "command", lambda kind, image: bare.command)
     with pytest.raises(
         NoIsolationError, match=r"^code cannot be isolated here, so it is not run: namespaces lets code"
     ):

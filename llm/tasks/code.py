@@ -23,7 +23,8 @@ from .chat import Tokenizer, asked, written
 from .code_rows import read_problem
 from .final_answers import after_thinking
 from .mathematics import Source, rows
-from .sandbox.isolation import Isolation, Kind, isolation
+from .sandbox.choose import isolation
+from .sandbox.isolation import Isolation, Kind
 from .sandbox.limits import Limits
 from .sandbox.run import call_function, run_program
 from .task import Task, is_held_out

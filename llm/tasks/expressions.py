@@ -13,7 +13,8 @@ import numpy as np
 
 from ..config import Part
 from ..samples import Prompt
-from .sandbox.isolation import Kind, isolation
+from .sandbox.choose import isolation
+from .sandbox.isolation import Kind
 from .sandbox.limits import Limits
 from .sandbox.run import call_function
 from .task import Task, is_held_out

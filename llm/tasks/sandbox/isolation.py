@@ -9,7 +9,7 @@ docker        a container without network, of an image that has Python
 gvisor        the same with ``--runtime=runsc``, where system calls go to a kernel of their own
 ============  =======================================================================================================
 
-A way is taken only if a probe that tries to get out fails at everything it tries.
+A way is taken only if a probe that tries to get out fails at everything it tries: :mod:`llm.tasks.sandbox.choose`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -144,31 +144,3 @@ def _docker(program: str, image: str, runsc: bool, limits: Limits) -> list[str]:
         *(["--runtime", "runsc"] if runsc else []),
         *(image, *_inside("python3")),
     ]
-
-
-def isolation(kind: Kind = "auto", image: str = "") -> Isolation:
-    """A way that holds here.
-
-    Args:
-        kind: which; "auto" tries those that need no image.
-        image: of a container.
-
-    Raises:
-        NoIsolationError: none does; code must then not be run.
-    """
-    from .run import escapes
-
-    reasons = []
-    for one in AUTOMATIC if kind == "auto" else (kind,):
-        try:
-            found = Isolation(one, command(one, image))
-            if ways := escapes(found):
-                raise NoIsolationError(f"{one} lets code {', '.join(ways)}")
-            return found
-        except NoIsolationError as error:
-            reasons.append(str(error))
-    raise NoIsolationError(f"code cannot be isolated here, so it is not run: {'; '.join(_each(reasons))}")
-
-
-def _each(reasons: Sequence[str]) -> list[str]:
-    return [" ".join(reason.split())[:300] for reason in reasons]

@@ -7,7 +7,6 @@ import os
 import selectors
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -152,48 +151,3 @@ def _exchange(process: subprocess.Popen[bytes], request: bytes, limits: Limits) 
 def _there(stream: IO[bytes] | None) -> IO[bytes]:
     assert stream is not None  # all three are pipes
     return stream
-
-
-PROBE = """
-import os, socket
-def tried(name, act):
-    try:
-        act()
-    except BaseException:
-        return
-    print(name)
-def home():
-    assert set(os.listdir(HOME)) - PYTHON
-def parent():
-    os.kill(os.getppid() or 1, 0)
-def network():
-    socket.socket()
-tried("see your home folder", home)
-tried("see the secret", lambda: open(SECRET).read())
-tried("write outside its folder", lambda: open("/written", "w"))
-tried("write to /usr", lambda: open("/usr/written", "w"))
-tried("start processes", lambda: os.fork() or os._exit(0))
-tried("start programs", lambda: os.posix_spawn("/bin/true", ["true"], {}))
-tried("open sockets", network)
-tried("signal processes", parent)
-print("probed")
-"""
-
-
-def escapes(isolation: Isolation) -> list[str]:
-    """What a probe could do that code must not be able to do, in words; nothing if it is kept in.
-
-    Raises:
-        NoIsolationError: it did not run.
-    """
-    import tempfile
-    from pathlib import Path
-
-    with tempfile.NamedTemporaryFile() as secret:
-        names = {"HOME": str(Path.home()), "SECRET": secret.name, "PYTHON": set(sys.base_prefix.split("/"))}
-        code = "\n".join(f"{name} = {value!r}" for name, value in names.items()) + PROBE
-        ran = run_program(isolation, code, "", Limits())
-    *ways, last = ran.output.decode(errors="replace").splitlines() or [""]
-    if ran.end != "ended" or last != "probed":
-        raise NoIsolationError(f"{isolation.kind}: a probe did not run to its end ({ran.end}): {last[:100]}")
-    return ways
