@@ -200,5 +200,6 @@ def test_wrong_options_get_one_line(name, options, message):
 
 
 def test_names_are_loadable():
-    assert set(NAMES) == {"countdown24", "enumerable", "math", "reasoning_gym", "running_sums"}
+    known = {"code", "countdown24", "enumerable", "expressions", "math", "reasoning_gym", "running_sums"}
+    assert set(NAMES) == known
     assert isinstance(load("enumerable", {}).train[0], Prompt)

@@ -145,7 +145,7 @@ def test_what_takes_too_long_is_counted_and_ended(math):
     ids=["gsm8k", "deepscaler", "math", "aime", "dapo"],
 )
 def test_every_schema(rows, tmp_path, math, monkeypatch):
-    monkeypatch.setattr("llm.tasks.mathematics.Judge", lambda module: math)  # one process for all
+    monkeypatch.setattr("llm.tasks.mathematics.Judges", lambda module, count: math)  # one process for all
     polars.DataFrame(rows).write_parquet(path := tmp_path / "rows.parquet")
     task = load("math", {"train": {"data": str(path)}, "held_out": 0.2, "instruction": "Box it."})
     assert len(task.train) + len(task.held_out) == 60
@@ -275,7 +275,7 @@ def test_nothing_but_arithmetic_is_evaluated(text, elsewhere):
 
 
 def test_a_reasoning_gym_task_by_name(reasoning, monkeypatch):
-    monkeypatch.setattr("llm.tasks.reasoning.Judge", lambda module: reasoning)  # one process for all
+    monkeypatch.setattr("llm.tasks.reasoning.Judges", lambda module, count: reasoning)  # one process for all
     options = {"dataset": "chain_sum", "size": 200, "seed": 7, "config": {"min_terms": 2, "max_terms": 3}}
     task = load("reasoning_gym", options)
     assert len(task.held_out) == pytest.approx(20, abs=12)
@@ -348,7 +348,7 @@ def test_data_sets_that_cannot_be_judged_safely_are_refused(name):
 
 
 def test_data_sets_and_configurations_that_do_not_exist_are_refused(reasoning, monkeypatch):
-    monkeypatch.setattr("llm.tasks.reasoning.Judge", lambda module: reasoning)
+    monkeypatch.setattr("llm.tasks.reasoning.Judges", lambda module, count: reasoning)
     with pytest.raises(ValueError, match="no_such_set"):
         load("reasoning_gym", {"dataset": "no_such_set", "size": 20})
     with pytest.raises(ValueError, match="no_such_key"):
