@@ -131,7 +131,7 @@ tags: [reinforcement-learning, off-policy, pessimism]
 
 `{config.model.path}` ({kind} trained), {dtype.removeprefix("torch.")}, by the run `{config.name}`.
 
-* objective: `{config.objective.told()}`
+* objective: `{config.objective.described()}`
 * lag: weights synced every {config.lag.sync_every} steps, so data up to {config.lag.sync_every - 1} steps old
 * task: `{config.task.name}`, {config.rollout.prompts} prompts with {config.rollout.group_size} completions a step
 * policy: softmax(logits / {config.rollout.temperature:g}), no top-p, top-k or penalty; `generation_config.json` says so

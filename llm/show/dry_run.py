@@ -29,7 +29,7 @@ def plan_screen(config: Config) -> Iterator[RenderableType]:
     table = Table.grid(padding=(0, 3, 0, 0))
     each = f", each for {lag.epochs:,} steps" if lag.epochs > 1 else ""
     for label, value in (
-        ("objective", config.objective.told()),
+        ("objective", config.objective.described()),
         ("model", config.model.path + ("" if Path(config.model.path).exists() else ", which is not on this disk")),
         ("hardware", _hardware(config)),
         ("task", f"{config.task.name}: {found.train:,} problems to train on, {found.held_out:,} held out"),
