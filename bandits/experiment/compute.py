@@ -12,10 +12,7 @@ import polars as pl
 from threadpoolctl import threadpool_limits
 
 import pessimism as ps
-from pessimism.studies import kept
-from pessimism.studies.provenance import digest
-from pessimism.studies.store import as_parquet
-from pessimism.studies.workers import Done, on_cores
+from pessimism.studies import Done, as_parquet, digest, kept, on_cores
 
 from ..noise import VerifierNoise
 from ..settings import Settings

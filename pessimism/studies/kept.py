@@ -24,6 +24,8 @@ from .provenance import digest
 from .store import as_parquet
 from .workers import Backend, Done
 
+__all__ = ["Finished", "Probe", "complete", "read", "settled"]
+
 Probe = Mapping[str, float]
 """What was computed -> its number."""
 

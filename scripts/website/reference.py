@@ -47,6 +47,7 @@ TOOLS = {
     "pessimism.shell": "files, names that users write, hints",
     "pessimism.shell.terminal": "commands and what they print",
     "pessimism.studies": "long computations on disk",
+    "pessimism.studies.kept": "a study kept in one file",
 }
 """Public module -> what is in it, for packages that build on this one, as `bandits` and `llm` do."""
 
