@@ -204,7 +204,7 @@ def _against_cpu(device: str) -> Iterator[Row]:
     groups = _groups(8, 6, 3, vocabulary=3)
     found = {}
     for place in ("cpu", device):
-        model = torch.nn.Module.to(copy.deepcopy(world.model), place)
+        model: Any = torch.nn.Module.to(copy.deepcopy(world.model), place)
         for name in ("shifted_mean", "tpo"):
             algorithm = ps.algorithm(name)
             model.zero_grad()

@@ -162,7 +162,8 @@ def _put_on_cpu(model: PreTrainedModel) -> None:
     """Give a model without storage tensors of a CPU, tied ones once. (Adapters cannot be put beside fake ones.)"""
     made: dict[Tensor, Tensor] = {}
     for module in model.modules():
-        for table in (module._parameters, module._buffers):
+        tables: tuple[Any, ...] = (module._parameters, module._buffers)
+        for table in tables:
             for name, tensor in table.items():
                 if tensor is None:
                     continue
@@ -196,7 +197,7 @@ def _measured(config: Config, model: PreTrainedModel) -> Memory:
         peaks["sync"] = held.forget()
         head = _head(config, model, held)
     counts = [sum(parameter.numel() for parameter in some) for some in (parameters, trained)]
-    return Memory(*counts, weights, gradients, moments, head, peaks)
+    return Memory(counts[0], counts[1], weights, gradients, moments, head, peaks)
 
 
 def _pass(config: Config, model: PreTrainedModel, held: Held) -> dict[str, int]:
@@ -228,7 +229,8 @@ def _full_pass(tokens: int) -> Pass:
 
 def _head(config: Config, model: PreTrainedModel, held: Held) -> int:
     """The most that the head holds for one pass beside its inputs."""
-    weight: Any = model.get_output_embeddings().weight
+    layer: Any = model.get_output_embeddings()
+    weight = layer.weight
     tokens = config.optimizer.tokens_per_pass
     hidden = torch.zeros(tokens, weight.shape[1], dtype=getattr(torch, config.model.dtype), requires_grad=True)
     before = held.now

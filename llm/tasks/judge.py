@@ -121,7 +121,7 @@ class Judge:
         try:
             _stream(self._process.stdin).write(line)
             _stream(self._process.stdin).flush()
-            if select.select([self._process.stdout], [], [], PATIENCE)[0]:
+            if select.select([_stream(self._process.stdout)], [], [], PATIENCE)[0]:
                 answer = _stream(self._process.stdout).readline()
         except BrokenPipeError:
             pass

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from typing import Any
 
 from ..samples import Prompt
 
-Reward = Callable[[Prompt, str], float]
+Reward = Callable[[Prompt, Any], float]
 
 
 def erring(reward: Reward, false_positive: float, false_negative: float) -> Reward:

@@ -39,7 +39,7 @@ class HalfMomentsAdamW(torch.optim.Optimizer):
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    self._move(parameter, group)
+                    self._move(parameter, parameter.grad, group)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)  # gives every tensor the parameter's own type
@@ -47,7 +47,7 @@ class HalfMomentsAdamW(torch.optim.Optimizer):
             values |= {name: values[name].to(torch.bfloat16) for name in MOMENTS}
             values["step"] = int(values["step"])  # a checkpoint holds tensors only
 
-    def _move(self, parameter: Tensor, group: dict[str, Any]) -> None:
+    def _move(self, parameter: Tensor, slope: Tensor, group: dict[str, Any]) -> None:
         state = self.state[parameter]
         if not state:
             state["step"] = 0
@@ -56,7 +56,7 @@ class HalfMomentsAdamW(torch.optim.Optimizer):
         state["step"] += 1
         first, second = group["betas"]
         to_mean, to_square = 1 - first ** state["step"], math.sqrt(1 - second ** state["step"])
-        flat = (parameter.view(-1), parameter.grad.contiguous().view(-1), *(state[n].view(-1) for n in MOMENTS))
+        flat = (parameter.view(-1), slope.contiguous().view(-1), *(state[n].view(-1) for n in MOMENTS))
         for weight, gradient, mean, square in zip(*(tensor.split(SLICE) for tensor in flat), strict=True):
             m = mean.float().lerp_(gradient, 1 - first)
             v = square.float().mul_(second).addcmul_(gradient, gradient, value=1 - second)

@@ -153,7 +153,7 @@ class Weights:
         """Write a tensor's bytes; how many. Memory that is not there is an error here, not a signal later."""
         import torch
 
-        content = memoryview(weight.contiguous().reshape(-1).view(torch.uint8).numpy())
+        content = memoryview(weight.contiguous().reshape(-1).view(torch.uint8).numpy().data)
         done = 0
         while done < len(content):  # the kernel takes two gigabytes at a time
             done += os.pwrite(self.descriptor, content[done:], at + done)
