@@ -1,5 +1,6 @@
 """Counterexamples: they shrink, still refute, and are run again by the program that is printed."""
 
+import runpy
 from dataclasses import replace
 
 import numpy as np
@@ -90,7 +91,9 @@ def test_the_printed_program_finds_the_same_violation(tmp_path, monkeypatch, cap
     assert outcome.verdict == "FAILS"
     assert outcome.counterexample is not None
     assert outcome.violation > outcome.claim.tolerance
-    exec(Replay(algorithm, (place,)).program(outcome.claim, outcome.counterexample), {})
+    program = tmp_path / "program.py"
+    program.write_text(Replay(algorithm, (place,)).program(outcome.claim, outcome.counterexample))
+    runpy.run_path(str(program))
     printed = capsys.readouterr().out
     assert printed == f"{np.array([outcome.violation])} allowed: {outcome.claim.tolerance}\n"
 
