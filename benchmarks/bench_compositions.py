@@ -17,7 +17,7 @@ from collections import Counter
 import numpy as np
 
 import pessimism as ps
-from test_compositions import GRID, ONE, made
+from tests.test_compositions import GRID, ONE, made
 
 
 def main() -> int:

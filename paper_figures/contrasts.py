@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from scipy.stats import page_trend_test, spearmanr, t
+from scipy.stats import page_trend_test, rankdata, t
 
 WEIGHTS = ("1", "min(ρ, 2)", "ρ")
 PRIMARY = (0.0, 1.0, 2.0)
@@ -120,7 +120,7 @@ def rank_correlation(outcome: np.ndarray, measured: np.ndarray) -> np.ndarray:
     """
     return np.array(
         [
-            0.0 if np.ptp(one) == 0 or np.ptp(other) == 0 else float(spearmanr(one, other).statistic)
+            0.0 if np.ptp(one) == 0 or np.ptp(other) == 0 else np.corrcoef(rankdata(one), rankdata(other))[0, 1]
             for one, other in zip(outcome, measured, strict=True)
         ]
     )

@@ -145,7 +145,9 @@ def stating_the_whole_weight(algorithm: Algorithm) -> Algorithm:
     """For a bandit with a proximal policy: where the algorithm states a clip, that clip with the sampler's weight."""
     made = algorithm if algorithm.composition is not None else composed(algorithm)
     parts = made.composition
-    return made if made.stated is not made.coefficient else replace(made, stated=partial(arm_stated, parts=parts))
+    if not isinstance(parts, Composition) or made.stated is not made.coefficient:
+        return made
+    return replace(made, stated=partial(arm_stated, parts=parts))
 
 
 def _stated(parts: Composition, coefficient: Callable[..., Array]) -> Callable[..., Array] | None:

@@ -124,7 +124,7 @@ def commit_of(folder: Path) -> str:
     return done.stdout.strip()[:12] or "not known"
 
 
-def table(rows: Sequence[Sequence[object]], *headers: str) -> list[str]:
+def table(rows: Iterable[Sequence[object]], *headers: str) -> list[str]:
     """Lines of a Markdown table."""
     return [
         f"| {' | '.join(headers)} |",

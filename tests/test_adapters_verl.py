@@ -6,6 +6,7 @@ import math
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -248,7 +249,7 @@ def test_an_advantage_that_cannot_be_taken_names_the_prompt():
         estimate("pessimism", torch.ones(3), ["a", "a", "a"], config=config)
 
 
-LEVELS = {"token": "token", "seq_sum": "sequence", "seq_mean": "geometric", "seq_max": "largest"}
+LEVELS: dict[str, Any] = {"token": "token", "seq_sum": "sequence", "seq_mean": "geometric", "seq_max": "largest"}
 
 
 def test_corrections_are_verl_s_rollout_correction():
@@ -270,8 +271,8 @@ def test_corrections_are_verl_s_rollout_correction():
         theirs, _ = helper.compute_rollout_rejection_mask(
             log_ratio, mask.double(), option, "0.8_1.3" if on == "k1" else 0.05
         )
-        bounds = {"low": math.log(0.8), "cap": math.log(1.3)} if on == "k1" else {"cap": 0.05}
-        ours = ps.corrections.reject(**bounds, level=LEVELS[place], on=on).weight(log_ratio, tokens)
+        low, cap = (math.log(0.8), math.log(1.3)) if on == "k1" else (-math.inf, 0.05)
+        ours = ps.corrections.reject(cap, low=low, level=LEVELS[place], on=on).weight(log_ratio, tokens)
         assert 0 < float(ours[mask].mean()) < 1, option
         torch.testing.assert_close(ours[mask], theirs[mask], rtol=0, atol=0)
 

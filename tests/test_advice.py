@@ -71,6 +71,7 @@ def test_a_clip_is_matched_too():
     [row] = ps.advise(group_size=3, pass_rates=[0.5], kl=0.02, objectives=["ppo:low=?,high=?"]).rows
     assert row.kl == pytest.approx(0.02, rel=0.02)
     assert row.gentler is not None
+    assert row.value is not None
     assert row.stronger is not None
     assert row.gentler < row.value < row.stronger
 

@@ -52,7 +52,7 @@ def test_closed_forms_against_quadrature(correction):
 
 @pytest.mark.parametrize("correction", CASES, ids=str)
 def test_closed_forms_against_draws(correction):
-    exact, drawn = (f(correction, 0.1, 40) for f in (gaussian_effect, lambda *a: simulated_effect(*a, 20_000, 1)))
+    exact, drawn = gaussian_effect(correction, 0.1, 40), simulated_effect(correction, 0.1, 40, 20_000, 1)
     for name in ("tokens", "completions", "kept", "effective"):
         assert getattr(drawn, name) == pytest.approx(getattr(exact, name), abs=0.02), name
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from typing import Any
 
 import pytest
 import torch
@@ -166,7 +167,7 @@ def test_merged_weights_are_made_one_at_a_time_and_rounded_once(folder):
         *("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
     }
     for name in merged:
-        layer = model.get_submodule(name.removesuffix(".weight"))
+        layer: Any = model.get_submodule(name.removesuffix(".weight"))
         up, down = layer.lora_B["default"].weight.double(), layer.lora_A["default"].weight.double()
         exact = layer.base_layer.weight.double() + layer.scaling["default"] * up @ down
         assert (weights[name].double() - exact).abs().max() <= 2.0**-8 * exact.abs().max()

@@ -50,7 +50,7 @@ def test_the_judge_agrees_with_another_route_near_right_answers():
     assert task.draw is not None
     agreed = {True: 0, False: 0}
     for _ in range(300):
-        prompt = task.train[generator.integers(len(task.train))]
+        prompt = task.train[int(generator.integers(len(task.train)))]
         answer = list(task.draw([prompt], generator)[0])
         if generator.random() < 0.7:
             answer[generator.integers(len(answer))] = "0123456789:²"[generator.integers(12)]

@@ -136,7 +136,8 @@ def reach(
         seed: of the draws.
         device: to train on.
     """
-    model = torch.nn.Module.to(copy.deepcopy(world.model), device)
+    model = copy.deepcopy(world.model)
+    torch.nn.Module.to(model, device)
     optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate, betas=(0.9, 0.99))
     rate = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     generator = np.random.default_rng(seed)

@@ -141,8 +141,8 @@ class Lines:
         if step % self._every and step != self._config.steps and not evaluated:
             return
         found = {**numbers, **timing}
-        numbers = [f"{row.label} {row.written(found[row.name])}" for row in (*LEFT, *RIGHT) if row.name in found]
-        self._console.print(f"step {step}/{self._config.steps}  " + "  ".join(numbers))
+        shown = [f"{row.label} {row.written(found[row.name])}" for row in (*LEFT, *RIGHT) if row.name in found]
+        self._console.print(f"step {step}/{self._config.steps}  " + "  ".join(shown))
 
     def __enter__(self) -> Self:
         return self

@@ -77,7 +77,7 @@ def _prompt(parts: Sequence[str]) -> Prompt:
 def _chains(pool: Sequence[str], length: int, seed: int) -> Iterator[Prompt]:
     generator = np.random.default_rng([seed, length])
     while True:
-        yield _prompt([pool[index] for index in generator.integers(len(pool), size=length)])
+        yield _prompt([pool[index] for index in generator.integers(len(pool), size=length).tolist()])
 
 
 def _measures(prompt: Prompt, text: str) -> dict[str, float]:
@@ -97,7 +97,8 @@ def _draw(prompts: Sequence[Prompt], generator: np.random.Generator) -> list[str
     """A right answer for each prompt, every order of its digits alike."""
     return [
         ":".join(
-            solution(generator.permutation([int(digit) for digit in digits])) for digits in prompt.problem["parts"]
+            solution(generator.permutation([int(digit) for digit in digits]).tolist())
+            for digits in prompt.problem["parts"]
         )
         for prompt in prompts
     ]

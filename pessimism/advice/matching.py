@@ -191,8 +191,8 @@ def match(pool: Pool, family: Family, asked: Asked) -> Match:
     found = measured(pool, family.at(value))
     if abs(asked.excess(found.movement(asked.measure))) > 0.02:  # it jumps over
         return Match(None, None, None, reach, None, pool)
-    near = [_crossing(side[order], _scaled(asked, movements[order], factor)) for factor in (0.5, 2.0)]
-    return Match(value, *near, reach, found, pool)
+    gentler, stronger = (_crossing(side[order], _scaled(asked, movements[order], factor)) for factor in (0.5, 2.0))
+    return Match(value, gentler, stronger, reach, found, pool)
 
 
 def _scaled(asked: Asked, movements: np.ndarray, factor: float) -> np.ndarray:

@@ -42,7 +42,7 @@ class Reading:
     def warnings(self) -> list[str]:
         """What the log itself warns of."""
         found = [text for text in ratio_sentences(self.ratios) if text.startswith("Shift")]
-        return [*found, *([f"{self.skipped.told()}."] if self.skipped.groups else [])]
+        return [*found, *([f"{self.skipped.described()}."] if self.skipped.groups else [])]
 
     def lag_sentences(self, bound: float) -> list[str]:
         """At which age the effective sample size falls below a bound."""

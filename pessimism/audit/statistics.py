@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from threading import Lock
+from typing import Any
 
 import numpy as np
 
@@ -60,10 +61,11 @@ class Solved:
 
     def take(self, rows: np.ndarray) -> Solved:
         """These rows."""
-        parts = {each.name: getattr(self, each.name) for each in fields(self)}
-        return Solved(
-            **{name: part.take(rows) if isinstance(part, Standing) else part[rows] for name, part in parts.items()}
-        )
+        parts: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self)}
+        taken: dict[str, Any] = {
+            name: part.take(rows) if isinstance(part, Standing) else part[rows] for name, part in parts.items()
+        }
+        return Solved(**taken)
 
 
 def solve(reward: np.ndarray, algorithm: Algorithm) -> Solved:
@@ -193,9 +195,8 @@ def _codes(names: object, table: tuple[str, ...]) -> np.ndarray:
 
 def _joined(first: Solved, second: Solved) -> Solved:
     pairs = {each.name: (getattr(first, each.name), getattr(second, each.name)) for each in fields(first)}
-    return Solved(
-        **{
-            name: one.joined(two) if isinstance(one, Standing) else np.concatenate([one, two])
-            for name, (one, two) in pairs.items()
-        }
-    )
+    joined: dict[str, Any] = {
+        name: one.joined(two) if isinstance(one, Standing) else np.concatenate([one, two])
+        for name, (one, two) in pairs.items()
+    }
+    return Solved(**joined)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from typing import Annotated
 
@@ -37,8 +38,8 @@ def corrections_command(
 
     In closed form for log-ratios that are Gaussian and independent from token to token; beside it from drawn tokens.
     """
-    bounds = {"cap": cap} | ({} if low is None else {"low": low})
-    chosen = [make(**bounds, level=level) for level in LEVELS for make in (truncate, mask)]
+    lowest = -math.inf if low is None else low
+    chosen = [make(cap, low=lowest, level=level) for level in LEVELS for make in (truncate, mask)]
     rows = [(each, gaussian_effect(each, gap, length), _drawn(each, gap, length, completions, seed)) for each in chosen]
     if json is not None:
         found = [

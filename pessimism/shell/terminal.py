@@ -56,12 +56,13 @@ USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
 
 def new_app(name: str, **options: Any) -> typer.Typer:
     """A command line in plain text, without tracebacks of its own; ``options`` go to ``typer.Typer``."""
+    settings: dict[str, Any] = {"add_completion": False} | options
     return typer.Typer(
         name=name,
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
-        **({"add_completion": False} | options),
+        **settings,
     )
 
 

@@ -87,7 +87,7 @@ def read_skyrl(document: Document) -> Settings:
         remarked(made, *_remarks(reader)) if made.entry else made,
         advantage.words,
         advantage.scaling,
-        AGGREGATION.get(aggregation, aggregation),
+        AGGREGATION.get(aggregation, aggregation or ""),
         reader.integer("generator.n_samples_per_prompt", 5, 1),
         advantage.needs_group,
         clip=clip if loss in ("regular", "dual_clip", "gspo") else None,
