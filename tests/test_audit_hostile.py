@@ -151,7 +151,7 @@ GOOD = b'{"group": "a", "reward": 0.0}\n{"group": "a", "reward": 1.0}\n'
         (GOOD.decode().encode("utf-16"), "UTF-16 text; it must be UTF-8"),
         (b"\n\n  \n", "no line with anything in it"),
         (b"", "is empty"),
-        (b"[" * 100_000 + b"\n", "line 1: not JSON"),
+        (b"[" * 100_000 + b"\n", r"not JSON \(it begins like a JSON array"),
         (GOOD + b'{"group": "a", "reward": ' + b"1" * 5000 + b"}\n", "line 3: not JSON"),
         (
             GOOD + b'{"group": "a", "reward": 1}{"group": "a", "reward": 0}\n',
