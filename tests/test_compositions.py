@@ -226,7 +226,7 @@ def test_k1_in_the_loss_moves_the_baseline_and_nothing_else() -> None:
     )
 
 
-def test_the_unbiased_term_alone_is_nominal_towards_a_reference() -> None:
+def test_the_unbiased_term_alone_is_nominal_toward_a_reference() -> None:
     """On its own data the update stops where the regularized objective is largest: pi_ref exp(r / coefficient)."""
     reference = np.array([0.2, 0.2, 0.6])
     bandit = ps.Bandit(ONE.behavior, [0.3, 0.0, 1.0], reference=reference)
