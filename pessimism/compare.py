@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -35,9 +35,6 @@ SAME = 1e-9
 
 NEWTON_STEPS = 200
 """Bound of the steps of the search for a temperature, which halves its bracket where Newton's step leaves it."""
-
-NEAR = 1e-2
-"""Divergence, nats, below which differences cancel and series are summed instead."""
 
 BLOCK = 2**15
 """Numbers of an array that are worked on at once."""
@@ -303,18 +300,15 @@ def effective_temperature(bandit: Bandit, divergence: np.ndarray) -> np.ndarray:
     limit = -np.log(np.where(gap == 0, behavior, 0.0).sum(axis=-1))
     result = np.where((wanted > 0) & (spread > 0), 0.0, np.inf)
     rows = np.flatnonzero((wanted > 0) & (spread > 0) & (wanted < limit * (1 - 1e-12)))
-    for tilted, part in ((_tilted, rows[wanted[rows] < NEAR]), (_far_tilted, rows[wanted[rows] >= NEAR])):
-        for block in _blocks(behavior[part]):
-            here = part[block]
-            scaled = gap[here] / spread[here, None]
-            log_inverse = _log_inverse_temperature(tilted, behavior[here], scaled, wanted[here])
-            result[here] = spread[here] * np.exp(-log_inverse)
+    for block in _blocks(behavior[rows]):
+        here = rows[block]
+        scaled = gap[here] / spread[here, None]
+        log_inverse = _log_inverse_temperature(behavior[here], scaled, wanted[here])
+        result[here] = spread[here] * np.exp(-log_inverse)
     return result.reshape(bandit.batch_shape)
 
 
-def _log_inverse_temperature(
-    tilted: Callable[..., tuple[np.ndarray, np.ndarray]], weights: np.ndarray, gap: np.ndarray, wanted: np.ndarray
-) -> np.ndarray:
+def _log_inverse_temperature(weights: np.ndarray, gap: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     r"""x (n,) at which $\mu e^{-e^x g}$ has the wanted KL from $\mu$: all rows at once by Newton's method in a bracket.
 
     $d\,\mathrm{KL}/dx = e^{2x}\,\mathrm{Var}_\pi g$. Near x = -infinity log KL is a line in x. A step that leaves the
@@ -326,7 +320,7 @@ def _log_inverse_temperature(
         x = np.clip(np.log(2 * wanted / spread) / 2, -40.0, 700.0)
     rows = np.arange(len(wanted))
     for _ in range(NEWTON_STEPS):
-        value, slope = tilted(weights[rows], gap[rows], x[rows])
+        value, slope = _tilted(weights[rows], gap[rows], x[rows])
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             excess = np.log(value) - np.log(wanted[rows])
             moved = x[rows] - excess * value / slope
@@ -350,19 +344,6 @@ def _tilted(weights: np.ndarray, gap: np.ndarray, log_inverse: np.ndarray) -> tu
     centered = exponent - expectation(policy, exponent)[:, None]
     with np.errstate(over="ignore", invalid="ignore"):
         return kl(log_ratio, weights), expectation(policy, centered**2)
-
-
-def _far_tilted(weights: np.ndarray, gap: np.ndarray, log_inverse: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The same for divergences of NEAR and more, where E_pi z - log E e^z does not cancel to much, in half the time."""
-    # 0 at the best arm that is played; e^-745 is the least number above zero.
-    exponent = np.maximum(-np.exp(log_inverse)[:, None] * gap, -745.0)
-    policy = weights * np.exp(exponent)
-    total = policy.sum(axis=-1)
-    policy /= total[:, None]
-    mean = (policy * exponent).sum(axis=-1)
-    exponent -= mean[:, None]
-    with np.errstate(over="ignore", invalid="ignore"):
-        return mean - np.log(total), (policy * exponent**2).sum(axis=-1)
 
 
 def _distance(one: Target, other: Target) -> Any:
