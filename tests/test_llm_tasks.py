@@ -184,7 +184,7 @@ def test_every_completion_of_the_enumerable_task_has_its_reward():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("countdown", {}, "task.name is 'countdown'; it must be one of countdown24"),
+        ("countdown", {}, "task.name is 'countdown'; it must be one of code, countdown24"),
         ("countdown24", {"digit": 4}, "task.options.digit: Extra inputs"),
         ("countdown24", {"digits": 1}, "task.options.digits: "),
         ("enumerable", {"symbols": "aa"}, "each may stand there once"),
