@@ -15,7 +15,7 @@ from scripts.website import reference
 ROOT = documents.ROOT
 PAGES = {path.relative_to(ROOT).as_posix(): path.read_text("utf-8") for path in documents.pages()}
 ALL = {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md")} | {"README.md", "CONTRIBUTING.md"}
-COMMANDS = {"verify", "compare", "catalogue", "audit", "lint"}
+COMMANDS = {"verify", "compare", "catalogue", "audit", "advise", "lint", "corrections"}
 GENERATED = ("catalogue/", "claims/", "api/", "gallery/", "notebooks/")
 LINES = re.compile(r"\bpessimism (\w+)([^`\n]*)")
 
