@@ -77,7 +77,8 @@ def _prompt(parts: Sequence[str]) -> Prompt:
 def _chains(pool: Sequence[str], length: int, seed: int) -> Iterator[Prompt]:
     generator = np.random.default_rng([seed, length])
     while True:
-        yield _prompt([pool[index] for index in generator.integers(len(pool), size=length).tolist()])
+        chosen = generator.integers(len(pool), size=length)
+        yield _prompt([pool[int(index)] for index in chosen])
 
 
 def _measures(prompt: Prompt, text: str) -> dict[str, float]:
