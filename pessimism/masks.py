@@ -105,18 +105,10 @@ class Probability:
         _check_positive("probability", "high", self.high)
 
     def keep(self, log_ratio: Array, advantage: Array, *, tokens: Tokens | None, behavior: Array | None) -> Array:
-        gained = _needed(behavior) * array_namespace(log_ratio).expm1(log_ratio)
-        if self.either_way:
-            return (gained <= self.high) & (gained >= -self.low)
-        return array_namespace(log_ratio).where(advantage > 0, gained <= self.high, gained >= -self.low)
+        return moved_within(log_ratio, advantage, needed(behavior), self.low, self.high, self.either_way)
 
     def jumps(self, advantage: np.ndarray, behavior: np.ndarray | None) -> tuple[np.ndarray, ...]:
-        seen = np.where(_needed(behavior) > 0, _needed(behavior), 1.0)
-        up, down = 1 + self.high / seen, 1 - self.low / seen
-        fall = np.where(down > 0, np.log(np.where(down > 0, down, 1.0)), np.nan)
-        if self.either_way:
-            return np.log(up) + 0 * advantage, fall + 0 * advantage
-        return (np.where(advantage > 0, np.log(up), fall),)
+        return moved_edges(advantage, needed(behavior), self.low, self.high, self.either_way)
 
     def __str__(self) -> str:
         either = {"sides": "both"} if self.either_way else {}
@@ -176,6 +168,29 @@ class SecondMoment:
     def __str__(self) -> str:
         of = {} if self.of == "harmful" else {"of": self.of}
         return told_call("second_moment", {"budget": self.budget} | of)
+
+
+def moved_within(
+    log_ratio: Array, advantage: Array, behavior: Array, low: float, high: float, either_way: bool = False
+) -> Array:
+    r"""True where $\pi - \mu \le high$ ($A > 0$) or $\pi - \mu \ge -low$ ($A \le 0$); either way: where both hold."""
+    xp = array_namespace(log_ratio)
+    gained = behavior * xp.expm1(log_ratio)
+    if either_way:
+        return (gained <= high) & (gained >= -low)
+    return xp.where(advantage > 0, gained <= high, gained >= -low)
+
+
+def moved_edges(
+    advantage: np.ndarray, behavior: np.ndarray, low: float, high: float, either_way: bool = False
+) -> tuple[np.ndarray, ...]:
+    """Log-ratios (..., K) at which :func:`moved_within` switches; NaN where no ratio reaches the bound."""
+    seen = np.where(behavior > 0, behavior, 1.0)
+    up, down = 1 + high / seen, 1 - low / seen
+    fall = np.where(down > 0, np.log(np.where(down > 0, down, 1.0)), np.nan)
+    if either_way:
+        return np.log(up) + 0 * advantage, fall + 0 * advantage
+    return (np.where(advantage > 0, np.log(up), fall),)
 
 
 def sign(of: Literal["positive", "negative"] = "positive") -> Mask:
@@ -272,7 +287,8 @@ def _sum_below(values: Array, weight: Array, tokens: Tokens | None, with_equal: 
     return xp.reshape(before[place], values.shape)
 
 
-def _needed(behavior: Any) -> Any:
+def needed(behavior: Any) -> Any:
+    """The behavior policy's probability of every sample, or a ValueError."""
     if behavior is None:
         raise ValueError("behavior is None; this mask needs the behavior policy's probability of every sample")
     return behavior

@@ -149,7 +149,7 @@ def test_every_parameter_changes_something() -> None:
 
     rng = np.random.default_rng(1)
     log_ratio, reward = (
-        rng.normal(size=(64, 5)) * rng.choice([1e-4, 0.1, 1.0, 2.0], size=(64, 1)),
+        rng.normal(size=(64, 5)) * rng.choice([1e-4, 0.1, 1.0, 2.0, 4.0], size=(64, 1)),
         rng.normal(size=(64, 5)),
     )
     behavior = rng.dirichlet(np.ones(5), size=64)

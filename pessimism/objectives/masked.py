@@ -10,6 +10,7 @@ from array_api_compat import array_namespace
 
 from .. import baselines
 from ..algorithm import Algorithm, Coefficient
+from ..masks import moved_edges, moved_within, needed
 from ..solution import gibbs, greedy
 from ..solve.simplex import Array
 from .arrays import at_most
@@ -21,24 +22,14 @@ from .regression import regression
 # --- probabilities ----------------------------------------------------------------------------------------------------
 
 
-def needed(behavior: Array | None) -> Array:
-    """The behavior policy's probability of every sample, or a ValueError."""
-    if behavior is None:
-        raise ValueError("behavior is None; this mask needs the behavior policy's probability of every sample")
-    return behavior
-
-
 def inside_total_variation(log_ratio: Array, advantage: Array, behavior: Array, low: float, high: float) -> Array:
     r"""True where $\pi - \mu \le high$ ($A > 0$) or $\pi - \mu \ge -low$ ($A \le 0$)."""
-    xp = array_namespace(log_ratio)
-    gained = behavior * xp.expm1(log_ratio)
-    return xp.where(advantage > 0, gained <= high, gained >= -low)
+    return moved_within(log_ratio, advantage, behavior, low, high)
 
 
 def inside_either_way(log_ratio: Array, advantage: Array, behavior: Array, low: float, high: float) -> Array:
     r"""True where $-low \le \pi - \mu \le high$, whatever the advantage."""
-    gained = behavior * array_namespace(log_ratio).expm1(log_ratio)
-    return (gained <= high) & (gained >= -low)
+    return moved_within(log_ratio, advantage, behavior, low, high, either_way=True)
 
 
 def inside_binary_divergence(log_ratio: Array, advantage: Array, behavior: Array, low: float, high: float) -> Array:
@@ -97,18 +88,12 @@ def masked_weight(
 
 def total_variation_kinks(advantage: np.ndarray, *, low: float, high: float, behavior: np.ndarray) -> np.ndarray:
     """Log-ratios (..., K, 1) at which pi - mu reaches high (A > 0) or -low (A <= 0)."""
-    return _probability_kinks(np.where(advantage > 0, high, -low), behavior)[..., None]
+    return np.stack(moved_edges(advantage, behavior, low, high), axis=-1)
 
 
 def either_way_kinks(advantage: np.ndarray, *, low: float, high: float, behavior: np.ndarray) -> np.ndarray:
     """Log-ratios (..., K, 2) at which pi - mu reaches high, and at which it reaches -low."""
-    bounds = (np.full_like(advantage, high), np.full_like(advantage, -low))
-    return np.stack([_probability_kinks(bound, behavior) for bound in bounds], axis=-1)
-
-
-def _probability_kinks(gain: np.ndarray, behavior: np.ndarray) -> np.ndarray:
-    ratio = 1 + gain / np.where(behavior > 0, behavior, 1.0)
-    return np.where(ratio > 0, np.log(np.where(ratio > 0, ratio, 1.0)), np.nan)
+    return np.stack(moved_edges(advantage, behavior, low, high, either_way=True), axis=-1)
 
 
 def binary_divergence_kinks(advantage: np.ndarray, *, low: float, high: float, behavior: np.ndarray) -> np.ndarray:
@@ -163,11 +148,13 @@ DPPO_TV = Entry(
     source="DPPO, arXiv 2602.04879; sail-sg/Stable-RL",
     make=partial(masked_objective, inside_total_variation),
     parameters={
-        "low": positive(0.15, "largest loss of probability for A <= 0 (verl's example)"),
+        "low": positive(0.15, "largest loss of probability for A <= 0 (verl's example)", example=0.05),
         "high": positive(0.15, "largest gain of probability for A > 0 (verl's example)"),
         "cap": positive(10.0, "largest ratio (the authors' code; verl's example has 10000)", infinite=True),
     },
-    notes=SEES_PROBABILITIES + " prime_rl.default has a squared log-ratio and no cap.",
+    notes=SEES_PROBABILITIES + " prime_rl.default has a squared log-ratio and no cap. Samples of A < 0 that are rarer "
+    "than low are never masked: they vanish like 1/t, and their push goes on in log-time, so that targets at such "
+    "samples may be reported as not converged.",
     bounded="all",
 )
 
