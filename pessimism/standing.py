@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 
 import numpy as np
 
-from .compare import Comparison, same_targets
+from .compare import Comparison
 from .solve.divergences import entropy, kl
 from .solve.simplex import expectation
 
@@ -119,8 +119,8 @@ class Standing:
             nominal_entropy=entropy(policies["nominal"]),
             largest=found["induced"][1],
             nominal_largest=found["nominal"][1],
-            same=flat(same_targets(comparison.induced, comparison.nominal)),
-            at_stated=flat(same_targets(comparison.induced, comparison.stated)),
+            same=flat(comparison.at_nominal),
+            at_stated=flat(comparison.at_stated),
             saturated=saturated,
             silent=silent,
             kind=flat(comparison.induced.kind),

@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -22,12 +22,12 @@ from ..samples import Prompt
 from .chat import Tokenizer, asked, written
 from .code_rows import read_problem
 from .final_answers import after_thinking
-from .mathematics import Source, rows
+from .mathematics import Source, parted, rows
 from .sandbox.choose import isolation
 from .sandbox.isolation import Isolation, Kind
 from .sandbox.limits import Limits
 from .sandbox.run import call_function, run_program
-from .task import Task, is_held_out
+from .task import Task
 
 FENCED = re.compile(r"```(?:python|py|python3)?[ \t]*\n(.*?)```", re.DOTALL)
 REMEMBERED = 4096  # verdicts; the same code for the same problem has the same one
@@ -58,15 +58,8 @@ def make(options: Options, tokenizer: Tokenizer | None) -> Task:
     Raises:
         ValueError: data that are not there, a row of another form, or no way to isolate code on this machine.
     """
-    train = _prompts(options.train, options, tokenizer)
-    if isinstance(options.held_out, Source):
-        held_out = _prompts(options.held_out, options, tokenizer)
-    else:
-        held_out = {question: prompt for question, prompt in train.items() if is_held_out(question, options.held_out)}
-    train = {question: prompt for question, prompt in train.items() if question not in held_out}
-    for part, found in (("training", train), ("held-out", held_out)):
-        if not found:
-            raise ValueError(f"{options.train.data}: no {part} problems are left")
+    read = partial(_prompts, options=options, tokenizer=tokenizer)
+    train, held_out = parted(options.train, options.held_out, read)
     where = isolation(options.sandbox, options.image)
     failures: Counter[str] = Counter()
 
@@ -81,7 +74,7 @@ def make(options: Options, tokenizer: Tokenizer | None) -> Task:
         found = share(code, json.dumps({name: prompt.problem[name] for name in ("function", "tests", "wrapped")}))
         return found if options.reward == "share" else float(found == 1)
 
-    return Task("code", tuple(train.values()), tuple(held_out.values()), reward, failures=lambda: dict(failures))
+    return Task("code", train, held_out, reward, failures=lambda: dict(failures))
 
 
 def _prompts(source: Source, options: Options, tokenizer: Tokenizer | None) -> dict[str, Prompt]:

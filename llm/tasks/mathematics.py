@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -82,21 +82,40 @@ def make(options: Options, tokenizer: Tokenizer | None, judges: int = 1) -> Task
                 break
         return found
 
-    train = prompts(options.train)
-    if isinstance(options.held_out, Source):
-        held_out = prompts(options.held_out)
-    else:
-        held_out = {question: prompt for question, prompt in train.items() if is_held_out(question, options.held_out)}
-    train = {question: prompt for question, prompt in train.items() if question not in held_out}
-    for part, found in (("training", train), ("held-out", held_out)):
-        if not found:
-            raise ValueError(f"{options.train.data}: no {part} problems are left")
+    train, held_out = parted(options.train, options.held_out, prompts)
 
     def reward(prompt: Prompt, text: str) -> float:
         said = after_thinking(prompt.text, text)
         return 0.0 if said is None else judge.score("equal", prompt.problem["answer"], said, options.limit)
 
-    return Task("math", tuple(train.values()), tuple(held_out.values()), reward, failures=lambda: dict(judge.failures))
+    return Task("math", train, held_out, reward, failures=lambda: dict(judge.failures))
+
+
+def parted(
+    train: Source, held_out: Source | float, prompts: Callable[[Source], dict[str, Prompt]]
+) -> tuple[tuple[Prompt, ...], tuple[Prompt, ...]]:
+    """Prompts to train on and prompts held out, which are another source's, or a share of the first one's.
+
+    Args:
+        train: the source to train on.
+        held_out: the other source, or the share.
+        prompts: reads a source: what is asked -> prompt.
+
+    Raises:
+        ValueError: one of the two is empty.
+    """
+    asked_in_training = prompts(train)
+    if isinstance(held_out, Source):
+        kept_back = prompts(held_out)
+    else:
+        kept_back = {
+            question: prompt for question, prompt in asked_in_training.items() if is_held_out(question, held_out)
+        }
+    left = {question: prompt for question, prompt in asked_in_training.items() if question not in kept_back}
+    for part, found in (("training", left), ("held-out", kept_back)):
+        if not found:
+            raise ValueError(f"{train.data}: no {part} problems are left")
+    return tuple(left.values()), tuple(kept_back.values())
 
 
 def problem(row: Mapping[str, Any], instruction: str) -> tuple[Messages, str]:

@@ -77,7 +77,7 @@ class Reading:
         """How often the samples would not fill the simplex at log-ratios A/beta."""
         if self.samples is None:
             return ["The log has no behavior log-probabilities, so leakage to unsampled completions is not weighed."]
-        made = algorithm_of(_as_text(algorithm))
+        made = algorithm_of(algorithm)
         if made.beta is None or made.level != "sequence":
             return []
         reward, log_prob = self.samples
@@ -91,11 +91,6 @@ class Reading:
             f"(log-probability {np.median(held):.3g} nats together, median) that at the log-ratios A/beta they do not "
             "fill the simplex. There training drives log-ratios to A/beta, not as far as said above."
         ]
-
-
-def _as_text(algorithm: str) -> str:
-    name, _, parameters = algorithm.rstrip(")").partition("(")
-    return f"{name}:{parameters.replace(' ', '')}" if parameters else name
 
 
 def read_log(log: str | Path | Sequence[str | Path], columns: Mapping[str, str], progress: Any = None) -> Reading:

@@ -82,9 +82,21 @@ def _values(groups: Groups, x: np.ndarray) -> dict[str, np.ndarray]:
     reward, start, size = groups.column("reward"), groups.start[:-1], groups.size
     high = reward > np.repeat(np.add.reduceat(reward, start) / size, size)
     length = groups.get("length")
-    found = {
+    found = sample_terms(x, np.full(len(x), np.nan) if length is None else length, high)
+    return found | {name: np.full(len(x), np.nan) if (column := groups.get(name)) is None else column for name in SUMS}
+
+
+def sample_terms(x: np.ndarray, length: np.ndarray, high: np.ndarray) -> dict[str, np.ndarray]:
+    """What each sample adds to ``OF_SAMPLES`` and ``LOGS``, (n,) each.
+
+    Args:
+        x: (n,) log-ratios, nats.
+        length: (n,) tokens.
+        high: (n,) bool, more than the group's mean reward.
+    """
+    return {
         "samples": np.ones(len(x)),
-        "length": np.full(len(x), np.nan) if length is None else length,
+        "length": length,
         "x": x,
         "x_square": x * x,
         "high": high.astype(float),
@@ -93,7 +105,6 @@ def _values(groups: Groups, x: np.ndarray) -> dict[str, np.ndarray]:
         "ratio": x,
         "ratio_square": 2 * x,
     }
-    return found | {name: np.full(len(x), np.nan) if (column := groups.get(name)) is None else column for name in SUMS}
 
 
 def distances(row: Mapping[str, float], tokens: bool) -> dict[str, Any]:

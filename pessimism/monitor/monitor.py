@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..algorithm import Algorithm
-from ..audit.ratios import LOGS, OF_SAMPLES, common_shift, distances
+from ..audit.ratios import LOGS, OF_SAMPLES, common_shift, distances, sample_terms
 from ..audit.statistics import REGIMES, Solver
 from ..audit.token_sums import SUMS, TokenLists, log_prob_sums, ratio_sums
 from ..audit.totals import Bins
@@ -245,15 +245,5 @@ def _tokens(values: ArrayLike, own: np.ndarray) -> TokenLists:
 def _values(mu: TokenLists, pi: TokenLists, high: np.ndarray | None, known: np.ndarray) -> dict[str, np.ndarray]:
     x = log_prob_sums(pi) - log_prob_sums(mu)
     above = np.zeros(len(x), dtype=bool) if high is None else high
-    found = {
-        "samples": np.ones(len(x)),
-        "length": mu.lengths.astype(float),
-        "x": x,
-        "x_square": x * x,
-        "high": above.astype(float),
-        "high_x": np.where(above, x, 0.0),
-        "low_x": np.where(above, 0.0, x),
-        "ratio": x,
-        "ratio_square": 2 * x,
-    }
+    found = sample_terms(x, mu.lengths.astype(float), above)
     return {name: values[known] for name, values in (found | ratio_sums(mu, pi)).items()}
