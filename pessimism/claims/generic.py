@@ -21,7 +21,7 @@ from .support import Array, advantages, coefficient, induced, mass, mean, nomina
 
 Algorithms = Callable[[], Sequence[Algorithm]]
 EVERY = 16  # a flow is followed on one case in so many, on a larger share of its rows
-JUMP_ROWS = 8  # and across jumps on so many rows: the slowest row's steps are all rows' steps
+JUMP_ROWS = 4  # and across jumps on so many rows: the slowest row's steps are all rows' steps
 FLOW_DIGITS = 1e-3  # a flow stops at moves of 1e-8 per factor e of time: 1e-6 is asked of it as of nominal targets
 FAMILIES = (*SMALL, TIES, ZERO_PROBABILITY)
 

@@ -35,9 +35,11 @@ def trust_region(log_ratio: Array, advantage: Array, *, delta: float, behavior: 
 def trust_region_distance(advantage: Array, *, delta: float, behavior: Array | None = None) -> Array:
     r"""$\tau - A$ (..., K) at the level $\tau > \max A$ of TRPO's optimum $\rho = \nu/(\tau - A)$.
 
-    With $\nu = 1/E[1/(\tau - A)]$ it solves $\mathrm{KL}(\mu\|\pi) = E\log(\tau - A) + \log E[1/(\tau - A)] = \delta$,
-    by bisection on $\log(\tau - \max A)$, 100 halvings. Where all advantages are equal any level gives $\rho = 1$.
-    Arms without weight get the distance of the best arm.
+    With $\nu = 1/E[1/(\tau - A)]$ it solves $D = E\log(\tau - A) + \log E[1/(\tau - A)] = \delta$, where $D$ is
+    $\mathrm{KL}(\mu\|\pi)$, by Newton's method for $\log D$ on $z = \log(\tau - \max A)$, kept inside a bracket that
+    every step narrows. With $q = (\tau - \max A)/(\tau - A)$ the slope is $dD/dz = -\mathrm{Var}(q)/E[q]$ (derived
+    here). Where all advantages are equal any level gives $\rho = 1$, and the lowest is taken: the constraint does not
+    bind. Arms without weight get the distance of the best arm.
     """
     xp = array_namespace(advantage)
     weights = xp.ones_like(advantage) / advantage.shape[-1] if behavior is None else behavior
@@ -45,22 +47,42 @@ def trust_region_distance(advantage: Array, *, delta: float, behavior: Array | N
     top = xp.max(xp.where(seen, advantage, -math.inf + 0 * advantage), axis=-1, keepdims=True)
     gap = xp.where(seen, top - advantage, xp.zeros_like(advantage))
     spread = xp.max(gap, axis=-1, keepdims=True)
-    spread = xp.where(spread > 0, spread, xp.ones_like(spread))
+    equal = spread == 0
+    spread = xp.where(equal, xp.ones_like(spread), spread)
     gap = gap / spread
     # Down to where the inverse of a distance still fits the type, up to a divergence of 1e-17.
     low = xp.zeros_like(spread) + 0.95 * math.log(xp.finfo(advantage.dtype).smallest_normal)
     high = xp.zeros_like(spread) + 20.0
+    middle = xp.where(equal, low, xp.clip(_far_level(gap, weights, delta), low, high))
     for _ in range(100):
-        middle = (low + high) / 2
         relative = gap / xp.exp(middle)
-        share = average(relative / (1 + relative), weights)
-        inverse = average(1 / (1 + relative), weights)
+        near = 1 / (1 + relative)
+        share, inverse = average(relative * near, weights), average(near, weights)
         # log1p while the two terms nearly cancel: the divergence is of second order in the relative gaps.
         normalizer = xp.where(share < 0.5, xp.log1p(-xp.where(share < 0.5, share, 0 * share)), xp.log(inverse))
-        divergence = average(xp.log1p(relative), weights) + normalizer
+        rise = average(xp.log1p(relative), weights)
+        divergence = rise + normalizer
+        solved = xp.abs(divergence - delta) <= xp.finfo(rise.dtype).eps * (rise - normalizer)
         low = xp.where(divergence > delta, middle, low)
         high = xp.where(divergence > delta, high, middle)
-    return spread * (gap + xp.exp(high))
+        variance = average((near - inverse) ** 2, weights)
+        usable = (divergence > 0) & (variance > 0)
+        fall = xp.where(usable, variance / inverse, xp.ones_like(inverse))
+        excess = xp.where(usable, divergence, xp.ones_like(divergence))
+        newton = middle + excess * (xp.log(excess) - math.log(delta)) / fall
+        following = xp.where(usable & (newton > low) & (newton < high), newton, (low + high) / 2)
+        solved = solved | equal | (high - low <= xp.finfo(middle.dtype).eps * xp.abs(middle))
+        if bool(xp.all(solved)):
+            break
+        middle = xp.where(solved, middle, following)
+    return spread * (gap + xp.exp(middle))
+
+
+def _far_level(gap: Array, weights: Array, delta: float) -> Array:
+    """log(tau - max A) to which KL = Var(A)/(2 (tau - max A)^2), its limit far above the advantages, equals delta."""
+    xp = array_namespace(gap)
+    variance = average((gap - average(gap, weights)) ** 2, weights)
+    return xp.log(xp.where(variance > 0, variance, xp.ones_like(variance)) / (2 * delta)) / 2
 
 
 def trust_region_target(bandit: Bandit, moments: Moments, *, delta: float) -> Solution:
