@@ -6,7 +6,6 @@ python -m scripts.recursions --check    change nothing; status 1 if it is out of
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -16,7 +15,7 @@ import numpy as np
 
 import pessimism as ps
 
-from .documents import ROOT, with_part
+from .documents import ROOT, refresh
 
 PAGE = ROOT / "docs" / "theory" / "guarantees.md"
 BANDITS, SYNCS, SEED = 8, 20, 0
@@ -97,17 +96,7 @@ def table(names: Sequence[str]) -> str:
 
 def main() -> int:
     """Rewrite or check the page; return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true")
-    options = parser.parse_args()
-    before = PAGE.read_text("utf-8")
-    after = with_part(before, "recursions", table(list(ps.catalogue())))
-    if options.check:
-        if before != after:
-            print(f"{PAGE}: out of date; run python -m scripts.recursions", file=sys.stderr)
-        return int(before != after)
-    PAGE.write_text(after, "utf-8")
-    return 0
+    return refresh(PAGE, "recursions", lambda: table(list(ps.catalogue())), "python -m scripts.recursions", __doc__)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ INTRODUCTION = """Every objective that `ps.algorithm(NAME)` and `pessimism compa
 `c(l, A)` and the induced target are written in plain text: `l` is the log-ratio log(pi/mu), `rho` = exp(l) the ratio,
 `A` = r - V the advantage, `E` the expectation under the behavior policy mu, and `[x]+` = max(x, 0). A name with a dot
 is a public implementation that differs from its source. "exactly" means in closed form, "numerically" by a fixed point
-or by following the gradient flow. What the words mean: [glossary](../glossary.md)."""
+or by following the gradient flow. Which of them are ratio-free regressions, and what becomes of binary rewards at
+published settings: [recovered](../theory/recovered.md). What the words mean: [glossary](../glossary.md)."""
 
 
 def pages() -> Pages:

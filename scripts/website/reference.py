@@ -13,6 +13,7 @@ PACKAGE = {
     "pessimism.masks": "what an update leaves out: by sign, probability, rank or second moment",
     "pessimism.penalties": "KL terms in the loss or in the reward",
     "pessimism.compose": "composing an objective with these",
+    "pessimism.construction": "which objectives the source paper's construction recovers",
     "pessimism.gap": "what corrections make of a gap per token at a length",
     "pessimism.objectives.policy_gradient": "coefficients and targets of policy gradients",
     "pessimism.objectives.ratio": "coefficients and targets of importance-weighted objectives",
