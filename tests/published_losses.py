@@ -176,6 +176,18 @@ def ppo_dual_clip(group: Group, low: float, high: float, cap: float) -> Tensor:
     return group.average(-dual)
 
 
+def ce_gppo(group: Group, low: float, high: float, below: float, above: float, cap: float, epsilon: float) -> Tensor:
+    """Surrogates whose value is that of PPO's clip times a constant, and whose gradient is that of the ratio."""
+    through = group.ratio / group.ratio.detach()
+    kept = torch.where(
+        (group.advantage < 0) & (group.ratio < 1 - low),
+        below * (1 - low) * through,
+        torch.where((group.advantage > 0) & (group.ratio > 1 + high), above * (1 + high) * through, group.ratio),
+    )
+    surrogate = kept * group.advantage
+    return group.average(-torch.where(group.advantage < 0, torch.maximum(surrogate, cap * group.advantage), surrogate))
+
+
 def gspo(batch: Completions, low: float, high: float, **_: float) -> Tensor:
     """(B,): PPO's clip of the geometric mean of the tokens' ratios."""
     ratio = batch.mean(batch.log_ratio).exp()
@@ -465,6 +477,7 @@ PUBLISHED_LOSSES: dict[str, Loss] = {
     "cql": cql,
     "ppo": ppo,
     "ppo_dual_clip": ppo_dual_clip,
+    "ce_gppo": ce_gppo,
     "grpo": ppo,
     "dr_grpo": ppo,
     "dapo": ppo,

@@ -13,13 +13,14 @@ from ..algorithm import Algorithm
 from ..baseline import Baseline
 from ..levels import Tokens, completion_mean
 from ..solve.simplex import Array
-from .entry import EPSILON, Entry, Parameter, fraction, positive
+from .entry import EPSILON, Entry, Parameter, fraction, nonnegative, positive
 from .ratio import importance_weighted, ratio_weighted, with_ratio, with_stated_clip
 
 __all__ = [
     "clipped",
     "clipped_objective",
     "geometric_mean_clipped",
+    "gradient_preserving",
     "inside_one_side",
     "one_side",
     "one_side_kinks",
@@ -193,6 +194,74 @@ REC_ONESIDE_IS = Entry(
 )
 
 
+def gradient_preserving(
+    log_ratio: Array,
+    advantage: Array,
+    *,
+    low: float,
+    high: float,
+    below: float,
+    above: float,
+    cap: float = math.inf,
+) -> Array:
+    r"""PPO's clip where a clipped sample keeps a constant weight: $c = wA$ (CE-GPPO).
+
+    $w = \rho$ where PPO does not clip, $above\,(1 + high)$ for $A > 0$ and $\rho > 1 + high$, $below\,(1 - low)$ for
+    $A < 0$ and $\rho < 1 - low$, and 0 for $A < 0$ and $\rho > cap$.
+
+    >>> import numpy as np
+    >>> ratio, advantage = np.array([1.1, 1.5, 0.9, 0.5]), np.array([1.0, 1.0, -1.0, -1.0])
+    >>> gradient_preserving(np.log(ratio), advantage, low=0.2, high=0.2, below=0.75, above=1.0)
+    array([ 1.1,  1.2, -0.9, -0.6])
+    """
+    xp = array_namespace(log_ratio)
+    ratio, zero = xp.exp(log_ratio), 0 * advantage
+    gaining = xp.where(ratio > 1 + high, above * (1 + high) + zero, ratio)
+    losing = xp.where(ratio < 1 - low, below * (1 - low) + zero, xp.where(ratio <= cap, ratio, zero))
+    return xp.where(advantage > 0, gaining, losing) * advantage
+
+
+def gradient_preserving_kinks(
+    advantage: np.ndarray, *, low: float, high: float, below: float, above: float, cap: float
+) -> np.ndarray:
+    """Log-ratios (..., K, 2) at which its weight jumps; at an edge of the clip it may go on without one."""
+    upper = np.where(advantage >= 0, np.nan if above == 1 else np.log1p(high), np.log(cap))
+    lower = np.where(advantage >= 0, np.nan, np.nan if below == 1 else np.log1p(-low))
+    return np.stack([upper, lower], axis=-1)
+
+
+def gradient_preserving_objective(epsilon: float, **values: float) -> Algorithm:
+    """CE-GPPO on standardized advantages."""
+    return ratio_weighted(
+        partial(gradient_preserving, **values),
+        baselines.standardized(epsilon),
+        stated=partial(clipped, low=1.0, high=math.inf, cap=values["cap"]),  # the ratio whole, and the dual clip
+        kinks=partial(gradient_preserving_kinks, **values),
+    )
+
+
+CE_GPPO = Entry(
+    name="ce_gppo",
+    title="Gradient-preserving clipping that coordinates entropy",
+    coefficient="rho A where PPO does not clip; above (1 + high) A for A > 0, below (1 - low) A for A < 0; 0 for A < 0 "
+    "beyond rho = cap",
+    target=FLOW,
+    family="ratio",
+    level="token",
+    source="CE-GPPO, arXiv 2509.20712; below = above = 1 is GPPO, arXiv 2508.07629",
+    make=gradient_preserving_objective,
+    parameters=_range()
+    | {
+        "below": nonnegative(0.75, "beta1: part of the weight kept below the clip, for A < 0 (0.5 for 1.5B models)"),
+        "above": nonnegative(1.0, "beta2: part of the weight kept above the clip, for A > 0"),
+        "cap": Parameter(3.0, "ratio beyond which negative samples are ignored", low=1.0),
+        "epsilon": EPSILON,
+    },
+    notes="Its code's default cap is 3, its scripts set 10.",
+    bounded="all",
+)
+
+
 def one_side(log_ratio: Array, advantage: Array, *, low: float, high: float) -> Array:
     r"""$c = A$ inside PPO's one-sided range, 0 outside: REC-OneSide-NoIS."""
     keep = inside_one_side(log_ratio, advantage, low, high, math.inf)
@@ -348,6 +417,7 @@ REC_RING = Entry(
 ENTRIES = (
     PPO,
     PPO_DUAL_CLIP,
+    CE_GPPO,
     GRPO,
     DR_GRPO,
     DAPO,
