@@ -286,6 +286,8 @@ def prescribe(
         group = None if group_size is None else _group_shift(beta, np.full(shift.shape, np.inf), group_size, failure)
         return _plain(Prescription(shift, shift / beta, group_shift=group))
     shape = np.shape(reward)
+    if not shape or not shape[-1]:
+        raise ValueError(f"reward has shape {shape}; it must be (..., K) with K >= 1: the rewards of arms or samples")
     bandit = Bandit(np.full(shape, 1 / shape[-1]) if behavior is None else behavior, reward)
     return _plain(_prescribed(bandit, nats, beta, group_size, failure))
 

@@ -188,3 +188,9 @@ def test_group_shifts_are_the_lesser_of_two_bounds() -> None:
             found: Prescription = prescribe(reward, nats=1.0, beta=beta, group_size=size)
             assert found.group_shift == pytest.approx(min(chernoff, hoeffding), rel=1e-13)
             assert (found.group_shift < chernoff * 0.99) == (beta == 100.0)
+
+
+@pytest.mark.parametrize("reward", [3.0, [], np.ones((2, 0))])
+def test_a_prescription_needs_rewards_along_an_axis(reward):
+    with pytest.raises(ValueError, match=r"reward has shape .* it must be \(\.\.\., K\) with K >= 1"):
+        ps.prescribe(reward, nats=0.1, beta=0.2)
