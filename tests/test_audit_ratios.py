@@ -9,6 +9,9 @@ import pyarrow as pa
 import pytest
 
 from audit_logs import of, parquet, table
+from pessimism.audit.ratios import LOGS, OF_SAMPLES, common_shift, sample_terms
+from pessimism.audit.token_sums import SUMS
+from pessimism.audit.totals import Bins
 
 
 def token_log(path: Path, shift, groups: int = 40, size: int = 4, length: int = 30, seed: int = 0, **columns):
@@ -112,3 +115,21 @@ def test_old_samples_are_not_asked_for_a_shift(tmp_path):
     outcome = of(path)
     assert outcome.ratios is not None
     assert outcome.ratios["common_shift"] is None
+
+
+def test_a_shift_is_told_where_rewarded_completions_are_longer():
+    """The same shift per token: rewarded completions of 30 tokens differ by half as much again as those of 20."""
+    random = np.random.default_rng(0)
+    high = np.arange(200) % 2 == 0
+    length = np.where(high, 30.0, 20.0)
+    x = -0.3 * length + 0.1 * random.normal(size=200)
+    bins = Bins((*OF_SAMPLES, *SUMS), LOGS)
+    sums = {name: np.zeros(200) for name in SUMS}
+    bins.add(np.zeros(200, np.int64), sample_terms(x, length, high) | sums)
+    found = common_shift(bins.rows()[0], False)
+    assert found is not None
+    assert found["per token"] == pytest.approx(-0.3, abs=0.01)
+    assert found["rewarded less unrewarded"] < 0.1
+    learned = Bins((*OF_SAMPLES, *SUMS), LOGS)
+    learned.add(np.zeros(200, np.int64), sample_terms(np.where(high, 0.0, x), length, high) | sums)
+    assert common_shift(learned.rows()[0], False) is None

@@ -51,6 +51,24 @@ def make_trainer(folder: Path, **settings: Any) -> Any:
     )
 
 
+def make_plain(folder: Path, **settings: Any) -> Any:
+    """TRL's own GRPOTrainer on the same model and prompts."""
+    from trl.trainer.grpo_config import GRPOConfig
+    from trl.trainer.grpo_trainer import GRPOTrainer
+
+    reward: Any = sevens
+    tokenizer = build_tokenizer("0123456789 ")
+    for part in (build_model(tokenizer, width=64, layers=2, heads=2), tokenizer):
+        part.save_pretrained(folder / "model")
+    return GRPOTrainer(
+        str(folder / "model"),
+        reward,
+        args=GRPOConfig(output_dir=str(folder / "out"), **SETTINGS | settings),
+        train_dataset=Dataset.from_dict({"prompt": [f"{first} {first} " for first in range(10)] * 8}),
+        processing_class=tokenizer,
+    )
+
+
 def logged(trainer: Any, name: str) -> list[float]:
     """What a trainer logged under that name, step by step."""
     return [entry[name] for entry in trainer.state.log_history if name in entry]

@@ -18,9 +18,9 @@ from .totals import Bins
 if TYPE_CHECKING:
     from .groups import Groups
 
-OF_SAMPLES = ("samples", "length", "x", "x_square", "high", "high_x", "low_x")
-"""Sums over samples: how many, their tokens, l, l^2; and, of those of more than their group's mean reward, how many and
-their l, and the l of the others."""
+OF_SAMPLES = ("samples", "length", "x", "x_square", "high", "high_length", "high_x", "low_x")
+"""Sums over samples: how many, their tokens, l, l^2; and, of those of more than their group's mean reward, how many,
+their tokens and their l, and the l of the others."""
 
 LOGS = ("ratio", "ratio_square")
 """Logarithms of sums over samples of e^l and e^2l, which would overflow."""
@@ -100,6 +100,7 @@ def sample_terms(x: np.ndarray, length: np.ndarray, high: np.ndarray) -> dict[st
         "x": x,
         "x_square": x * x,
         "high": high.astype(float),
+        "high_length": np.where(high, length, 0.0 * length),
         "high_x": np.where(high, x, 0.0),
         "low_x": np.where(high, 0.0, x),
         "ratio": x,
@@ -194,8 +195,7 @@ def common_shift(row: Mapping[str, float], tokens: bool) -> dict[str, Any] | Non
     else:
         explained = mean < 0 and -mean < 1.5 * (square - mean**2) / 2
         told = abs(mean) > max(NOISE * error, SMALLEST_SHIFT) and not explained
-    high, low = row["high"], count - row["high"]
-    apart = abs(row["high_x"] / high - row["low_x"] / low) if high and low else 0.0
+    apart = _apart(row)
     if count < FEW or not told or apart > abs(mean) / 2:
         return None
     found: dict[str, Any] = {
@@ -206,6 +206,18 @@ def common_shift(row: Mapping[str, float], tokens: bool) -> dict[str, Any] | Non
         "rewarded less unrewarded": float(apart),
     }
     return found | {"candidates": _candidates(row) if tokens else [*UNTOLD]}
+
+
+def _apart(row: Mapping[str, float]) -> float:
+    """How much rewarded and unrewarded samples differ in shift, nats per completion.
+
+    Where lengths are known, per token and then for a completion of mean length: a rewarded one may be longer.
+    """
+    count, long = row["samples"], row["length"] > 0
+    high, total = (row["high_length"], row["length"]) if long else (row["high"], count)
+    if not (0 < high < total):
+        return 0.0
+    return abs(row["high_x"] / high - row["low_x"] / (total - high)) * (total / count)
 
 
 TEMPERATURE = "temperature: one side's log-probabilities are a multiple of the other's"

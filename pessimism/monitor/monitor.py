@@ -25,7 +25,7 @@ class Bounds:
         ess: effective sample size of completions below which it is raised.
         negative: share of the groups with signal in the negative regime above which it is.
         entropy: how many times as far as the target explains entropy may fall in a window.
-        repeat: steps after which an alert that still holds is raised again.
+        repeat: steps after which the same alert may be raised again.
     """
 
     ess: float = 0.3
@@ -64,9 +64,17 @@ class Monitor:
     ``outside`` (share of tokens outside .8 to 1.2), ``lag``, ``shift`` (nats per completion on samples of lag 0), and
     ``moved``, k3 over ``target_kl``: how much of the predicted movement there is so far.
 
+    Targets without a closed form can take longer than a training step. So solving may take one second and then, of the
+    time since the monitor was made, ``share``; groups beyond that are drawn at random and left out, and ``looked_at``
+    is the share of the groups that the numbers are about.
+
     Args:
         algorithm: the objective, or text that names one.
         bounds: of alerts.
+        share: of the time, for solving; None for as long as it takes, so that numbers depend on the data alone.
+
+    Raises:
+        ValueError: an objective that is not known, or a share that is not > 0.
 
     >>> monitor = Monitor("oapl:beta1=1,beta2=0.5")
     >>> monitor.see_groups([[0, 0, 0, 1], [1, 1, 1, 1]])
@@ -76,12 +84,17 @@ class Monitor:
     (1.0, 0.5, 0.1, ())
     """
 
-    def __init__(self, algorithm: Algorithm | str, bounds: Bounds | None = None) -> None:
+    def __init__(self, algorithm: Algorithm | str, bounds: Bounds | None = None, share: float | None = 0.005) -> None:
+        if share is not None and not share > 0:
+            raise ValueError(f"share is {share:g}; it must be > 0, or None")
+        self.share = share
         self.algorithm = understood_algorithm(algorithm)
         self.bounds = Bounds() if bounds is None else bounds
         self.seconds = 0.0
         """Time spent here so far."""
         self._solver = Solver(self.algorithm)
+        self._random = np.random.default_rng(0)
+        self._began, self._solving = time.perf_counter(), 0.0
         self._window = _Window()
         self._targets: dict[str, float] = {}
         self._entropy: float | None = None
@@ -110,6 +123,7 @@ class Monitor:
         mask: ArrayLike,
         lag: float = 0,
         high: ArrayLike | None = None,
+        sampled: bool = True,
     ) -> None:
         """Log-probabilities (B, T) of tokens under the policy that sampled them and under the one being trained.
 
@@ -118,6 +132,8 @@ class Monitor:
             mask: (B, T), 1 for the tokens that the policy wrote.
             lag: updates between sampling and now.
             high: (B,) which samples have more than their group's mean reward.
+            sampled: whether ``behavior`` is what the sampler itself said. Where the trainer computed it, it shows no
+                disagreement of the two, and no shift is told.
         """
         started = time.perf_counter()
         own = np.asarray(mask) > 0
@@ -125,7 +141,7 @@ class Monitor:
         known = np.isfinite(log_prob_sums(mu)) & np.isfinite(log_prob_sums(pi)) & (mu.lengths > 0)
         values = _values(mu, pi, None if high is None else np.asarray(high, dtype=bool), known)
         if known.any():
-            for bins in (self._window.all, *([self._window.fresh] if lag == 0 else [])):
+            for bins in (self._window.all, *([self._window.fresh] if lag == 0 and sampled else [])):
                 bins.add(np.zeros(int(known.sum()), np.int64), values)
             self._window.lags.append(float(lag))
         self.seconds += time.perf_counter() - started
@@ -152,7 +168,6 @@ class Monitor:
         if entropy is not None:
             self._of_entropy(entropy, numbers, alerts)
         told = Told(numbers, tuple(text for name, text in alerts.items() if self._is_due(name)))
-        self._raised = {name: when for name, when in self._raised.items() if name in alerts}
         self.seconds += time.perf_counter() - started
         return told
 
@@ -164,9 +179,16 @@ class Monitor:
         return due
 
     def _of_groups(self, rewards: np.ndarray) -> dict[str, float]:
-        solved = self._solver(rewards)
+        differs = rewards.max(axis=-1) > rewards.min(axis=-1)
+        found = {"without_signal": float((~differs).mean())}
+        chosen = self._affordable(rewards[differs])
+        if not len(chosen):
+            return found
+        found["looked_at"] = len(chosen) / int(differs.sum())
+        started = time.perf_counter()
+        solved = self._solver(chosen)
+        self._solving += time.perf_counter() - started
         standing, signal = solved.standing, ~solved.standing.silent
-        found = {"without_signal": float((~signal).mean())}
         if not signal.any():
             return found
         for code, name in enumerate(REGIMES):
@@ -183,6 +205,24 @@ class Monitor:
                 "saturated": standing.saturated.astype(float),
             }
         return found | {name: float(values[signal].mean()) for name, values in means.items()}
+
+    def _affordable(self, rewards: np.ndarray) -> np.ndarray:
+        """Of groups whose rewards differ, those that there is time to solve: with a closed form all or none."""
+        if self.share is None or not len(rewards):
+            return rewards
+        if self.algorithm.induced is not None:
+            return rewards if self._has_time() else rewards[:0]
+        rewards = self._random.permutation(rewards)
+        done = 0
+        while done < len(rewards) and self._has_time():
+            started = time.perf_counter()
+            self._solver(rewards[done : done + 1])
+            self._solving += time.perf_counter() - started
+            done += 1
+        return rewards[:done]
+
+    def _has_time(self) -> bool:
+        return self.share is None or self._solving < FREE + self.share * (time.perf_counter() - self._began)
 
     def _of_tokens(self, window: _Window, alerts: dict[str, str]) -> dict[str, float]:
         rows = window.all.rows()
@@ -230,6 +270,9 @@ class Monitor:
                 f"{-min(explained, 0.0):.3g} at its end"
             )
 
+
+FREE = 1.0
+"""Seconds that solving may take before any share of the time counts."""
 
 NOTHING = 1e-2
 """Nats per completion by which entropy may fall where the target explains nothing."""
