@@ -29,7 +29,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -204,21 +204,21 @@ def with_part(text: str, name: str, content: str) -> str:
     return text.replace(begin + old + end, f"{begin}\n{content}\n{end}")
 
 
-def refresh(page: Path, name: str, made: Callable[[], str], command: str, description: str | None) -> int:
-    """Command line of a script that writes one generated part of one page: rewrite or check it; the exit status.
+def refresh(page: Path, made: Callable[[], Mapping[str, str]], command: str, description: str | None) -> int:
+    """Command line of a script that writes generated parts of one page: rewrite or check them; the exit status.
 
     Args:
         page: of the documentation.
-        name: of the part.
-        made: its content.
-        command: what rewrites it, told where it is out of date.
+        made: name -> content of each part.
+        command: what rewrites them, told where one is out of date.
         description: of the script, for its help.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args()
-    before = page.read_text("utf-8")
-    after = with_part(before, name, made())
+    before = after = page.read_text("utf-8")
+    for name, content in made().items():
+        after = with_part(after, name, content)
     if options.check:
         if before != after:
             print(f"{page}: out of date; run {command}", file=sys.stderr)

@@ -6,7 +6,6 @@ python -m scripts.findings --check    change nothing; status 1 if one is out of 
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -17,7 +16,7 @@ from scipy.stats import t
 from paper_figures import language_model_lag, language_model_settings
 from paper_figures.swept import interval
 
-from .documents import ROOT, with_part
+from .documents import ROOT, refresh
 
 PAGE = ROOT / "docs" / "language_models.md"
 EQUATION = {
@@ -34,18 +33,7 @@ COMPARED = ("pmd_mean", "oapl", "is_regression", "asymre", "grpo", "rec_oneside_
 
 def main() -> int:
     """Rewrite or check the page; return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true")
-    options = parser.parse_args()
-    before = after = PAGE.read_text("utf-8")
-    for name, content in tables().items():
-        after = with_part(after, name, content)
-    if options.check:
-        if before != after:
-            print(f"{PAGE}: out of date; run python -m scripts.findings", file=sys.stderr)
-        return int(before != after)
-    PAGE.write_text(after, "utf-8")
-    return 0
+    return refresh(PAGE, tables, "python -m scripts.findings", __doc__)
 
 
 def tables() -> dict[str, str]:

@@ -85,7 +85,7 @@ def table(rows: list[Recovery]) -> str:
 
 def main() -> int:
     """Rewrite or check the page; return the exit status."""
-    return refresh(PAGE, "recovered", lambda: part(found(ps.catalogue())), "python -m scripts.recovered", __doc__)
+    return refresh(PAGE, lambda: {"recovered": part(found(ps.catalogue()))}, "python -m scripts.recovered", __doc__)
 
 
 if __name__ == "__main__":

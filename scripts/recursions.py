@@ -96,7 +96,7 @@ def table(names: Sequence[str]) -> str:
 
 def main() -> int:
     """Rewrite or check the page; return the exit status."""
-    return refresh(PAGE, "recursions", lambda: table(list(ps.catalogue())), "python -m scripts.recursions", __doc__)
+    return refresh(PAGE, lambda: {"recursions": table(list(ps.catalogue()))}, "python -m scripts.recursions", __doc__)
 
 
 if __name__ == "__main__":
