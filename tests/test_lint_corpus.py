@@ -24,7 +24,7 @@ def corpus(tmp_path: Path) -> Path:
         "one/model.py": "x = Config\n",
         "one/train.py": "config = SFTConfig(lr=1)\n",
         "one/node_modules/run.yaml": A2PO,
-        "two/areal.yaml": "gconfig: {n: 8}\nactor: {}\n",
+        "two/roll.yaml": "actor_train: {}\nactor_infer: {}\n",
         "two/notes.txt": "no",
     }
     for name, text in files.items():
@@ -40,7 +40,7 @@ def test_what_is_tabulated(corpus, tmp_path, capsys):
     assert output.startswith("6 files of 2 repositories; 1 read (1 configurations), 5 refused, 0 tracebacks\n")
     assert "| one | not known | 5 | 1 | trl 1 |" in output
     assert "| beta-order | error | trl | 1 |" in output
-    assert "| another framework, by name | AReaL | 1 |" in output
+    assert "| another framework, by name | ROLL | 1 |" in output
     assert "| told to be none's |  | 1 |" in output
     assert "| a value of the wrong kind |  | 1 |" in output
     assert "| not of its format |  | 1 |" in output

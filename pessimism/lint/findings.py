@@ -33,6 +33,7 @@ def findings(
         for rule in rules
         for one in rule.check(settings, groups)
         if rule.about_reading or not (settings.untrained or settings.uncertain(one.name))
+        if rule.about_reading or rule.severity == "note" or not settings.replaceable(one.name)
     ]
     return tuple(sorted(found, key=lambda finding: -SEVERITIES.index(finding.rule.severity)))
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from ..hints import near
-from ..reference_groups import ReferenceGroup, reference_groups
+from ..reference_groups import GroupOutline, ReferenceGroup, group_outlines, reference_groups
 from ..trainers.document import Document, read_documents
 from ..trainers.keys import known_keys, unknown_keys
 from ..trainers.others import framework_of
@@ -47,13 +47,16 @@ class Report:
 
     Attributes:
         settings: the configuration, typed.
-        groups: targets on reference groups; empty where the objective is not known.
         findings: the most severe first.
     """
 
     settings: Settings
-    groups: tuple[ReferenceGroup, ...]
     findings: tuple[Finding, ...]
+
+    @property
+    def groups(self) -> tuple[ReferenceGroup, ...]:
+        """Targets on reference groups, solved when they are asked for; empty where the objective is not known."""
+        return () if self.settings.untrained else _groups(_target(self.settings), self.settings.group_size)
 
     def reaches(self, severity: Severity) -> bool:
         """Whether a finding is at least this severe."""
@@ -106,15 +109,11 @@ def lint_all(
 
 def _report(document: Document, trainer: str) -> Report:
     settings = READERS[trainer](document)
-    known = known_keys(TRAINERS[settings.trainer].keys)
+    known = frozenset() if settings.own_keys else known_keys(TRAINERS[settings.trainer].keys)
     settings = _doubted(replace(settings, unknown=unknown_keys(document.values, known)))
-    groups = (
-        ()
-        if settings.untrained
-        else _groups(_Target(settings.objective, _identity(settings.objective)), settings.group_size)
-    )
+    outlines = () if settings.untrained else _outlines(_target(settings), settings.group_size)
     own = TRAINERS[settings.trainer]
-    return Report(settings, groups, findings((*GENERAL, *own.rules), settings, groups, own.wordings))
+    return Report(settings, findings((*GENERAL, *own.rules), settings, outlines, own.wordings))
 
 
 @dataclass(frozen=True)
@@ -125,16 +124,24 @@ class _Target:
     identity: tuple[Any, ...]
 
 
-def _identity(objective: Objective) -> tuple[Any, ...]:
-    made = objective.algorithm
+def _target(settings: Settings) -> _Target:
+    made = settings.objective.algorithm
     if made is None:
-        return ()
-    return (objective.entry, made.baseline.formula, made.level, tuple(sorted(made.parameters.items())))
+        return _Target(settings.objective, ())
+    parameters = tuple(sorted(made.parameters.items()))
+    return _Target(settings.objective, (settings.objective.entry, made.baseline.formula, made.level, parameters))
+
+
+@lru_cache(maxsize=256)
+def _outlines(target: _Target, group_size: int | None) -> tuple[GroupOutline, ...]:
+    """What rules look at, found once per objective: many files of a run share it."""
+    made = target.objective.algorithm
+    return () if made is None else group_outlines(made, group_size)
 
 
 @lru_cache(maxsize=256)
 def _groups(target: _Target, group_size: int | None) -> tuple[ReferenceGroup, ...]:
-    """Targets on reference groups, solved once per objective: many files of a run share it."""
+    """Targets on reference groups, solved once per objective."""
     made = target.objective.algorithm
     return () if made is None else reference_groups(made, group_size)
 
@@ -145,7 +152,8 @@ def _doubted(settings: Settings) -> Settings:
         if settings.uncertain(name):
             why = f"{settings.shown(name)} is not in the file, or may be set by a key that is not known"
             settings = replace(settings, objective=unknown(settings.objective.loss, why))
-    return replace(settings, group_size=None) if settings.uncertain("group_size") else settings
+    doubtful = settings.uncertain("group_size") or settings.replaceable("group_size")
+    return replace(settings, group_size=None) if doubtful else settings
 
 
 def trainer_of(document: Document) -> str:

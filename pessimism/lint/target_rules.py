@@ -85,8 +85,8 @@ def _std_with_beta(settings: Settings, groups: Groups) -> Iterator[Found]:
     made = settings.objective.algorithm
     scaled = settings.penalty is not None and settings.penalty.place != "reward" and not _never_binds(settings, groups)
     has_beta = scaled or (made is not None and (made.beta is not None or "tau" in made.parameters))
-    if settings.scaling != "group std" or not has_beta:
-        return
+    if settings.scaling != "group std" or not has_beta or made is None:
+        return  # of a loss that is not known it cannot be told what a penalty is held against
     rare = min(groups, key=lambda group: group.passing / group.group_size, default=None)
     even = max(groups, key=lambda group: group.passing * (group.group_size - group.passing), default=None)
     example = ""

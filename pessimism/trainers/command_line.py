@@ -12,6 +12,9 @@ from .hydra import OVERRIDE, apply, split_override
 from .shell_words import Word
 
 LAUNCHERS = ("torch.distributed.run", "torch.distributed.launch", "accelerate.commands.launch", "deepspeed")
+BASE = re.compile(r"config=[\w./-]+\.yaml")
+"""An override that names the file which the command builds on, as OmegaConf's command lines do."""
+
 NUMBER = re.compile(r"-?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?")
 PROGRAMS = ("trl", "swift", "axolotl", "rl", "trainer", "orchestrator")
 """Programs that start a training run and are no Python files."""
@@ -52,7 +55,7 @@ def read_command(words: Sequence[Word]) -> CommandLine:
     lines: dict[str, int] = {}
     unknown: list[str] = []
     for name, text, line in _settings(words[start:], unknown):
-        apply(values, lines, name, text, line)
+        apply(values, lines, name, text, line, free=True)
     return CommandLine(entry, values, lines, tuple(unknown))
 
 
@@ -91,5 +94,5 @@ def _settings(words: Sequence[Word], unknown: list[str]) -> Iterator[tuple[str, 
                 yield name, values[0] if len(values) == 1 else f"[{', '.join(values)}]", word.line
             else:
                 yield name, "true" if flag[2] is None else flag[2], word.line
-        elif OVERRIDE.fullmatch(word.text) and "." in word.text.partition("=")[0]:
+        elif OVERRIDE.fullmatch(word.text) and ("." in word.text.partition("=")[0] or BASE.fullmatch(word.text)):
             yield *split_override(word.text), word.line

@@ -24,7 +24,7 @@ from .formats import (
     toml_values,
     yaml_values,
 )
-from .hydra import apply, overridden, split_override, with_bases
+from .hydra import MAX_UP, apply, overridden, split_override, with_bases
 from .python_source import config_calls, notebook_source
 from .shell import commands
 
@@ -172,13 +172,21 @@ def _completed(found: CommandLine, path: Path, name: str, overrides: Sequence[st
     base = next((values[key] for key in BASES if isinstance(values.get(key), str)), None)
     if suffix in SHELL and base is not None:
         values["defaults"] = [base.removesuffix(".yaml"), "_self_"]
-    values, missing = with_bases(values, path.resolve().parent)
+    folder = path.resolve().parent
+    values, missing = with_bases(values, folder if suffix not in SHELL else _started_in(folder, base))
     if suffix in SHELL:
         values = {key: value for key, value in values.items() if key not in (*BASES, "config_path", "defaults")}
     lines = dict(found.lines)
     for override in overrides:
         apply(values, lines, *split_override(override))
     return Document(name, values, lines, suffix, missing, entry=found.entry, open=found.open)
+
+
+def _started_in(folder: Path, base: str | None) -> Path:
+    """Where a script was started: in its own folder, or in the nearest above it from which its base is found."""
+    above = [folder, *folder.parents[:MAX_UP]]
+    name = f"{base or ''}".removesuffix(".yaml")
+    return next((place for place in above if name and (place / f"{name}.yaml").is_file()), folder)
 
 
 BASES = ("config_name", "config", "cn")

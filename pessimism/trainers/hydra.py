@@ -30,8 +30,13 @@ def split_override(text: str) -> tuple[str, str]:
     return match[1], match[2]
 
 
-def apply(values: dict[str, Any], lines: dict[str, int], key: str, text: str, line: int | None = None) -> None:
-    """Set ``key.path`` to the value that YAML reads from the text, written in a line of the file or in none."""
+def apply(
+    values: dict[str, Any], lines: dict[str, int], key: str, text: str, line: int | None = None, free: bool = False
+) -> None:
+    """Set ``key.path`` to the value that YAML reads from the text, written in a line of the file or in none.
+
+    A ``free`` text may be no YAML, as a prompt with a colon in it; it then stays as it is.
+    """
     *parents, name = key.split(".")
     place = values
     for index, parent in enumerate(parents):
@@ -40,9 +45,13 @@ def apply(values: dict[str, Any], lines: dict[str, int], key: str, text: str, li
             raise ValueError(f"{key}: {'.'.join(parents[: index + 1])} is {kind_of(inner)}, which has no keys")
         place = inner
     try:
-        place[name] = text if "$" in text or not text else yaml_values(text)[0]
+        value = text if "$" in text or not text else yaml_values(text)[0]
     except ValueError as error:
-        raise ValueError(f"{key}: {error}") from None
+        if not free:
+            raise ValueError(f"{key}: {error}") from None
+        value = text
+    prose = free and isinstance(value, dict) and not text.lstrip().startswith("{")
+    place[name] = text if prose else value
     lines.pop(key, None)
     if line is not None:
         lines[key] = line

@@ -11,6 +11,9 @@ from typing import Any
 ALIKE = 0.85
 """How alike two names are (difflib's ratio) for one to be taken for a slip of the pen."""
 
+ALIKE_WORD = 0.75
+"""The same for the one word in which they differ."""
+
 
 @cache
 def known_keys(folder: str) -> frozenset[str]:
@@ -26,7 +29,17 @@ def unknown_keys(values: Mapping[str, Any], known: frozenset[str]) -> dict[str, 
     {'a.lss': 'a.loss'}
     """
     sections = _sections(known)
-    return {key: _nearest(key, sections) for key in _paths(values, known, sections)} if known else {}
+    return {key: _meant(key, values, sections) for key in _paths(values, known, sections)} if known else {}
+
+
+def _meant(key: str, values: Mapping[str, Any], sections: Mapping[str, set[str]]) -> str:
+    """The known key beside one that is not; of a section only one with the same names in it."""
+    found = _nearest(key, sections)
+    value: Any = values
+    for part in key.split("."):
+        value = value[part]
+    own = set(value) if isinstance(value, Mapping) else set()
+    return found if own <= sections.get(found, set()) or not own else ""
 
 
 def _sections(known: frozenset[str]) -> dict[str, set[str]]:
@@ -55,5 +68,23 @@ def _paths(
 
 def _nearest(key: str, sections: Mapping[str, set[str]]) -> str:
     section, _, name = key.rpartition(".")
-    close = difflib.get_close_matches(name, sorted(sections.get(section, ())), n=1, cutoff=ALIKE)
-    return f"{section}.{close[0]}".removeprefix(".") if close else ""
+    close = difflib.get_close_matches(name, sorted(sections.get(section, ())), n=3, cutoff=ALIKE)
+    meant = next((other for other in close if _is_slip(name, other)), "")
+    return f"{section}.{meant}".removeprefix(".") if meant else ""
+
+
+def _is_slip(name: str, other: str) -> bool:
+    """Whether one name may be written for the other by mistake: word for word the same, but for letters of one word.
+
+    Where a word is another or is added, the two are different names.
+
+    >>> _is_slip("losss_mode", "loss_mode"), _is_slip("lossmode", "loss_mode"), _is_slip("min_length", "max_length")
+    (True, True, False)
+    >>> _is_slip("n_env_gpus", "n_gpus")
+    False
+    """
+    words, others = name.split("_"), other.split("_")
+    if len(words) != len(others):
+        return "".join(words) == "".join(others)
+    differing = [pair for pair in zip(words, others, strict=True) if pair[0] != pair[1]]
+    return len(differing) == 1 and difflib.SequenceMatcher(None, *differing[0]).ratio() >= ALIKE_WORD

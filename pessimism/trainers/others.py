@@ -16,18 +16,19 @@ class Other:
         name: as it writes it.
         entry: a pattern of what its commands start.
         keys: sets of keys, all of one of which only its files have.
+        read: a key whose files are read all the same; "" for none.
     """
 
     name: str
     entry: str = r"(?!)"
     keys: tuple[tuple[str, ...], ...] = ()
+    read: str = ""
 
 
 OTHERS = (
-    Other("EasyR1", keys=(("worker.actor",), ("worker.rollout",))),
     Other("rLLM", r"(?:.*[./])?rllm[./].*", (("rllm",),)),
-    Other("ms-swift", r"swift|megatron", (("rlhf_type",),)),
-    Other("AReaL", r"(?:.*/)?areal.*", (("gconfig", "actor"), ("allocation_mode",))),
+    Other("ms-swift's commands other than rlhf", r"swift|megatron", read="rlhf_type"),
+    Other("AReaL's files without gconfig", r"(?:.*/)?areal.*", (("allocation_mode",),), read="gconfig"),
     Other("ROLL", keys=(("actor_train", "actor_infer"),)),
     Other("Tinker cookbook", r"tinker_cookbook\..*"),
     Other("open-instruct", r"(?:open_instruct[./].*|.*/?grpo_fast\.py)", (("num_samples_per_prompt_rollout",),)),
@@ -40,11 +41,13 @@ OTHERS = (
 def framework_of(document: Document) -> str:
     """The name of the framework that a file is for, where it is one that is not read; else "".
 
-    >>> framework_of(Document("run.yaml", {"rlhf_type": "grpo"}))
-    'ms-swift'
+    >>> framework_of(Document("run.yaml", {"actor_train": {}, "actor_infer": {}}))
+    'ROLL'
     """
     for other in OTHERS:
         named = re.fullmatch(other.entry, document.entry) is not None
+        if other.read and document.has(other.read):
+            continue
         if named or any(all(document.has(key) for key in keys) for keys in other.keys):
             return other.name
     return ""

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ..reference_groups import ReferenceGroup
+from ..reference_groups import GroupOutline
 from .settings import Settings
 
 Severity = Literal["note", "warning", "error"]
 SEVERITIES: tuple[Severity, ...] = ("note", "warning", "error")
-Groups = Sequence[ReferenceGroup]
+Groups = Sequence[GroupOutline]
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Rule:
     Attributes:
         id: what users name it by.
         severity: "note" (worth knowing), "warning" (probably not what was wanted) or "error" (surely not).
-        check: settings and their reference groups -> what it found.
+        check: settings and outlines of their reference groups -> what it found.
         reason: why it matters.
         source: where that is known from.
         fix: what to do.

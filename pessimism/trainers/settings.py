@@ -280,6 +280,7 @@ class Settings:
         unresolved: values that lead out of the file.
         unknown: keys of the file that the trainer does not have -> the one that may be meant, or "".
         untrained: why nothing is trained on a reward, where nothing is.
+        own_keys: whether the file is for another of the trainer's programs, whose keys are not listed.
     """
 
     document: Document
@@ -302,6 +303,7 @@ class Settings:
     unresolved: tuple[Unresolved, ...] = ()
     untrained: str = ""
     unknown: Mapping[str, str] = field(default_factory=dict)
+    own_keys: bool = False
 
     def key(self, name: str) -> str:
         """The trainer's own key of a field; the field's name where it has none."""
@@ -318,6 +320,10 @@ class Settings:
         if any(value.key == key for value in self.unresolved):
             return True
         return not self.given(name) and any(_may_replace(other, meant, key) for other, meant in self.unknown.items())
+
+    def replaceable(self, name: str) -> bool:
+        """Whether a field is at its default, and words of a command that only a run could tell may set it."""
+        return bool(self.document.open) and not self.given(name)
 
     def given(self, name: str) -> bool:
         """Whether the file sets the field."""

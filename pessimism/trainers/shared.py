@@ -82,6 +82,7 @@ def capped(loss: str, advantage: Advantage, low: float, high: float, remarks: tu
     if low >= 1:
         made = objective(loss, "cispo", advantage.baseline, "token", remarks, cap=1 + high)
     else:
+        low = max(low, math.ulp(0.5))  # the catalogue wants a bound above 0, and one rounding step is as good
         made = objective(loss, "verl.cispo", advantage.baseline, "token", remarks, low=low, high=high)
     return with_known_baseline(made, advantage)
 

@@ -14,6 +14,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from ..extras import need
+from .hydra import OVERRIDE
 from .shell_words import COMPUTED, State, Word, Words, node_text
 
 if TYPE_CHECKING:
@@ -288,10 +289,26 @@ def _joined(states: Sequence[State]) -> State:
     for name in names:
         values = [state.variables.get(name) for state in states]
         line = next(words[0].line for words in values if words) if any(values) else 0
-        same = all(value == values[0] for value in values) and values[0] is not None
-        variables[name] = values[0] if same and values[0] is not None else (Word(f"${{{name}}}", line),)
+        variables[name] = _shared(name, [value or () for value in values], line)
     functions = {name: body for state in states for name, body in state.functions.items()}
     return State(variables, functions, first.arguments)
+
+
+def _shared(name: str, values: Sequence[tuple[Word, ...]], line: int) -> tuple[Word, ...]:
+    """What is known of a variable that has one of several values.
+
+    The words that all begin with are; of ``key=value`` behind them the key is, and of other words nothing.
+    """
+    if not all(values):
+        return (Word(f"${{{name}}}", line),)
+    known = 0
+    while len({value[known : known + 1] for value in values}) == 1 and known < len(values[0]):
+        known += 1
+    rest = dict.fromkeys(word for value in values for word in value[known:])
+    keys = [(word.text.partition("=")[0], word.line) for word in rest if OVERRIDE.fullmatch(word.text)]
+    if len(keys) < len(rest):
+        return (*values[0][:known], Word(f"${{{name}}}", line))
+    return (*values[0][:known], *(Word(f"{key}=${{{name}}}", place) for key, place in dict(keys).items()))
 
 
 def _inner_script(words: Sequence[Word]) -> Word | None:

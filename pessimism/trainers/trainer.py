@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..audit.layout import Layout
 
 FOLDERS = (
+    "easyr1",
     "verl",
     "prime_rl",
     "trinity",
@@ -25,6 +26,8 @@ FOLDERS = (
     "skyrl",
     "openrlhf",
     "slime",
+    "swift",
+    "areal",
     "trl",
 )
 """The trainers, in the order in which they are asked whether a file is theirs."""
@@ -64,8 +67,9 @@ class Trainer:
 def trainers() -> tuple[Trainer, ...]:
     """Every trainer.
 
-    >>> [trainer.name for trainer in trainers()]
-    ['verl', 'prime-rl', 'trinity', 'axolotl', 'nemo-rl', 'skyrl', 'openrlhf', 'slime', 'trl']
+    >>> [trainer.name for trainer in trainers()]  # doctest: +NORMALIZE_WHITESPACE
+    ['easyr1', 'verl', 'prime-rl', 'trinity', 'axolotl', 'nemo-rl', 'skyrl', 'openrlhf', 'slime', 'ms-swift', 'areal',
+     'trl']
     """
     return tuple(import_module(f"{__package__}.{folder}").TRAINER for folder in FOLDERS)
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from functools import partial
 
 from ..document import PYTHON, Document
-from ..keys import known_keys
+from ..keys import known_keys, unknown_keys
 from ..trainer import Trainer
 from .config import CLASSES, KEYS, OWN_KEYS, VERSION, read_trl
 from .rules import RULES, WORDINGS
 
 
 def _recognizes(document: Document) -> bool:
-    known = sum(key in known_keys("trl") for key in document.values) >= SHARE * len(document.values)
+    strange = [key for key, meant in unknown_keys(document.values, known_keys("trl")).items() if not meant]
+    known = len(strange) <= (1 - SHARE) * len(document.values)
     if document.suffix in PYTHON:
         return document.entry in CLASSES and known
     if document.entry == "trl":
@@ -22,7 +23,7 @@ def _recognizes(document: Document) -> bool:
 
 
 SHARE = 0.5
-"""How many of a file's keys TRL must know: other trainers have some of the same names."""
+"""How many of a file's keys must be TRL's, misspelt ones among them: other trainers have some of the same names."""
 
 
 READERS = {

@@ -28,10 +28,10 @@ from ..settings import (
     policy_gradient,
     unknown,
 )
+from .forks import ROLLOUT, group_key, group_size, is_prime, program
 
 VERSION = "verl 0.9.1"
 ACTOR = "actor_rollout_ref.actor"
-ROLLOUT = "actor_rollout_ref.rollout"
 CORRECTION = "algorithm.rollout_correction"
 
 AGGREGATION = {
@@ -67,6 +67,20 @@ _UNKNOWN_BASELINES = {
 }
 
 
+ESTIMATORS = (
+    "gae",
+    "grpo",
+    "grpo_vectorized",
+    "rloo",
+    "rloo_vectorized",
+    "reinforce_plus_plus_baseline",
+    "opo",
+    "gpg",
+    "pessimism",
+    *_UNKNOWN_BASELINES,
+)
+
+
 def read_verl(document: Document) -> Settings:
     """The settings of a verl configuration."""
     reader = Reader(document)
@@ -84,12 +98,12 @@ def read_verl(document: Document) -> Settings:
         document,
         "verl",
         VERSION,
-        "PPO trainer",
+        program(reader) or "PPO trainer",
         _objective(reader, loss, estimator, advantage, clip),
         advantage.words,
         advantage.scaling,
         "sequence mean" if loss == "sapo" else AGGREGATION.get(aggregation, str(aggregation)),
-        reader.integer(f"{ROLLOUT}.n", 1, 1),
+        group_size(reader),
         advantage.needs_group,
         clip=(clip if loss != "gspo" else Clip(clip.low, clip.high)) if clipped else None,
         penalty=_penalty(reader),
@@ -101,7 +115,7 @@ def read_verl(document: Document) -> Settings:
             "baseline": "algorithm.adv_estimator",
             "scaling": "algorithm.norm_adv_by_std_in_grpo",
             "aggregation": f"{ACTOR}.loss_agg_mode",
-            "group_size": f"{ROLLOUT}.n",
+            "group_size": group_key(reader),
             "clip_ratio": f"{ACTOR}.clip_ratio",
             "low": f"{ACTOR}.clip_ratio_low",
             "high": f"{ACTOR}.clip_ratio_high",
@@ -110,7 +124,7 @@ def read_verl(document: Document) -> Settings:
             if reader.flag("algorithm.use_kl_in_reward", False)
             else f"{ACTOR}.kl_loss_coef",
             "kl_estimator": f"{ACTOR}.kl_loss_type",
-            "untrained": "trainer.val_only" if reader.given("trainer.val_only") else "distillation.enabled",
+            "untrained": _untrained_key(reader),
             "batch": "data.train_batch_size",
             "dynamic_batch": f"{ACTOR}.use_dynamic_bsz",
             "kl_loss_coefficient": f"{ACTOR}.kl_loss_coef",
@@ -129,6 +143,7 @@ def read_verl(document: Document) -> Settings:
         },
         unresolved=tuple(reader.unresolved),
         untrained=_untrained(reader),
+        own_keys=program(reader) != "",
     )
 
 
@@ -136,6 +151,8 @@ def read_verl(document: Document) -> Settings:
 
 
 def _advantage(reader: Reader, name: str) -> Advantage:
+    if is_prime(reader):
+        return Advantage(None, "PRIME's, from rewards of every token by a model trained along", needs_group=False)
     if name in ("grpo", "grpo_vectorized"):
         if reader.flag("algorithm.norm_adv_by_std_in_grpo", True):
             words = "group mean, divided by the group's std + 1e-6"
@@ -173,18 +190,8 @@ def _advantage(reader: Reader, name: str) -> Advantage:
 def _objective(reader: Reader, loss: str, estimator: str, advantage: Advantage, clip: Clip) -> Objective:
     if loss == "pessimism":
         return adapted(reader.section(f"{ACTOR}.policy_loss.objective"), advantage.baseline)
-    if advantage.baseline is None and estimator not in _UNKNOWN_BASELINES:
-        names = (
-            "gae",
-            "grpo",
-            "grpo_vectorized",
-            "rloo",
-            "rloo_vectorized",
-            "reinforce_plus_plus_baseline",
-            "opo",
-            "gpg",
-        )
-        return unknown(loss, f"adv_estimator is {estimator!r}; {near(estimator, (*names, *_UNKNOWN_BASELINES))}")
+    if estimator not in ESTIMATORS:
+        return unknown(loss, f"adv_estimator is {estimator!r}; {near(estimator, ESTIMATORS, 'estimators')}")
     if loss in NOT_IN_CATALOGUE:
         return unknown(loss, f"{loss} is not in the catalogue: {NOT_IN_CATALOGUE[loss]}")
     made = _loss(reader, loss, advantage, clip)
@@ -312,8 +319,8 @@ def _lag(reader: Reader) -> Lag:
     if any(value.key in (f"{ACTOR}.ppo_mini_batch_size", "data.train_batch_size") for value in reader.unresolved):
         return Lag(steps=None)
     mode = reader.name("trainer.v1.trainer_mode", "sync") if reader.flag("trainer.use_v1", True) else "sync"
-    if mode == "sync":
-        return Lag(steps)
+    if mode == "sync":  # with one step the old log-probabilities are the trainer's own, of the same weights
+        return Lag(steps, ratio_is_one=steps == 1 and not reader.flag(f"{CORRECTION}.bypass_mode", False))
     key = "trainer.v1.sampler.max_off_policy_threshold"
     unbounded = reader.document.find(key) == (True, None)
     drops = reader.name("trainer.v1.sampler.max_off_policy_strategy", "drop") == "drop"
@@ -324,7 +331,15 @@ def _is_fully_async(reader: Reader) -> bool:
     return bool(reader.section("async_training")) or "fully_async" in reader.document.entry
 
 
+def _untrained_key(reader: Reader) -> str:
+    if program(reader):
+        return reader.document.entry
+    return "trainer.val_only" if reader.given("trainer.val_only") else "distillation.enabled"
+
+
 def _untrained(reader: Reader) -> str:
+    if what := program(reader):
+        return what
     if reader.flag("trainer.val_only", False):
         return "trainer.val_only is true"
     distilled = reader.flag("distillation.enabled", False)

@@ -1,0 +1,172 @@
+"""Keys and programs that look like verl's and are another's, slips of the pen, and what is checked without a flow."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pessimism as ps
+from pessimism.lint import lint, lint_all
+from pessimism.reference_groups import group_outlines, reference_groups
+from pessimism.trainers.keys import unknown_keys
+from pessimism.trainers.shared import capped, group_mean
+
+MAIN = "python3 -m verl.trainer.main_ppo algorithm.adv_estimator=grpo"
+
+
+def script(folder: Path, text: str) -> Path:
+    path = folder / "run.sh"
+    path.write_text(f"{text}\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("words", "group"),
+    [
+        ("env.env_name=shop env.rollout.n=6", 6),
+        ("data.n_samples=7", 7),
+        ("actor_rollout_ref.rollout.n_agent=5", 5),
+        ("actor_rollout_ref.rollout.n_agent=5 actor_rollout_ref.rollout.n=2", 10),
+        ("actor_rollout_ref.rollout.n=3", 3),
+    ],
+)
+def test_forks_that_repeat_prompts_by_a_key_of_their_own(tmp_path, words, group):
+    report = lint(script(tmp_path, f"{MAIN} {words}"))
+    assert report.settings.group_size == group
+    assert "group-of-one" not in {finding.rule.id for finding in report.findings}
+
+
+def test_one_completion_of_a_fork_is_still_one(tmp_path):
+    findings = lint(script(tmp_path, f"{MAIN} env.rollout.n=1")).findings
+    assert {finding.rule.id: finding.key for finding in findings}["group-of-one"] == "env.rollout.n"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "python -m recipe.prime.main_prime algorithm.adv_estimator=rloo actor_rollout_ref.rollout.n=4",
+        f"{MAIN.replace('grpo', 'rloo')} reward_model.rm_type=prime",
+        f"{MAIN.replace('grpo', 'rloo')} reward_model.model.rm_type=prime",
+    ],
+)
+def test_prime_is_no_rloo(tmp_path, command):
+    settings = lint(script(tmp_path, command)).settings
+    assert settings.objective.entry == ""
+    assert "PRIME" in settings.objective.unknown
+    assert not settings.needs_group
+
+
+@pytest.mark.parametrize(
+    ("command", "what"),
+    [
+        ("python -m verl.trainer.main_generation data.n_samples=1 rollout.top_p=0.9", "generated"),
+        ("python -m verl.trainer.main_generation_server data.n_samples=1 rollout.top_p=0.9", "generated"),
+        ("torchrun --nproc 8 -m verl.trainer.fsdp_sft_trainer optim.lr=1e-4 model.lora=1", "supervised"),
+        ("python -m verl.trainer.main_eval data.path=x", "judged"),
+        ("python -m verl.model_merger merge --backend fsdp", "converted"),
+    ],
+)
+def test_programs_of_verl_that_train_on_no_reward(tmp_path, command, what):
+    """Their keys are their own: none is unknown, and none says anything about a loss."""
+    report = lint(script(tmp_path, command))
+    assert what in report.settings.untrained
+    assert [finding.rule.id for finding in report.findings] == ["nothing-trained"]
+
+
+def test_training_beside_generation_is_read(tmp_path):
+    reports = lint_all(script(tmp_path, f"python -m verl.trainer.main_generation a.b=1\n{MAIN} data.n_samples=4"))
+    assert [bool(report.settings.untrained) for report in reports] == [True, False]
+
+
+KNOWN = frozenset({"ref.profiler.steps", "ref.profiler.ranks", "max_length", "n_gpus", "loss_mode", "num_generations"})
+
+
+@pytest.mark.parametrize(
+    ("values", "meant"),
+    [
+        ({"losss_mode": 1}, "loss_mode"),
+        ({"lossmode": 1}, "loss_mode"),
+        ({"num_generation": 1}, "num_generations"),
+        ({"n_gpsu": 1}, "n_gpus"),
+        ({"min_length": 1}, ""),
+        ({"n_env_gpus": 1}, ""),
+        ({"loss_mode_lower": 1}, ""),
+        ({"ref": {"profile": {"use": True}}}, ""),
+        ({"ref": {"profile": {"steps": 1}}}, "ref.profiler"),
+    ],
+)
+def test_a_slip_of_the_pen_changes_letters_of_one_word(values, meant):
+    assert list(unknown_keys(values, KNOWN).values()) == [meant]
+
+
+def test_a_file_of_misspelt_keys_is_told_to_be_trls(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text("loss_type: dapo\nnum_itertions: 2\nepsilon_hihg: 0.28\n")
+    report = lint(path)
+    assert report.settings.trainer == "trl"
+    told = {finding.key: finding.rule.id for finding in report.findings if finding.rule.severity == "error"}
+    assert told == {"num_itertions": "misspelt-key", "epsilon_hihg": "misspelt-key"}
+    path.write_text("loss_type: dapo\nhidden: 2\nlayers: 3\n")
+    with pytest.raises(ValueError, match="no configuration of"):
+        lint(path)
+
+
+def test_a_mini_batch_of_the_whole_batch_has_a_ratio_of_one(tmp_path):
+    words = (
+        f"{MAIN} actor_rollout_ref.rollout.n=8 data.train_batch_size=64 actor_rollout_ref.actor.ppo_mini_batch_size="
+    )
+    rules = [{one.rule.id for one in lint(script(tmp_path, f"{words}{size}")).findings} for size in (64, 32)]
+    assert ["ratio-is-one" in found for found in rules] == [True, False]
+    samplers = lint(script(tmp_path, f"{words}64 algorithm.rollout_correction.bypass_mode=true"))
+    assert not samplers.settings.lag.ratio_is_one
+
+
+def test_a_lower_bound_of_nothing_keeps_ratios_from_falling_below_one():
+    found = capped("cispo", group_mean(), 0.0, 4.0)
+    assert found.entry == "verl.cispo"
+    assert found.algorithm is not None
+    ratio = np.array([0.2, 0.9, 3.0, 8.0])
+    np.testing.assert_allclose(found.algorithm.coefficient(np.log(ratio), np.ones(4)), [1, 1, 3, 5])
+
+
+@pytest.mark.parametrize("name", ["grpo", "asymre", "oapl", "oapl.missing_log_g", "dpo", "verl.dro", "cispo"])
+def test_outlines_are_the_groups_without_their_targets(name):
+    algorithm = ps.algorithm(name)
+    full = reference_groups(algorithm, 4)
+    outlines = group_outlines(algorithm, 4)
+    assert [(one.group_size, one.passing, one.regime, one.advantages) for one in outlines] == [
+        (one.group_size, one.passing, one.regime, one.advantages) for one in full
+    ]
+
+
+BRANCH = """
+DEVICE=${DEVICE:-$(detect)}
+ROLLOUT=(actor_rollout_ref.rollout.n=5 actor_rollout_ref.rollout.top_p=1.0)
+case "$DEVICE" in
+    npu) ROLLOUT+=(%s) ;;
+esac
+python3 -m verl.trainer.main_ppo algorithm.adv_estimator=grpo "${ROLLOUT[@]}" "$@"
+"""
+
+
+def test_what_all_branches_leave_of_an_array_is_known(tmp_path):
+    report = lint(script(tmp_path, BRANCH % "actor_rollout_ref.rollout.gpu_memory_utilization=0.5"))
+    assert report.settings.group_size == 5
+    assert {finding.rule.id for finding in report.findings} & {"unresolved", "group-of-one"} == set()
+
+
+def test_a_key_that_one_branch_sets_is_not_known(tmp_path):
+    report = lint(script(tmp_path, BRANCH % "actor_rollout_ref.rollout.n=8"))
+    assert report.settings.group_size is None
+    assert {finding.key for finding in report.findings if finding.rule.id == "unresolved"} == {
+        "actor_rollout_ref.rollout.n"
+    }
+
+
+@pytest.mark.parametrize("words", ["$EXTRA", "${EXTRA}", '"${EXTRA[@]}"'])
+def test_no_error_rests_on_a_default_that_an_unknown_word_may_replace(tmp_path, words):
+    report = lint(script(tmp_path, f"{MAIN} {words}"))
+    assert report.settings.group_size is None
+    assert not report.reaches("warning")
+    given = lint(script(tmp_path, f"{MAIN} actor_rollout_ref.rollout.n=1 actor_rollout_ref.rollout.top_p=0.9 {words}"))
+    assert {"group-of-one", "truncated-sampling"} <= {finding.rule.id for finding in given.findings}
