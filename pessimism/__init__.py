@@ -18,6 +18,7 @@ from .baseline import Baseline
 from .compare import Metrics
 from .comparison import Comparison, compare, compare_group
 from .guarantees import LowerConfidenceBound, Prescription, lcb, prescribe
+from .lint.api import lint
 from .objectives.catalogue import algorithm, catalogue
 from .objectives.entry import Entry, Parameter
 from .objectives.residual import residual
@@ -58,6 +59,7 @@ __all__ = [
     "group_target",
     "induced_target",
     "lcb",
+    "lint",
     "masks",
     "nominal_target",
     "penalties",

@@ -87,7 +87,7 @@ KNOWN = frozenset({"ref.profiler.steps", "ref.profiler.ranks", "max_length", "n_
         ({"losss_mode": 1}, "loss_mode"),
         ({"lossmode": 1}, "loss_mode"),
         ({"num_generation": 1}, "num_generations"),
-        ({"n_gpsu": 1}, "n_gpus"),
+        ({"n_gpuss": 1}, "n_gpus"),
         ({"min_length": 1}, ""),
         ({"n_env_gpus": 1}, ""),
         ({"loss_mode_lower": 1}, ""),

@@ -1,6 +1,7 @@
 """ms-swift, AReaL and EasyR1: what each configuration is, by the trainer's own rules, and what it is told."""
 
 import math
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ CENTERED = "actor.reward_norm={mean_level: group, std_level: null}"
 
 
 def settings(trainer: str, *overrides: str) -> Settings:
-    values = {key: dict(value) if isinstance(value, dict) else value for key, value in STARTS[trainer].items()}
+    values = deepcopy(STARTS[trainer])
     for override in overrides:
         key, _, text = override.partition("=")
         apply(values, {}, key, text)

@@ -11,8 +11,10 @@ from typing import Any
 from ..hints import near
 from ..reference_groups import GroupOutline, ReferenceGroup, group_outlines, reference_groups
 from ..trainers.document import Document, read_documents
+from ..trainers.hydra import apply, split_override
 from ..trainers.keys import known_keys, unknown_keys
 from ..trainers.others import framework_of
+from ..trainers.python_object import object_documents
 from ..trainers.rule import SEVERITIES, Rule, Severity
 from ..trainers.settings import Objective, Settings, unknown
 from ..trainers.trainer import ConfigReader, trainers
@@ -64,28 +66,36 @@ class Report:
         return any(SEVERITIES.index(finding.rule.severity) >= lowest for finding in self.findings)
 
 
-def lint(path: str | os.PathLike[str], overrides: Sequence[str] = (), trainer: str = "") -> Report:
-    """Read a trainer's configuration and tell what it optimizes toward.
-
-    Args:
-        path: YAML, JSON, TOML, a shell script or Python.
-        overrides: ``key.path=value``, applied after the file.
-        trainer: a key of :data:`READERS`; "" to tell it by the file's keys.
-
-    Raises:
-        ValueError: a file that cannot be read, or values of the wrong kind (the message says which, and the line); it
-            cannot be told which trainer the file is for; or the file starts several runs (see :func:`lint_all`).
-    """
+def lint_file(path: str | os.PathLike[str], overrides: Sequence[str] = (), trainer: str = "") -> Report:
+    """The only report on a file; see :func:`pessimism.lint.lint`."""
     reports = lint_all(path, overrides, trainer)
     if len(reports) > 1:
         raise ValueError(f"{os.fspath(path)}: it holds {len(reports)} configurations; lint_all reports on each")
     return reports[0]
 
 
+def lint_object(config: object, overrides: Sequence[str] = (), trainer: str = "") -> Report:
+    """The report on a configuration of the running program; see :func:`pessimism.lint.lint`."""
+    documents = [_overridden(document, overrides) for document in object_documents(config)]
+    if trainer:
+        return _report(documents[0], _known_trainer(trainer))
+    found = next(((document, name) for document in documents if (name := _recognized(document))), None)
+    if found is None:
+        raise ValueError(_refusal(documents))
+    return _report(*found)
+
+
+def _overridden(document: Document, overrides: Sequence[str]) -> Document:
+    values = dict(document.values)
+    for override in overrides:
+        apply(values, {}, *split_override(override))
+    return replace(document, values=values)
+
+
 def lint_all(
     path: str | os.PathLike[str], overrides: Sequence[str] = (), trainer: str = "", only_known: bool = False
 ) -> list[Report]:
-    """A report on every configuration of a file: scripts may start several runs. Otherwise as :func:`lint`.
+    """A report on every configuration of a file: scripts may start several. Otherwise as :func:`pessimism.lint.lint`.
 
     Args:
         path, overrides, trainer: as there.
