@@ -1,5 +1,6 @@
 """Keys and programs that look like verl's and are another's, slips of the pen, and what is checked without a flow."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -170,3 +171,39 @@ def test_no_error_rests_on_a_default_that_an_unknown_word_may_replace(tmp_path, 
     assert not report.reaches("warning")
     given = lint(script(tmp_path, f"{MAIN} actor_rollout_ref.rollout.n=1 actor_rollout_ref.rollout.top_p=0.9 {words}"))
     assert {"group-of-one", "truncated-sampling"} <= {finding.rule.id for finding in given.findings}
+
+
+def test_cells_of_a_notebook_that_are_no_python_hide_no_configuration(tmp_path):
+    """Shell cells, magics, commands over several lines and inside a branch; the line after them is Python again."""
+    cells = [
+        '%%bash\ncurl -sL "x" | awk -F. \'{print 007"."$2; exit}\'\n',
+        "%%capture\nimport os\nif os:\n    !pip install -q \\\n        'a>=1' \\\n        b\n    x = 1\n",
+        "files = !ls -l 08\n%pip install c\n",
+        "config = GRPOConfig(num_generations=1 + 3 - 0, loss_type='grpo', top_p=0.9)\n",
+    ]
+    path = tmp_path / "run.ipynb"
+    path.write_text(json.dumps({"cells": [{"cell_type": "code", "source": cell} for cell in cells]}))
+    report = lint(path)
+    assert report.settings.sampling.top_p == 0.9
+    assert "truncated-sampling" in {finding.rule.id for finding in report.findings}
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("loss_type: dpo_norm\nbeta: 5\nlearning_rate: 1.0e-6\nuse_lora: false\n", False),
+        ("loss_type: sigmoid\nbeta: 0.1\nlearning_rate: 1.0e-6\n", False),
+        ("loss_type: dapp\nbeta: 0.1\nlearning_rate: 1.0e-6\n", True),
+        ("loss_type: mine\nnum_generations: 8\n", True),
+    ],
+)
+def test_a_loss_of_another_trainer_is_not_grpos(tmp_path, text, read):
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    assert bool(lint_all(path, only_known=True)) is read
+
+
+@pytest.mark.parametrize(("value", "told"), [("0.2", False), ("2e-1", False), ("0.3", True)])
+def test_a_clip_at_the_value_that_is_used_anyway_changes_nothing(tmp_path, value, told):
+    report = lint(script(tmp_path, f"{MAIN} actor_rollout_ref.actor.clip_ratio={value}"))
+    assert ("clip-ratio-ignored" in {finding.rule.id for finding in report.findings}) is told

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +16,8 @@ from .command_line import CommandLine
 
 NAMES = ("Config", "Arguments", "Args")
 MAX_CALLS = 100
+PYTHON_MAGICS = ("capture", "time", "timeit", "prun")
+"""Magics of a cell whose other lines are Python."""
 
 
 def notebook_source(text: str) -> str:
@@ -28,8 +31,21 @@ def notebook_source(text: str) -> str:
         parts = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     except (ValueError, KeyError, TypeError):
         raise ValueError("not a Jupyter notebook") from None
-    lines = "\n".join(parts).split("\n")
-    return "\n".join("pass" if line.startswith(("!", "%")) else line for line in lines)
+    return "\n".join("\n".join(_python_lines(part.split("\n"))) for part in parts)
+
+
+def _python_lines(lines: list[str]) -> Iterator[str]:
+    """A cell without what only IPython reads: magics, commands of a shell over one line or several, other languages."""
+    magic = re.match(r"\s*%%(\w+)", "\n".join(lines))
+    other = magic is not None and magic[1] not in PYTHON_MAGICS
+    continued = False
+    for line in lines:
+        command = re.match(r"(\s*)(?:\w+\s*=\s*)?(?:!|%%?[A-Za-z])", line)
+        if other or continued:
+            yield ""
+        else:
+            yield line if command is None else f"{command[1]}pass"
+        continued = (continued or command is not None) and line.rstrip().endswith("\\")
 
 
 def config_calls(source: str) -> list[CommandLine]:

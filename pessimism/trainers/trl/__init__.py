@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from functools import partial
 
 from ..document import PYTHON, Document
 from ..keys import known_keys, unknown_keys
 from ..trainer import Trainer
-from .config import CLASSES, KEYS, OWN_KEYS, VERSION, read_trl
+from .config import CLASSES, KEYS, LOSSES, OWN_KEYS, VERSION, read_trl
 from .rules import RULES, WORDINGS
 
 
@@ -18,8 +19,14 @@ def _recognizes(document: Document) -> bool:
         return document.entry in CLASSES and known
     if document.entry == "trl":
         return True
-    own = document.has(*KEYS, *(key for keys in OWN_KEYS.values() for key in keys))
+    keys = [key for key in KEYS if key != "loss_type" or _may_be_loss(document.values.get(key))]
+    own = document.has(*keys, *(key for keys in OWN_KEYS.values() for key in keys))
     return own and known
+
+
+def _may_be_loss(value: object) -> bool:
+    """Whether a value is one of GRPO's losses, or a slip of the pen for one: other trainers have a loss_type too."""
+    return bool(get_close_matches(str(value), LOSSES, n=1))
 
 
 SHARE = 0.5

@@ -7,12 +7,16 @@ from collections.abc import Iterator
 from ..rule import Found, Groups, Rule, Wording
 from ..settings import Settings
 
+CLIP_DEFAULT = 0.2
+"""verl's default of all three clip ranges; where the other two stay at it, it changes nothing."""
+
 KL_DEFAULT = 1e-3
 """verl's default of both coefficients; written out, it changes nothing."""
 
 
 def _clip_ratio_ignored(settings: Settings, groups: Groups) -> Iterator[Found]:
-    if settings.given("clip_ratio") and not (settings.given("low") and settings.given("high")):
+    idle = _number(settings.value("clip_ratio")) == CLIP_DEFAULT
+    if settings.given("clip_ratio") and not idle and not (settings.given("low") and settings.given("high")):
         unset = [settings.key(name).rpartition(".")[2] for name in ("low", "high") if not settings.given(name)]
         yield Found("clip_ratio", f"clip_ratio is set, but {' and '.join(unset)} stay at their default, 0.2, and win")
 
