@@ -26,6 +26,7 @@ def script(folder: Path, text: str) -> Path:
     [
         ("env.env_name=shop env.rollout.n=6", 6),
         ("data.n_samples=7", 7),
+        ("es_manager.train.group_size=16 es_manager.train.env_groups=8", 16),
         ("actor_rollout_ref.rollout.n_agent=5", 5),
         ("actor_rollout_ref.rollout.n_agent=5 actor_rollout_ref.rollout.n=2", 10),
         ("actor_rollout_ref.rollout.n=3", 3),
@@ -207,3 +208,19 @@ def test_a_loss_of_another_trainer_is_not_grpos(tmp_path, text, read):
 def test_a_clip_at_the_value_that_is_used_anyway_changes_nothing(tmp_path, value, told):
     report = lint(script(tmp_path, f"{MAIN} actor_rollout_ref.actor.clip_ratio={value}"))
     assert ("clip-ratio-ignored" in {finding.rule.id for finding in report.findings}) is told
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ('[orchestrator.algo]\ntype = "opd"\n', "distillation from a teacher"),
+        ('[trainer.loss]\ntype = "default"\n[orchestrator.algo]\ntype = "sft"\n', "cross-entropy"),
+        ('max_steps = 3\n[data]\nname = "x"\n', "supervised fine-tuning"),
+    ],
+)
+def test_runs_of_prime_rl_without_a_reward_are_told_so(tmp_path, text, what):
+    path = tmp_path / "run.toml"
+    path.write_text(text)
+    report = lint(path)
+    assert what in report.settings.untrained
+    assert {finding.rule.id for finding in report.findings} == {"nothing-trained"}

@@ -67,10 +67,12 @@ def read_prime_rl(document: Document) -> Settings:
             "loss": f"{trainer}loss.type" if kind in ("grpo", "echo") else algorithm,
             "group_size": group,
             "baseline": algorithm,
+            "untrained": algorithm if kind in WITHOUT_REWARD else "data",
             "bound": f"{orchestrator}max_off_policy_steps",
             **keys,
         },
         unresolved=(*reader.unresolved, *([elsewhere[part]] if part in elsewhere else [])),
+        untrained=WITHOUT_REWARD.get(kind, "" if part or not document.has("data") else "supervised fine-tuning"),
     )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from ..reader import Reader
 
 ROLLOUT = "actor_rollout_ref.rollout"
-GROUP_SIZES = (f"{ROLLOUT}.n_agent", "env.rollout.n", "data.n_samples")
-"""Keys by which forks repeat every prompt, on top of verl's own: Search-R1's, verl-agent's, SimpleVLA-RL's."""
+GROUP_SIZES = (f"{ROLLOUT}.n_agent", "env.rollout.n", "data.n_samples", "es_manager.train.group_size")
+"""Keys by which forks repeat every prompt, on top of verl's own: Search-R1, verl-agent, SimpleVLA-RL, RAGEN."""
 
 OTHER_PROGRAMS = {
     "generation": "completions are generated only",
