@@ -271,7 +271,7 @@ def test_no_odd_value_ends_in_anything_but_a_message(name, monkeypatch):
         asked.add(key)
         return find(self, key)
 
-    monkeypatch.setattr(linter, "_groups", lambda target, group_size: ())  # which remembers what it was given
+    monkeypatch.setattr(linter, "_outlines", lambda target, group_size: ())  # which remembers what it was given
     with monkeypatch.context() as patch:
         patch.setattr(Document, "find", noted)
         lint(DATA / name)

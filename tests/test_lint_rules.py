@@ -470,20 +470,18 @@ CASES = [
 
 
 @pytest.fixture(autouse=True, scope="module")
-def targets_once():
-    """Targets take most of the time and are the same for most cases: each is computed once, for two group sizes."""
-    known = {}
-
-    def remembered(algorithm, group_size):
-        key = (algorithm.name, *sorted(algorithm.parameters.items()), algorithm.baseline.formula, group_size)
-        if key not in known:
-            known[key] = reference_groups.reference_groups(algorithm, group_size)
-        return known[key]
-
+def few_groups():
+    """Targets take most of the time: here they are those of two group sizes, and the linter forgets them afterward."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reference_groups, "SIZES", (4,))
-        patch.setattr(linter, "reference_groups", remembered)
+        _forget()
         yield
+    _forget()
+
+
+def _forget():
+    for remembered in (linter._groups, linter._outlines):
+        remembered.cache_clear()
 
 
 def found(name: str, overrides: list[str], rule: str):
