@@ -286,7 +286,11 @@ def is_documented(module: str, name: str, known: dict[str, Path]) -> bool:
     """Whether what a module calls so has a text, where it is defined; modules have one."""
     if f"{module}.{name}" in known:
         return True
-    body = ast.parse(known[module].read_text("utf-8")).body
+    body = [
+        part
+        for node in ast.parse(known[module].read_text("utf-8")).body
+        for part in (node.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING" else [node])
+    ]  # names that a module loads when they are asked for stand under TYPE_CHECKING
     package = module if known[module].name == "__init__.py" else module.rpartition(".")[0]
     for node, after in zip(body, [*body[1:], None], strict=True):
         if isinstance(node, ast.ImportFrom) and node.level:

@@ -14,8 +14,8 @@ def lint(config: str | os.PathLike[str] | object, overrides: Sequence[str] = (),
     """What a trainer's configuration optimizes toward, and what is wrong with it.
 
     Args:
-        config: a file (YAML, JSON, TOML, a shell script or Python), or the configuration itself: TRL's ``GRPOConfig``
-            and the like, verl's or AReaL's composed configuration, any dataclass, mapping or pydantic model.
+        config: a file (YAML, JSON, TOML, a shell script or Python), or the configuration itself: an object of a class
+            of configurations (a dataclass or a pydantic model), or a mapping such as a composed configuration.
         overrides: ``key.path=value``, applied after it.
         trainer: a key of ``pessimism.lint.READERS``; "" to tell it by the class or by the keys.
 

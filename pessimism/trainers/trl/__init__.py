@@ -13,15 +13,25 @@ from .rules import RULES, WORDINGS
 
 
 def _recognizes(document: Document) -> bool:
-    strange = [key for key, meant in unknown_keys(document.values, known_keys("trl")).items() if not meant]
-    known = len(strange) <= (1 - SHARE) * len(document.values)
     if document.suffix in PYTHON:
-        return document.entry in CLASSES and known
+        return document.entry in CLASSES and _has_its_keys(document)
     if document.entry == "trl":
         return True
     keys = [key for key in KEYS if key != "loss_type" or _may_be_loss(document.values.get(key))]
-    own = document.has(*keys, *(key for keys in OWN_KEYS.values() for key in keys))
-    return own and known
+    return document.has(*keys, *(key for keys in OWN_KEYS.values() for key in keys)) and _has_its_keys(document)
+
+
+def _has_its_keys(document: Document) -> bool:
+    known = known_keys("trl")
+    allowed = (1 - SHARE) * len(document.values)
+    strange = {key: value for key, value in document.values.items() if key not in known}
+    if len(strange) <= allowed or len(strange) > MOST:
+        return len(strange) <= allowed
+    return sum(not meant for meant in unknown_keys(strange, known).values()) <= allowed
+
+
+MOST = 100
+"""Of more strange keys than this it is not asked whether they are misspelt."""
 
 
 def _may_be_loss(value: object) -> bool:
