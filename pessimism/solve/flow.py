@@ -47,6 +47,8 @@ _RARE = 1e-5  # ... and the most it may have left, where the policy has stopped 
 _DEPTH = 0.1  # log-error allowed on a sliding arm, relative to its distance from the edge of the kink's band
 _ROUNDING = 1e-13  # velocities below this share of E|c| are rounding where arms of order-one probability balance
 _LOOSE = 0.03  # largest log-error allowed per step on an arm that is vanishing
+_GROWTH = 6.0  # most that a step may grow by; not at all after a rejected one, or every other step would be rejected
+_SHRINK = 0.7  # and the least that a rejected step must shrink by
 _MAX_STEPS = 20_000
 
 
@@ -171,12 +173,13 @@ def softmax_flow(
 
 @dataclass(frozen=True)
 class _State:
-    """Rows that still move: their index in the batch, log-policy (B, K), time, next step, residual, largest E|c|."""
+    """Rows that still move: index in the batch, log-policy (B, K), time, next step, most growth, residual, max E|c|."""
 
     row: NDArray[np.intp]
     log_policy: Array
     time: Array
     step: Array
+    growth: Array
     residual: Array
     scale: Array
 
@@ -195,7 +198,13 @@ def _integrate(
     """Final state of every row, which rows converged, the steps taken and, to `keep` snapshots, the accepted steps."""
     rows = len(start)
     final = _State(
-        np.arange(rows), start.copy(), np.zeros(rows), np.full(rows, np.nan), np.full(rows, np.inf), np.zeros(rows)
+        row=np.arange(rows),
+        log_policy=start.copy(),
+        time=np.zeros(rows),
+        step=np.full(rows, np.nan),
+        growth=np.full(rows, _GROWTH),
+        residual=np.full(rows, np.inf),
+        scale=np.zeros(rows),
     )
     state, converged = final.take(final.row), np.zeros(rows, dtype=bool)
     record: list[_Step] = []
@@ -244,7 +253,7 @@ def _allowed(field: Field, log_policy: Array, policy: Array, drift: Array, rtol:
     if field.knots is None:
         return allowed
     low, high, inside = kink_interval(field, log_ratio)
-    depth = np.maximum(np.minimum(log_ratio - low, high - log_ratio), 0.01 * field.band)
+    depth = np.maximum(np.minimum(log_ratio - low, high - log_ratio), 1e-4 * field.band)
     return np.where(inside, np.minimum(allowed, _DEPTH * depth), allowed)
 
 
@@ -255,13 +264,14 @@ def _advance(state: _State, proposal: Array, step: Array, size: Array, t_max: fl
     with np.errstate(divide="ignore", invalid="ignore"):
         change = np.abs(np.exp(proposal) - np.exp(state.log_policy)).max(axis=-1)
         residual = np.where(state.time > 0, change / np.log(time / state.time), np.inf)
-    growth = np.clip(0.9 * np.maximum(size, 1e-10) ** -0.25, 0.1, np.where(accepted, 6.0, 0.4))
+    growth = np.clip(0.9 * np.maximum(size, 1e-10) ** -0.25, 0.1, np.where(accepted, state.growth, _SHRINK))
     return replace(
         state,
         log_policy=np.where(accepted[:, None], proposal, state.log_policy),
         time=np.where(accepted, time, state.time),
         residual=np.where(accepted, residual, state.residual),
         step=step * growth,
+        growth=np.where(accepted, _GROWTH, 1.0),
     )
 
 
