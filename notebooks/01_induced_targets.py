@@ -36,7 +36,17 @@ def _():
     }
     REGRESSION = "log-ratio regression, baseline of your choice"
     choices = {REGRESSION: "", **{name: name for name in ps.catalogue()}}
+    return REGRESSION, RULES, choices
+
+
+@app.cell
+def _(REGRESSION, choices):
     objective = mo.ui.dropdown(choices, value=REGRESSION, label="objective", searchable=True)
+    return (objective,)
+
+
+@app.cell
+def _(RULES):
     beta = mo.ui.slider(
         steps=[0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0],
         value=0.3,
@@ -45,7 +55,7 @@ def _():
     )
     rule = mo.ui.dropdown(RULES, value="mean reward", label="baseline V")
     shift = mo.ui.slider(-3, 3, step=0.1, value=0.0, label="V shift, in β", show_value=True)
-    return beta, objective, rule, shift
+    return beta, rule, shift
 
 
 @app.cell

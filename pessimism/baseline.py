@@ -272,6 +272,7 @@ class Baseline:
         Returns:
             (..., K) float64. Not accurate where it is tiny against the rewards; :meth:`exact` is.
 
+        >>> from pessimism.baselines import mean
         >>> mean().weighted(np.array([0.0, 1.0]), np.array([0.75, 0.25]))
         array([-0.25,  0.75])
         """

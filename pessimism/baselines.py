@@ -125,7 +125,8 @@ def _leave_one_out_standardized_rule(statistics: Statistics, *, epsilon: float) 
     highest = xp.max(xp.where(other, rewards, xp.full_like(rewards, -xp.inf)), axis=-1)
     lowest = xp.min(xp.where(other, rewards, xp.full_like(rewards, xp.inf)), axis=-1)
     std = (xp.sum(spread**2, axis=-1) / max(1, size - 2)) ** 0.5
-    return rest, xp.where(highest > lowest, 1.0 / (std + epsilon), xp.ones_like(std))
+    differ = highest > lowest
+    return rest, xp.where(differ, 1.0 / xp.where(differ, std + epsilon, xp.ones_like(std)), xp.ones_like(std))
 
 
 def _log_sum_exp_rule(statistics: Statistics, *, beta: float, group_size: float) -> tuple[Array, float]:

@@ -244,13 +244,13 @@ def test_a_process_that_does_not_start_is_not_started_again(tmp_path, monkeypatc
 
 
 def test_weights_that_find_no_room_are_one_line(tmp_path, monkeypatch):
-    def full(descriptor: int, offset: int, size: int) -> None:
+    def full(descriptor: int, content: bytes, offset: int) -> int:
         raise OSError(28, "No space left on device")
 
     (tmp_path / "python").write_text("#!/bin/sh\nexec sleep 100\n")
     (tmp_path / "python").chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
-    monkeypatch.setattr(os, "posix_fallocate", full)
+    monkeypatch.setattr(os, "pwrite", full)
     engine = ProcessEngine(settings("transformers", tmp_path), start_timeout=0.5)
     try:
         with pytest.raises(EngineError, match=r"no room to hand the weights .*: No space left on device"):

@@ -36,7 +36,7 @@ def audit(
     >>> import pessimism as ps
     >>> rows = [{"group": "a", "reward": reward} for reward in (0, 0, 0, 1)]
     >>> print(ps.audit(rows, "oapl:beta1=1,beta2=.5").algorithms[0].sentence)
-    pessimistic (positive regime): KL from the behavior policy 0.281 nats (nominal 0.468), value 0.653 (nominal 0.711)
+    pessimistic (positive regime): KL from the behavior policy 0.360 nats (nominal 0.468), value 0.653 (nominal 0.711)
     """
     need("audits", "polars", "pyarrow")
     from .frames import frame_of

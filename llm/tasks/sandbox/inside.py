@@ -141,4 +141,5 @@ def main():
         answers.flush()
 
 
-main()
+if __name__ == "__main__":
+    main()
