@@ -312,8 +312,10 @@ def _log_inverse_temperature(weights: np.ndarray, gap: np.ndarray, wanted: np.nd
     r"""x (n,) at which $\mu e^{-e^x g}$ has the wanted KL from $\mu$: all rows at once by Newton's method in a bracket.
 
     $d\,\mathrm{KL}/dx = e^{2x}\,\mathrm{Var}_\pi g$. Near x = -infinity log KL is a line in x. A step that leaves the
-    bracket is replaced by its middle.
+    bracket is replaced by its middle. A row is done where its KL is the wanted one up to the rounding of a sum of K
+    nonnegative terms: further steps would follow that rounding.
     """
+    rounding = np.finfo(float).eps * (1 + np.log2(weights.shape[-1]))
     low, high = np.full(len(wanted), -40.0), np.full(len(wanted), 700.0)
     spread = expectation(weights, (gap - expectation(weights, gap)[:, None]) ** 2)
     with np.errstate(divide="ignore"):
@@ -327,7 +329,8 @@ def _log_inverse_temperature(weights: np.ndarray, gap: np.ndarray, wanted: np.nd
         low[rows] = np.where(excess < 0, x[rows], low[rows])
         high[rows] = np.where(excess < 0, high[rows], x[rows])
         inside = (moved > low[rows]) & (moved < high[rows])
-        moved = np.where(excess == 0, x[rows], np.where(inside, moved, (low[rows] + high[rows]) / 2))
+        settled = np.abs(excess) <= rounding
+        moved = np.where(settled, x[rows], np.where(inside, moved, (low[rows] + high[rows]) / 2))
         open_ = np.abs(moved - x[rows]) > 4 * np.finfo(float).eps * np.maximum(1, np.abs(moved))
         x[rows] = moved
         rows = rows[open_]

@@ -11,8 +11,6 @@ from dataclasses import dataclass, field, fields
 import numpy as np
 
 from .compare import Comparison
-from .solve.divergences import entropy, kl
-from .solve.simplex import expectation
 
 ALL_MASS = 1 - 1e-6
 """A target with at least this on the most rewarding arms has put all mass there."""
@@ -95,13 +93,13 @@ class Standing:
         log_behavior = np.where(played, bandit.log_behavior.reshape(rows, arms), 0.0)
         top = np.where(played, reward, -np.inf).max(axis=-1)
         silent = (np.where(played, reward, top[:, None]) == top[:, None]).all(axis=-1)
-        policies, found = {}, {}
-        for name in ("induced", "nominal", "stated"):
+        policies, largest = {}, {}
+        for name in ("induced", "nominal"):
             target = getattr(comparison, name)
             policies[name] = policy = target.policy.reshape(rows, arms)
             log_ratio = np.where(played, target.log_policy.reshape(rows, arms) - log_behavior, -np.inf)
             outside = np.where(((policy > 0) & ~played).any(axis=-1), np.inf, 0.0)
-            found[name] = (kl(log_ratio, behavior) + outside, log_ratio.max(axis=-1) + outside)
+            largest[name] = log_ratio.max(axis=-1) + outside
         on_best = [(policies[name] * (reward >= top[:, None])).sum(axis=-1) for name in ("induced", "nominal")]
         saturated = (np.minimum(*on_best) >= ALL_MASS) & ~silent & (comparison.algorithm.beta is not None)
         winner = policies["induced"].argmax(axis=-1)
@@ -109,16 +107,17 @@ class Standing:
         def flat(values: object) -> np.ndarray:
             return np.broadcast_to(values, bandit.batch_shape).reshape(rows)  # type: ignore[arg-type]
 
+        induced, nominal = comparison.induced_metrics, comparison.nominal_metrics
         return cls(
-            kl=found["induced"][0],
-            nominal_kl=found["nominal"][0],
-            stated_kl=found["stated"][0],
-            value=expectation(policies["induced"], reward),
-            nominal_value=expectation(policies["nominal"], reward),
-            entropy=entropy(policies["induced"]),
-            nominal_entropy=entropy(policies["nominal"]),
-            largest=found["induced"][1],
-            nominal_largest=found["nominal"][1],
+            kl=flat(induced.kl),
+            nominal_kl=flat(nominal.kl),
+            stated_kl=flat(comparison.stated_metrics.kl),
+            value=flat(induced.value),
+            nominal_value=flat(nominal.value),
+            entropy=flat(induced.entropy),
+            nominal_entropy=flat(nominal.entropy),
+            largest=largest["induced"],
+            nominal_largest=largest["nominal"],
             same=flat(comparison.at_nominal),
             at_stated=flat(comparison.at_stated),
             saturated=saturated,
