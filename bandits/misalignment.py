@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 import pessimism as ps
+from pessimism.shell import understood
 from pessimism.solve import log
 
 from .batches import Batch, Generators, Task
@@ -45,7 +46,7 @@ def _unit(vector: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def misalignments(
-    bandit: ps.Bandit, algorithm: ps.Algorithm, settings: Settings, seeds: int, draw: Draw, added: float = 0.0
+    bandit: ps.Bandit, algorithm: ps.Algorithm | str, settings: Settings, seeds: int, draw: Draw, added: float = 0.0
 ) -> np.ndarray:
     """Misalignment of the first step of every window of simulated runs, (syncs, seeds, ...).
 
@@ -61,6 +62,7 @@ def misalignments(
     >>> found.shape, bool(found.max() < 1e-15)
     ((3, 1), True)
     """
+    bandit, algorithm = understood(bandit, algorithm)
     blocks: list[list[np.ndarray]] = []
     contexts = bandit.batch_shape[-1] if bandit.batch_shape else 1
     watched = _watched(draw, contexts, added, blocks)

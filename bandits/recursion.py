@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 import pessimism as ps
+from pessimism.shell import understood
 from pessimism.solve import expectation, total_variation
 
 from .trajectory import Recorder, Trajectory, describe
@@ -12,12 +13,12 @@ from .trajectory import Recorder, Trajectory, describe
 __all__ = ["gap_bounds", "ideal_recursion"]
 
 
-def ideal_recursion(bandit: ps.Bandit, algorithm: ps.Algorithm, syncs: int) -> Trajectory:
+def ideal_recursion(bandit: ps.Bandit, algorithm: ps.Algorithm | str, syncs: int) -> Trajectory:
     r"""$\pi_{k+1} = \pi^\dagger(\pi_k)$ from $\pi_0 = \mu$: lagged learning with infinite lag and infinite groups.
 
     Args:
         bandit: batch shape (...); a reference stays what it is while the behavior policy moves.
-        algorithm: any.
+        algorithm: any, or text that names one.
         syncs: number of steps of the recursion, >= 1.
 
     Returns:
@@ -33,6 +34,7 @@ def ideal_recursion(bandit: ps.Bandit, algorithm: ps.Algorithm, syncs: int) -> T
     >>> bool(np.allclose(run.policy[0], ps.induced_target(ps.Bandit(once, bandit.reward), algorithm).policy))
     True
     """
+    bandit, algorithm = understood(bandit, algorithm)
     _check_syncs(syncs)
     records = Recorder(syncs)
     current = bandit

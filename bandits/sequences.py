@@ -16,6 +16,7 @@ from scipy.special import log_softmax
 
 import pessimism as ps
 from pessimism.levels import PaddedTokens, check_level, known_level, token_coefficients, token_weight
+from pessimism.shell import understood_algorithm
 from pessimism.solve import check_finite
 
 LARGEST = 5_000
@@ -184,7 +185,7 @@ class Reached:
 
 
 def population_update(
-    world: SequenceBandit, algorithm: ps.Algorithm, level: str | None = None
+    world: SequenceBandit, algorithm: ps.Algorithm | str, level: str | None = None
 ) -> Callable[[ArrayLike], np.ndarray]:
     r"""The expected update of the logits (P, V) as a function of them.
 
@@ -193,12 +194,14 @@ def population_update(
 
     Args:
         world: behavior policy and rewards.
-        algorithm: its baseline is exact; a coupled coefficient compares completions, so it has no token level.
+        algorithm: or text that names one; its baseline is exact. A coupled coefficient compares completions, so it has
+            no token level.
         level: one of :data:`pessimism.levels.LEVELS`; the algorithm's own where None.
 
     Raises:
         ValueError: an unknown level, or a coupled coefficient at a level that looks at tokens.
     """
+    algorithm = understood_algorithm(algorithm)
     algorithm = algorithm if level is None else replace(algorithm, level=known_level(level))
     check_level(algorithm)
     tree, bandit = world.tree, world.bandit
@@ -224,7 +227,7 @@ def population_update(
 
 def run_to_convergence(
     world: SequenceBandit,
-    algorithm: ps.Algorithm,
+    algorithm: ps.Algorithm | str,
     level: str | None = None,
     time: float = 1e10,
     tolerance: float = 1e-9,

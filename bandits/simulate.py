@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 import pessimism as ps
+from pessimism.shell import understood
 from pessimism.solve import check_finite, log, total_variation
 
 from .batches import Batch, Generators, Task, draw_batch, make_task, minibatches
@@ -35,7 +36,7 @@ SAME = 1e-9
 
 def simulate(
     bandit: ps.Bandit,
-    algorithm: ps.Algorithm,
+    algorithm: ps.Algorithm | str,
     settings: Settings,
     seeds: Iterable[int] = (0,),
     features: ArrayLike | SequenceTree | None = None,
@@ -50,7 +51,8 @@ def simulate(
     Args:
         bandit: batch shape (...). The last batch axis holds the contexts of one problem (they share the weights of a
             linear policy, and one normalized step); earlier ones are separate problems.
-        algorithm: its level must not matter, as arms are whole completions.
+        algorithm: or text that names one, as in :func:`pessimism.induced_target`; its level must not matter, as arms
+            are whole completions.
         settings: see :class:`Settings`.
         seeds: one run for each; a run's numbers depend on its own seed alone.
         features: (N, d) of the N contexts, for a linear policy; the tree whose completions are the arms, for a
@@ -67,6 +69,7 @@ def simulate(
     >>> run.policy[0].round(4), ps.induced_target(bandit, algorithm).policy.round(4)
     (array([0.3932, 0.2359, 0.3709]), array([0.3932, 0.2359, 0.3709]))
     """
+    bandit, algorithm = understood(bandit, algorithm)
     seeds = _checked_seeds(seeds)
     if bandit.reference is not None and algorithm.anchor == "behavior":
         raise ValueError(
@@ -81,7 +84,7 @@ def simulate(
 
 
 def simulate_grid(
-    bandit: ps.Bandit, cells: Mapping[str, tuple[ps.Algorithm, Settings]], seeds: Iterable[int] = (0,)
+    bandit: ps.Bandit, cells: Mapping[str, tuple[ps.Algorithm | str, Settings]], seeds: Iterable[int] = (0,)
 ) -> dict[str, Trajectory]:
     """:func:`simulate` for each named algorithm and settings, on the same bandit and with the same seeds.
 

@@ -55,6 +55,19 @@ def test_one_long_window_with_exact_gradients_ends_at_the_induced_target(bandit,
     assert run.induced_distance.max() < 1e-7
 
 
+def test_an_objective_may_be_given_as_text():
+    text, algorithm, settings = "shifted_mean:beta=.5", REGRESSION, replace(ONE, lag=3)
+    found, wanted = (simulate(SMALL, each, settings).policy for each in (text, algorithm))
+    np.testing.assert_array_equal(found, wanted)
+    np.testing.assert_array_equal(ideal_recursion(SMALL, text, 2).policy, ideal_recursion(SMALL, algorithm, 2).policy)
+    grid = simulate_grid(SMALL, {"here": (text, settings)})
+    np.testing.assert_array_equal(grid["here"].policy, wanted)
+    with pytest.raises(ValueError, match="did you mean shifted_mean"):
+        simulate(SMALL, "shifted_men", settings)
+    with pytest.raises(ValueError, match="the arguments are swapped"):
+        simulate(text, SMALL, settings)  # type: ignore[arg-type]
+
+
 def test_the_induced_target_is_not_the_nominal_one_here():
     run = simulate(SMALL, REGRESSION, Settings(lag=2000))
     assert run.nominal_distance is not None

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,7 +19,7 @@ from pessimism.claims import CLAIMS
 from pessimism.claims.case import Case
 from pessimism.claims.claim import Claim, Outcome
 from pessimism.cli.compare import _written
-from pessimism.cli.main import main
+from pessimism.cli.main import COMMANDS, app, main
 from pessimism.cli.options import with_json_target
 from pessimism.comparison import compare
 from pessimism.shell.terminal import _lines
@@ -568,6 +569,23 @@ def test_help_and_catalogue_load_nothing_heavy():
     )
     finished = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert finished.stderr == "set()\n"
+
+
+def test_a_command_loads_only_what_it_needs():
+    program = (
+        "import sys; from pessimism.cli.main import main; main(['--help']); main(['compare', 'oapl:beta2=.5']); "
+        "print([name for name in sys.modules if name.endswith('.command') or name == 'pessimism.lint.linter' "
+        "or name == 'pessimism.cli.verify'], file=sys.stderr)"
+    )
+    finished = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert finished.stderr == "['pessimism.audit.command']\n"  # compare takes bandits from logs
+
+
+def test_every_command_that_is_listed_is_there():
+    group = typer.main.get_command(app)
+    assert list(group.commands) == list(COMMANDS)  # type: ignore[attr-defined]
+    for name in COMMANDS:
+        assert group.commands[name].callback.__doc__  # type: ignore[attr-defined]
 
 
 def test_an_objective_is_written_in_one_way_or_with_its_parameters_apart(run):

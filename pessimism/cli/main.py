@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import typer
 
-from ..advice.command import advise
-from ..audit.command import audit
-from ..lint.command import lint_command
 from ..shell.terminal import new_app, run_app, write
-from .catalogue import catalogue
-from .compare import compare
-from .gap_command import corrections_command
 from .options import Commands
-from .verify import verify
 
-app = new_app("pessimism", cls=Commands, add_completion=True)
+COMMANDS = {
+    "verify": ("pessimism.cli.verify", "verify", "Check every claim about the objectives."),
+    "compare": ("pessimism.cli.compare", "compare", "Compare induced and nominal targets on a bandit."),
+    "catalogue": ("pessimism.cli.catalogue", "catalogue", "List the objectives, or show one in full."),
+    "audit": ("pessimism.audit.command", "audit", "What objectives make of logged rollouts."),
+    "advise": ("pessimism.advice.command", "advise", "Which setting moves the policy as far as asked."),
+    "lint": ("pessimism.lint.command", "lint_command", "What a trainer's configuration really optimizes."),
+    "corrections": (
+        "pessimism.cli.gap_command",
+        "corrections_command",
+        "What importance corrections do at a gap per token.",
+    ),
+}
+"""Name -> module, function, and what the list of the commands says."""
+
+
+class Pessimism(Commands):
+    """These commands."""
+
+    places: ClassVar = {name: (module, function) for name, (module, function, _) in COMMANDS.items()}
+    short: ClassVar = {name: words for name, (_, _, words) in COMMANDS.items()}
+
+
+app = new_app("pessimism", cls=Pessimism, add_completion=True)
 
 
 @app.callback(invoke_without_command=True)
@@ -33,15 +49,6 @@ def start(
         raise typer.Exit
     if context.invoked_subcommand is None:
         write(context.get_help() + "\n")
-
-
-app.command(short_help="Check every claim about the objectives.")(verify)
-app.command(short_help="Compare induced and nominal targets on a bandit.")(compare)
-app.command(short_help="List the objectives, or show one in full.")(catalogue)
-app.command(short_help="What objectives make of logged rollouts.")(audit)
-app.command(short_help="Which setting moves the policy as far as asked.")(advise)
-app.command("lint", short_help="What a trainer's configuration really optimizes.")(lint_command)
-app.command("corrections", short_help="What importance corrections do at a gap per token.")(corrections_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

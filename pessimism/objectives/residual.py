@@ -24,6 +24,7 @@ from .. import baselines
 from ..algorithm import Algorithm, ClosedForm, Coefficient
 from ..bandit import Bandit
 from ..baseline import Moments
+from ..given import understood_algorithm
 from ..solution import Solution, gibbs
 from ..solve.lambert import solve_fixed_kappa
 from ..solve.simplex import Array, expectation
@@ -178,7 +179,7 @@ def _interior_only(bandit: Bandit, moments: Moments, *, of: ClosedForm, proven: 
 
 
 def residual(
-    algorithm: Algorithm,
+    algorithm: Algorithm | str,
     *,
     power: float = 0.0,
     cap: float = math.inf,
@@ -193,7 +194,8 @@ def residual(
     expectation ($E_\mu[\rho\nabla\log\pi] = 0$, whatever the policy's parameters): $\lambda\rho$ is a control variate.
 
     Args:
-        algorithm: the coefficient must not look at other arms, nor jump.
+        algorithm: or text that names one, such as "oapl:beta1=1,beta2=.5"; the coefficient must not look at other arms,
+            nor jump.
         power, cap: the weight $h = \min(\rho, \text{cap})^{\text{power}}$: (0, any) none, (1, inf) the full ratio,
             (1, 2) truncated at 2.
         dose: s >= 0.
@@ -208,9 +210,10 @@ def residual(
     >>> plain = ps.algorithm("oapl", beta1=1.0, beta2=0.5)
     >>> ps.induced_target(bandit, residual(plain, power=1, cap=2)).policy.round(4)
     array([0.2606, 0.1564, 0.583 ])
-    >>> ps.induced_target(bandit, residual(plain, dose=0)).policy.round(4)
+    >>> ps.induced_target(bandit, residual("oapl:beta2=.5", dose=0)).policy.round(4)
     array([0.2195, 0.1317, 0.6488])
     """
+    algorithm = understood_algorithm(algorithm)
     _check_arm_wise(algorithm)
     values = {"power": power, "cap": cap, "dose": dose, "group_size": group_size}
     filled = {name: RESIDUAL_PARAMETERS[name].check("residual", name, value) for name, value in values.items()}
