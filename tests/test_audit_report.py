@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -20,6 +21,7 @@ from pessimism import extras
 from pessimism.audit.command import algorithm_of
 from pessimism.audit.groups import shown_id
 from pessimism.audit.page import page
+from pessimism.audit.pictures import running
 from pessimism.audit.run import audit as run_audit
 from pessimism.cli.main import main
 
@@ -241,9 +243,21 @@ def test_the_page_works_in_a_browser_without_a_network(tmp_path, width):
         assert tab.title() == "Audit of rollouts"
         assert complaints == []
         assert [url for url in requests if not url.startswith(("data:", target.as_uri()))] == []
-        assert tab.locator("h2").all_inner_texts() == ["oapl(beta1=1, beta2=0.5)", "asymre(shift=-0.1)"]
-        assert tab.locator("figure svg").count() == 12
-        sizes = [box.bounding_box() for box in tab.locator("figure svg").all()]
+        assert tab.locator("h2").all_inner_texts() == [
+            "Objectives on these groups",
+            "Settings that move as far",
+            "oapl(beta1=1, beta2=0.5)",
+            "asymre(shift=-0.1)",
+        ]
+        assert tab.locator("table").first.locator("tbody tr").count() == 2
+        assert hashlib.sha256(path.read_bytes()).hexdigest() in tab.locator("footer").inner_text()
+        smallest = "elements => Math.min(...elements.map(e => parseFloat(getComputedStyle(e).fontSize)))"
+        assert tab.eval_on_selector_all("body *:not(svg *)", smallest) >= 12
+        scaled = "e => parseFloat(getComputedStyle(e).fontSize) * Math.hypot(e.getScreenCTM().a, e.getScreenCTM().b)"
+        assert tab.eval_on_selector_all(".pictures svg text", f"es => Math.min(...es.map({scaled}))") >= 12
+        assert tab.locator("figure svg").count() == 6
+        assert tab.locator(".pictures svg").count() == 4  # those of realized log-ratios are with the details
+        sizes = [box.bounding_box() for box in tab.locator(".pictures svg").all()]
         assert all(box is not None and box["width"] > 200 and box["height"] > 100 for box in sizes)
         assert tab.evaluate("document.documentElement.scrollWidth") <= width
         shown = tab.get_by_text('<script>document.title="owned"</script>', exact=False)
@@ -299,3 +313,44 @@ def test_commands_that_audit_nothing_load_none_of_its_packages():
     code = "import sys, pessimism.cli.main; print(sorted({'polars', 'pyarrow', 'matplotlib'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+# --- groups of 0/1 rewards --------------------------------------------------------------------------------------------
+
+
+def test_binary_groups_are_told_by_passes_and_others_are_not(tmp_path):
+    reward = (np.random.default_rng(0).random((200, 4)) < 0.4).astype(float)
+    algorithm = ps.algorithm("oapl", beta1=1, beta2=0.5)
+    found = run_audit([parquet(tmp_path / "a.parquet", table(reward))], [algorithm]).algorithms[0].by_passes
+    passes = reward.sum(axis=1)
+    assert [(row["size"], row["passes"], row["groups"]) for row in found] == [
+        (4, k, int((passes == k).sum())) for k in np.unique(passes).astype(int)
+    ]
+    for row in found:
+        made = ps.compare_group([[1.0] * row["passes"] + [0.0] * (4 - row["passes"])], algorithm)
+        assert row["kl"] == pytest.approx(float(made.induced_metrics.kl[0]), abs=1e-12)
+        assert row["nominal_kl"] == pytest.approx(float(made.nominal_metrics.kl[0]), abs=1e-12)
+    reward[-1, 0] = 0.5
+    assert run_audit([parquet(tmp_path / "b.parquet", table(reward))], [algorithm]).algorithms[0].by_passes == []
+
+
+def test_a_running_mean_keeps_the_whole_and_leaves_few_bins_alone():
+    random = np.random.default_rng(0)
+    sums, counts = random.random(200), random.integers(1, 9, 200).astype(float)
+    smooth = running(sums, counts)
+    width = 2 * (200 // 40) + 1
+    expected = [
+        sums[max(0, k - width // 2) : k + width // 2 + 1].sum()
+        / counts[max(0, k - width // 2) : k + width // 2 + 1].sum()
+        for k in range(200)
+    ]
+    np.testing.assert_allclose(smooth, expected)
+    np.testing.assert_allclose(running(sums[:40], counts[:40]), sums[:40] / counts[:40])
+
+
+def test_groups_of_equal_drive_are_one_row_of_the_page(tmp_path):
+    reward = np.array([[0.0, 0.0, 1.0, 1.0]] * 30 + [[0.0, 0.0, 0.0, 1.0]] * 30)
+    text = page(
+        run_audit([parquet(tmp_path / "log.parquet", table(reward))], [ps.algorithm("oapl", beta1=1, beta2=0.5)])
+    )
+    assert text.count(" more like it</td>") == 1

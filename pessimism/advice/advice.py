@@ -29,6 +29,9 @@ FAMILIES = (
 )
 """What is compared where nobody says."""
 
+BATCHED = tuple(family for family in FAMILIES if not family.startswith("ppo"))
+"""Those with a closed form, whose targets take microseconds each."""
+
 ONE_TARGET = 0.99
 """Share of the groups that must be in the positive regime, where targets are unique, for a recommendation."""
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +17,10 @@ from ..shell.files import check_writable, write_whole
 from ..shell.objects import algorithm_of
 from ..shell.terminal import progress_bar, show, write_json
 from .standard_input import with_standard_input
+
+if TYPE_CHECKING:
+    from ..advice.advice import Advice
+    from .report import Audit
 
 
 def audit(
@@ -88,16 +94,29 @@ def audit(
         result = run_audit(logs, algorithms, columns, strict=strict, share=share, progress=progress, keep=keep)
         if groups is not None:
             groups.finish()
-    if html is not None:
-        from .page import page
+        if html is not None:
+            from .page import page
 
-        write_whole(html, page(result).encode())
+            command = shlex.join(["pessimism", *sys.argv[1:]])
+            write_whole(html, page(result, _advice(logs, result, columns), command).encode())
     if json is not None:
         write_json(result.to_dict(), json)
     if json != "-":
         from .screen import screens
 
         show(*screens(result))
+
+
+def _advice(logs: Sequence[str], result: Audit, columns: Mapping[str, str]) -> Advice | None:
+    """Settings of other objectives that move as far as the first one does; None where nothing is learned."""
+    from ..advice.advice import BATCHED, advise
+
+    moved = result.algorithms[0].targets["mean kl"] * result.groups / max(result.groups - result.silent, 1)
+    return advise(logs, kl=moved, objectives=BATCHED, columns=columns) if moved > NO_MOVEMENT else None
+
+
+NO_MOVEMENT = 1e-6
+"""Nats below which there is nothing to match."""
 
 
 def logged_bandit(file: str, group: str | None, column: Sequence[str]) -> Bandit:

@@ -33,6 +33,7 @@ STATISTICS = (
     "nominal_largest_log_ratio",
 )
 DRIFT = ("groups", *REGIMES, "no signal", "reward", "kl", "value_change", "realized_kl")
+BY_PASSES = ("kl", "nominal_kl", "value_change", "drive", "normalizer")
 PAIRS = 1 << 12
 """Samples that a picture of realized against predicted log-ratios shows."""
 
@@ -236,6 +237,49 @@ class AlgorithmTotals:
         self.factors.add({"nats": measured.log_claimed[open_] - measured.log_held[open_]})
 
 
+class Passes:
+    """Groups of 0/1 rewards by size and completions that pass, which decide a target; nothing once there are others."""
+
+    def __init__(self) -> None:
+        self.binary = True
+        self._groups: dict[tuple[int, int], int] = {}
+        self._made: dict[tuple[int, int], list[dict[str, Any]]] = {}
+
+    def add(self, groups: Groups, measured: Sequence[Measured]) -> None:
+        """More groups."""
+        reward = groups.column("reward")
+        if not self.binary or not ((reward == 0) | (reward == 1)).all():
+            self.binary = False
+            return
+        passed = np.add.reduceat(reward, groups.start[:-1]).astype(np.int64)
+        width = int(groups.size.max()) + 1
+        keys, first, counts = np.unique(groups.size * width + passed, return_index=True, return_counts=True)
+        for key, index, count in zip(keys.tolist(), first.tolist(), counts.tolist(), strict=True):
+            where = divmod(key, width)
+            self._groups[where] = self._groups.get(where, 0) + count
+            if where not in self._made:
+                self._made[where] = [_of(part, index) for part in measured]
+
+    def rows(self, algorithm: int) -> list[dict[str, Any]]:
+        """Of one algorithm, by size and passes; none where rewards have other values."""
+        if not self.binary:
+            return []
+        return [
+            {
+                "size": size,
+                "passes": passes,
+                "groups": self._groups[size, passes],
+                **self._made[size, passes][algorithm],
+            }
+            for size, passes in sorted(self._groups)
+        ]
+
+
+def _of(measured: Measured, index: int) -> dict[str, Any]:
+    found: dict[str, Any] = {name: float(measured.statistic(name)[index]) for name in BY_PASSES}
+    return found | {"regime": REGIMES[measured.solved.regime[index]]}
+
+
 class Totals:
     """Totals of the log itself, and of every algorithm on it."""
 
@@ -247,11 +291,13 @@ class Totals:
         self.sample = Sample(("reward", "length", "realized_kl"))
         self.ranges: dict[str, tuple[float, float]] = {}
         self.ratios = RatioTotals()
+        self.passes = Passes()
 
     def add(self, groups: Groups, measured: Sequence[Measured]) -> None:
         """One more batch, under every algorithm."""
         size = groups.size
         self.ratios.add(groups)
+        self.passes.add(groups, measured)
         self.groups += len(groups)
         self.rows += int(size.sum())
         self.silent += int((~measured[0].signal).sum())

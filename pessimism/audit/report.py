@@ -49,6 +49,7 @@ class AlgorithmAudit:
         drive_shares: share of the groups with signal -> their share of the summed drive, the strongest first.
         top: the groups that drive the update most.
         by_version, by_lag: sums over groups in bins.
+        by_passes: where all rewards are 0 or 1, by size and completions that pass: groups, and what is made of one.
         realized: predicted against realized log-ratios, or None without current log-probabilities.
         leakage: of the groups with signal, how many could be weighed against what nobody sampled (``groups``), in how
             many of those the samples would not fill the simplex at $\ell = A/\beta$ (``open``), and quantiles of the
@@ -73,6 +74,7 @@ class AlgorithmAudit:
     top: list[dict[str, Any]]
     by_version: list[dict[str, float]]
     by_lag: list[dict[str, float]]
+    by_passes: list[dict[str, Any]]
     realized: dict[str, Any] | None
     leakage: dict[str, Any] | None
     targets: dict[str, float]
@@ -163,8 +165,8 @@ class Audit:
             ratios=ratios,
             warnings=ratio_sentences(ratios),
             algorithms=[
-                _algorithm_audit(algorithm, part, totals, places)
-                for algorithm, part in zip(algorithms, totals.algorithms, strict=True)
+                _algorithm_audit(algorithm, part, totals, places, totals.passes.rows(number))
+                for number, (algorithm, part) in enumerate(zip(algorithms, totals.algorithms, strict=True))
             ],
         )
 
@@ -194,7 +196,11 @@ class Audit:
 
 
 def _algorithm_audit(
-    algorithm: Algorithm, totals: AlgorithmTotals, log: Totals, places: Sequence[str]
+    algorithm: Algorithm,
+    totals: AlgorithmTotals,
+    log: Totals,
+    places: Sequence[str],
+    by_passes: list[dict[str, Any]],
 ) -> AlgorithmAudit:
     sample = totals.sample.values()
     counts = {name: _named(table, totals.codes[name]) for name, table in TABLES.items()}
@@ -233,6 +239,7 @@ def _algorithm_audit(
         ],
         by_version=totals.by_version.rows(),
         by_lag=totals.by_lag.rows(),
+        by_passes=by_passes,
         realized=realized,
         leakage=leakage,
         targets=totals.account.to_dict(),

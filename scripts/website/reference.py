@@ -36,7 +36,9 @@ PACKAGE = {
     "pessimism.lint": "checks of trainers' configurations",
     "pessimism.trainers.tokens": "losses of whole completions for trainers",
     "pessimism.trainers.trl.adapter": "TRL's trainer with any objective",
+    "pessimism.trainers.trl.monitor": "watching a run of TRL",
     "pessimism.trainers.verl.adapter": "verl's loss and advantage with any objective",
+    "pessimism.trainers.verl.monitor": "watching a run of verl",
     "pessimism.trainers.trinity.adapter": "Trinity-RFT's loss and advantage with any objective",
     "pessimism.trainers.prime_rl.adapter": "prime-rl's loss and advantage with any objective",
 }
