@@ -29,7 +29,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -202,6 +202,19 @@ def with_part(text: str, name: str, content: str) -> str:
     old = part(text, name)
     begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
     return text.replace(begin + old + end, f"{begin}\n{content}\n{end}")
+
+
+def markdown(columns: Sequence[str], rows: Mapping[str, Sequence[str]], first: str = "objective") -> str:
+    """A table of a generated part: a row for every objective, or for whatever ``first`` says.
+
+    >>> print(markdown(["L = 1"], {"oapl": [".5"]}))
+    | objective | L = 1 |
+    |---|---|
+    | oapl | .5 |
+    """
+    lines = [(first, *columns), *((name, *cells) for name, cells in rows.items())]
+    head, *rest = (f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join([head, "|---" * len(lines[0]) + "|", *rest])
 
 
 def refresh(page: Path, made: Callable[[], Mapping[str, str]], command: str, description: str | None) -> int:

@@ -7,7 +7,6 @@ python -m scripts.findings --check    change nothing; status 1 if one is out of 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
 
 import numpy as np
 import polars as pl
@@ -16,7 +15,7 @@ from scipy.stats import t
 from paper_figures import language_model_lag, language_model_settings
 from paper_figures.swept import interval
 
-from .documents import ROOT, refresh
+from .documents import ROOT, markdown, refresh
 
 PAGE = ROOT / "docs" / "language_models.md"
 EQUATION = {
@@ -183,19 +182,6 @@ def equation() -> str:
 def last_rows(study: str) -> pl.DataFrame:
     """What the stored runs of a study were at their end."""
     return pl.read_parquet(language_model_settings.path(study)).filter("last")
-
-
-def markdown(columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:
-    """A table with a row for every objective.
-
-    >>> print(markdown(["L = 1"], {"oapl": [".5"]}))
-    | objective | L = 1 |
-    |---|---|
-    | oapl | .5 |
-    """
-    lines = [("objective", *columns), *((name, *cells) for name, cells in rows.items())]
-    head, *rest = (f"| {' | '.join(line)} |" for line in lines)
-    return "\n".join([head, "|---" * len(lines[0]) + "|", *rest])
 
 
 def number(value: float, digits: int = 3, sign: bool = False) -> str:

@@ -11,13 +11,12 @@ from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 
 import pessimism as ps
-from pessimism.algorithm import Algorithm
 from pessimism.construction import Recovery, recovery
 from pessimism.standing import Account
 from pessimism.trainers.defaults import defaults
 from pessimism.views.recovery import cells, headers
 
-from .documents import ROOT, refresh
+from .documents import ROOT, markdown, refresh
 
 PAGE = ROOT / "docs" / "theory" / "recovered.md"
 
@@ -30,16 +29,7 @@ def found(names: Iterable[str]) -> list[Recovery]:
 
 
 def _of_entry(name: str) -> Recovery:
-    return recovery(_published(name))
-
-
-def _published(name: str) -> Algorithm:
-    return ps.catalogue()[name].algorithm()
-
-
-def row(one: Recovery) -> str:
-    """The line of one objective in the table."""
-    return f"| {' | '.join(cells(one))} |"
+    return recovery(ps.catalogue()[name].algorithm())
 
 
 def part(rows: list[Recovery]) -> str:
@@ -80,7 +70,7 @@ def _names(rows: list[Recovery]) -> str:
 def table(rows: list[Recovery]) -> str:
     """Markdown, one row an objective."""
     titles = [title.replace("\n", ", ") for title in headers(rows)]
-    return "\n".join([f"| {' | '.join(titles)} |", "|---" * len(titles) + "|", *map(row, rows)])
+    return markdown(titles[1:], {one.name: cells(one)[1:] for one in rows})
 
 
 def main() -> int:

@@ -12,7 +12,7 @@ import polars as pl
 
 from paper_figures import residual_cells, residual_noise
 
-from .documents import ROOT, refresh
+from .documents import ROOT, markdown, refresh
 
 PAGE = ROOT / "docs" / "theory" / "residual.md"
 
@@ -20,12 +20,12 @@ PAGE = ROOT / "docs" / "theory" / "residual.md"
 def noise() -> str:
     """Markdown, a row for each objective and form: the noise at the start, halfway and at the end."""
     found = residual_noise.compute(residual_noise.Settings())
-    lines = [f"| objective | {' | '.join(residual_noise.PLACES)} |", "|---" * (1 + len(residual_noise.PLACES)) + "|"]
+    lines = {}
     for (objective, form), rows in found.group_by("objective", "form", maintain_order=True):
         name = f"{objective}, c − λρ" if form == "residual" else objective
         values = [rows.filter(pl.col("place") == place)["noise"].item() for place in residual_noise.PLACES]
-        lines.append(f"| {name} | {' | '.join(f'{value:.3f}' for value in values)} |")
-    return "\n".join(lines)
+        lines[name] = [f"{value:.3f}" for value in values]
+    return markdown(residual_noise.PLACES, lines)
 
 
 def cells() -> str:
@@ -33,18 +33,17 @@ def cells() -> str:
     found = residual_cells.compute(residual_cells.Settings())
     last = found.filter(pl.col("sync") == pl.col("sync").max())
     keys = [(target, weight) for target in residual_cells.TARGETS for weight in residual_cells.WEIGHTS]
-    titles = ["world", *(f"{target}, {weight}" for target, weight in keys)]
-    lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
+    lines = {}
     for _, rows in last.group_by("world", maintain_order=True):
         first = rows.row(0, named=True)
         extra = f", noise {first['noise']:g}" if first["noise"] else ""
-        line = [f"β {first['beta']:g}, L {first['lag']}, η {first['learning_rate']:g}{extra}"]
+        world = f"β {first['beta']:g}, L {first['lag']}, η {first['learning_rate']:g}{extra}"
+        lines[world] = []
         for target, weight in keys:
             one = rows.filter(pl.col("target") == target, pl.col("weight") == weight).row(0, named=True)
             lost = f" ({one['collapsed']:.0%})" if one["collapsed"] else ""
-            line.append(f"{one['value']:.3f} / {one['entropy']:.2f}{lost}")
-        lines.append(f"| {' | '.join(line)} |")
-    return "\n".join(lines)
+            lines[world].append(f"{one['value']:.3f} / {one['entropy']:.2f}{lost}")
+    return markdown([f"{target}, {weight}" for target, weight in keys], lines, "world")
 
 
 def main() -> int:

@@ -9,6 +9,7 @@ import pessimism as ps
 from pessimism.cli.main import main
 from pessimism.construction import FORMS, form_of, recovery
 from pessimism.trainers.defaults import defaults
+from pessimism.views.recovery import cells
 from scripts import recovered
 
 KNOWN = {
@@ -80,7 +81,8 @@ def test_defaults_of_trainers_are_told_apart_and_named():
 
 @pytest.mark.parametrize("name", FAST)
 def test_the_page_says_what_is_found(name):
-    assert recovered.row(recovery(ps.algorithm(name))) in recovered.PAGE.read_text("utf-8").splitlines()
+    row = f"| {' | '.join(cells(recovery(ps.algorithm(name))))} |"
+    assert row in recovered.PAGE.read_text("utf-8").splitlines()
 
 
 def test_the_page_has_a_row_for_every_entry_and_default():
