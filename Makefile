@@ -18,7 +18,7 @@ VERIFY_INSTALLED := .venv-verify/.installed
 PEERS := .venv-peers/bin
 PEERS_INSTALLED := .venv-peers/.installed
 PEER_TESTS := $(filter-out tests/test_adapters_trl.py,$(wildcard tests/test_adapters_*.py)) \
-  tests/test_lint_peers.py tests/test_llm_trackers.py
+  $(wildcard tests/test_monitor_*.py) tests/test_lint_peers.py tests/test_llm_trackers.py
 
 .PHONY: help verify test lint format docs site wheel users bench gpu mutants lock clean
 .DELETE_ON_ERROR:
