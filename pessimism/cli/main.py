@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, ClassVar
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from ..shell.terminal import new_app, run_app, write
-from .options import Commands
+from .options import OnDemand, with_json_target
 
 COMMANDS = {
     "verify": ("pessimism.cli.verify", "verify", "Check every claim about the objectives."),
@@ -26,14 +27,23 @@ COMMANDS = {
 """Name -> module, function, and what the list of the commands says."""
 
 
-class Pessimism(Commands):
-    """These commands."""
+class Commands(TyperGroup):
+    """The commands, with a ``--json`` whose file may be left out."""
 
-    places: ClassVar = {name: (module, function) for name, (module, function, _) in COMMANDS.items()}
-    short: ClassVar = {name: words for name, (_, _, words) in COMMANDS.items()}
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        places = {name: (module, function) for name, (module, function, _) in COMMANDS.items()}
+        self.commands = OnDemand(places)  # type: ignore[assignment]  # nothing adds to it
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, with_json_target(args))
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, words) for name, (_, _, words) in COMMANDS.items()])
 
 
-app = new_app("pessimism", cls=Pessimism, add_completion=True)
+app = new_app("pessimism", cls=Commands, add_completion=True)
 
 
 @app.callback(invoke_without_command=True)

@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from itertools import zip_longest
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from ..shell.files import check_writable
 from ..shell.objects import in_user_code
@@ -22,11 +21,11 @@ class OnDemand(Mapping[str, Any]):
     """Commands by name, each imported when it is first asked for: every one of them knows libraries of its own.
 
     Args:
-        places: name -> (module of this package, its function).
+        places: name -> module of this package and its function.
     """
 
     def __init__(self, places: Mapping[str, tuple[str, str]]) -> None:
-        self.places = dict(places)
+        self.places = places
         self.made: dict[str, Any] = {}
 
     def __getitem__(self, name: str) -> Any:
@@ -42,26 +41,6 @@ class OnDemand(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self.places)
-
-
-class Commands(TyperGroup):
-    """The commands, with a ``--json`` whose file may be left out."""
-
-    places: ClassVar[Mapping[str, tuple[str, str]]] = {}
-    """Name -> (module, function)."""
-    short: ClassVar[Mapping[str, str]] = {}
-    """Name -> what the list of the commands says."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.commands = OnDemand(self.places)  # type: ignore[assignment]  # nothing adds to it
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, with_json_target(args))
-
-    def format_commands(self, ctx: Any, formatter: Any) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(self.short.items()))
 
 
 def with_json_target(arguments: Sequence[str]) -> list[str]:
