@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from ..audit.statistics import REGIMES, Solver
 from ..audit.token_sums import SUMS, TokenLists, log_prob_sums, ratio_sums
 from ..audit.totals import Bins
 from ..given import understood_algorithm
+
+ALERTS = logging.getLogger("pessimism.monitor")
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,17 @@ class Told:
 
     numbers: Mapping[str, float]
     alerts: tuple[str, ...] = ()
+
+    def reported(self, step: int, raised: list[tuple[int, str]]) -> dict[str, float]:
+        """The numbers as trackers are given them, under ``pessimism/``, and how many alerts there are.
+
+        Alerts are logged as warnings of ``pessimism.monitor`` and appended to ``raised`` as (step, text).
+        """
+        for text in self.alerts:
+            raised.append((step, text))
+            ALERTS.warning("step %d: %s", step, text)
+        numbers = {f"pessimism/{name}": value for name, value in self.numbers.items()}
+        return numbers | {"pessimism/alerts": float(len(self.alerts))}
 
 
 @dataclass

@@ -6,7 +6,6 @@ Every process watches its own completions, and what the main one saw is reported
 
 from __future__ import annotations
 
-import logging
 import time
 from typing import Any
 
@@ -18,8 +17,6 @@ from ..document import Document
 from .config import read_trl
 
 __all__ = ["MonitorCallback", "watch"]
-
-ALERTS = logging.getLogger("pessimism.monitor")
 
 
 class MonitorCallback(TrainerCallback):
@@ -105,13 +102,9 @@ class MonitorCallback(TrainerCallback):
         entropy, self._entropy = self._entropy, []
         told = self.monitor.step(sum(entropy) / len(entropy) if entropy else None)
         metrics = self._trainer._metrics["train"]
-        for name, value in told.numbers.items():
-            metrics[f"pessimism/{name}"].append(value)
-        metrics["pessimism/alerts"].append(float(len(told.alerts)))
-        metrics["pessimism/overhead"].append(self.share)
-        for text in told.alerts:
-            self.alerts.append((state.global_step, text))
-            ALERTS.warning("step %d: %s", state.global_step, text)
+        numbers = told.reported(state.global_step, self.alerts)
+        for name, value in {**numbers, "pessimism/overhead": self.share}.items():
+            metrics[name].append(value)
         self.seconds += time.perf_counter() - started
 
 

@@ -15,7 +15,6 @@ watched. Written against verl 0.9.1.
 # pyright: reportMissingImports=false
 from __future__ import annotations
 
-import logging
 import os
 from collections import Counter
 from collections.abc import Callable
@@ -35,8 +34,6 @@ __all__ = ["OBJECTIVE", "Watch", "watch"]
 
 OBJECTIVE = "PESSIMISM_OBJECTIVE"
 """The environment variable that names the objective."""
-
-ALERTS = logging.getLogger("pessimism.monitor")
 
 
 class Watch:
@@ -79,12 +76,8 @@ class Watch:
         if self.monitor is None or not self._seen:
             return {}
         self._seen = False
-        told = self.monitor.step()
-        for text in told.alerts:
-            self.alerts.append((step, text))
-            ALERTS.warning("step %s: %s", step, text)
-        numbers = {f"pessimism/{name}": value for name, value in told.numbers.items()}
-        return numbers | {"pessimism/alerts": float(len(told.alerts)), "pessimism/seconds": self.monitor.seconds}
+        numbers = self.monitor.step().reported(step, self.alerts)
+        return numbers | {"pessimism/seconds": self.monitor.seconds}
 
     def _of(self, values: dict[str, Any]) -> Monitor:
         if self.monitor is None:
