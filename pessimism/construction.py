@@ -14,6 +14,7 @@ import numpy as np
 
 from .algorithm import Algorithm
 from .comparison import compare_group
+from .reference_groups import binary_rewards
 from .standing import Account, Standing
 
 __all__ = ["FORMS", "Recovery", "form_of", "recovery"]
@@ -125,4 +126,4 @@ def _passing(size: int) -> np.ndarray:
     """(size - 1, size) binary rewards with 1 to size - 1 passing samples."""
     if size < 2:
         raise ValueError(f"sizes has {size}; a group needs 2 samples or more")
-    return (np.arange(size) >= size - np.arange(1, size)[:, None]).astype(float)
+    return binary_rewards(size, range(1, size))

@@ -103,14 +103,22 @@ def spread(groups: Sequence[GroupOutline]) -> float:
     return min(group.advantages[1] - group.advantages[0] for group in groups)
 
 
+def binary_rewards(size: int, passing: Sequence[int]) -> np.ndarray:
+    """(n, size) rewards of groups of one size, a number of completions passing in each, those last.
+
+    >>> binary_rewards(3, [1, 2]).tolist()
+    [[0.0, 0.0, 1.0], [0.0, 1.0, 1.0]]
+    """
+    return (np.arange(size) >= size - np.asarray(passing)[:, None]).astype(float)
+
+
 def _sizes(group_size: int | None) -> list[int]:
     return sorted({*SIZES, group_size if group_size is not None and group_size > 1 else SIZES[0]})
 
 
 def _rewards(size: int) -> np.ndarray:
-    """(n, size) rewards of the groups of one size, passing completions last."""
-    passing = np.array(sorted({min(size - 1, max(1, round(size * rate))) for rate in RATES}))
-    return (np.arange(size) >= size - passing[:, None]).astype(float)
+    """(n, size) rewards of the reference groups of one size."""
+    return binary_rewards(size, sorted({min(size - 1, max(1, round(size * rate))) for rate in RATES}))
 
 
 def _outlines_of_size(algorithm: Algorithm, size: int) -> list[GroupOutline]:
