@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 
 from .. import baselines
@@ -87,6 +88,17 @@ def capped(loss: str, advantage: Advantage, low: float, high: float, remarks: tu
     return with_known_baseline(made, advantage)
 
 
+def gated(loss: str, advantage: Advantage, positive: float, negative: float) -> Objective:
+    """SAPO: the ratio through a sigmoid gate, of temperature ``positive`` for gains and ``negative`` for losses.
+
+    >>> gated("sapo", group_mean(), 1.0, 1.05).entry
+    'sapo'
+    """
+    taus = {"tau_positive": positive, "tau_negative": negative}
+    made = objective(loss, "sapo", advantage.baseline, "token", advantage.remarks, **taus)
+    return with_known_baseline(made, advantage)
+
+
 def sampler_weighted(
     loss: str, advantage: Advantage, level: Level, low: float | None, high: float, remarks: tuple[str, ...] = ()
 ) -> Objective:
@@ -116,3 +128,12 @@ def with_known_baseline(made: Objective, advantage: Advantage) -> Objective:
 def remarked(made: Objective, *remarks: str) -> Objective:
     """The objective with further remarks, each once."""
     return replace(made, remarks=tuple(dict.fromkeys((*made.remarks, *remarks))))
+
+
+def holding(remarks: Mapping[str, bool]) -> tuple[str, ...]:
+    """The remarks that hold.
+
+    >>> holding({"an entropy bonus is added": False, "the critic is left out": True})
+    ('the critic is left out',)
+    """
+    return tuple(words for words, holds in remarks.items() if holds)

@@ -13,17 +13,18 @@ from ...hints import near
 from ...levels import Level
 from ..document import Document
 from ..reader import Reader
-from ..settings import Advantage, Clip, Correction, Lag, Objective, Penalty, Sampling, Settings, objective, unknown
+from ..settings import Advantage, Clip, Correction, Lag, Objective, Penalty, Sampling, Settings, unknown
 from ..shared import (
     batch_standardized,
     clipped,
     critic,
+    gated,
     group_mean,
     group_standardized,
+    holding,
     mean_of_others,
     other,
     remarked,
-    with_known_baseline,
 )
 
 VERSION = "AReaL 4aef98d"
@@ -131,12 +132,8 @@ def _objective(reader: Reader, loss: str, level_name: str, advantage: Advantage,
     if reader.given("actor.m2_threshold"):
         return unknown("m2po", "m2po is not in the catalogue: tokens of the largest squared log-ratios are masked")
     if loss == "sapo":
-        taus = {
-            "tau_positive": reader.number("actor.sapo_tau_pos", 1.0),
-            "tau_negative": reader.number("actor.sapo_tau_neg", 1.05),
-        }
-        made = objective(loss, "sapo", advantage.baseline, "token", advantage.remarks, **taus)
-        return with_known_baseline(made, advantage)
+        taus = reader.number("actor.sapo_tau_pos", 1.0), reader.number("actor.sapo_tau_neg", 1.05)
+        return gated(loss, advantage, *taus)
     return clipped(loss, advantage, clip, "sequence mean" if level_name == "sequence" else "token")
 
 
@@ -154,7 +151,7 @@ def _remarks(reader: Reader) -> tuple[str, ...]:
         "completions without an end get the reward 0": reader.flag("actor.mask_no_eos_with_zero", False),
         "a penalty on long completions is part of the reward": reader.flag("actor.overlong_reward_penalty", False),
     }
-    return tuple(words for words, holds in remarks.items() if holds)
+    return holding(remarks)
 
 
 # --- the rest -------------------------------------------------------------------------------------------------------

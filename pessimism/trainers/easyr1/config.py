@@ -9,8 +9,8 @@ from __future__ import annotations
 from ...hints import near
 from ..document import Document
 from ..reader import Reader
-from ..settings import Advantage, Clip, Correction, Lag, Objective, Penalty, Sampling, Settings, objective, unknown
-from ..shared import capped, clipped, critic, group_standardized, mean_of_others, other, remarked, with_known_baseline
+from ..settings import Advantage, Clip, Correction, Lag, Objective, Penalty, Sampling, Settings, unknown
+from ..shared import capped, clipped, critic, gated, group_standardized, mean_of_others, other, remarked
 from ..verl.config import ESTIMATORS_OF_KL
 
 VERSION = "EasyR1 b44b311"
@@ -95,12 +95,8 @@ def _objective(reader: Reader, loss: str, estimator: str, advantage: Advantage, 
     if loss == "cispo":
         return capped(loss, advantage, clip.low, clip.high)
     if loss == "sapo":
-        taus = {
-            "tau_positive": reader.number(f"{ACTOR}.tau_positive", 1.0),
-            "tau_negative": reader.number(f"{ACTOR}.tau_negative", 1.05),
-        }
-        made = objective(loss, "sapo", advantage.baseline, "token", advantage.remarks, **taus)
-        return with_known_baseline(made, advantage)
+        taus = reader.number(f"{ACTOR}.tau_positive", 1.0), reader.number(f"{ACTOR}.tau_negative", 1.05)
+        return gated(loss, advantage, *taus)
     return unknown(loss, f"loss_type is {loss!r}; {near(loss, LOSSES, 'losses')}")
 
 

@@ -33,6 +33,7 @@ from ..shared import (
     critic,
     group_mean,
     group_standardized,
+    holding,
     mean_of_others,
     other,
     remarked,
@@ -193,7 +194,7 @@ def _remarks(reader: Reader) -> tuple[str, ...]:
         "advantages are clipped, which the targets leave out": reader.given("grpo.advantage_clip_low")
         or reader.given("grpo.advantage_clip_high"),
     }
-    return tuple(words for words, holds in remarks.items() if holds)
+    return holding(remarks)
 
 
 # --- the rest -------------------------------------------------------------------------------------------------------

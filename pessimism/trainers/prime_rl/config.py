@@ -11,6 +11,7 @@ from ...hints import near
 from ..document import Document
 from ..reader import Reader, Unresolved
 from ..settings import Drop, Lag, Objective, Sampling, Settings, adapted, objective, unknown
+from ..shared import holding
 
 VERSION = "prime-rl 0.8.0"
 LOSSES = ("default", "ipo", "custom")
@@ -139,7 +140,7 @@ def _remarks(reader: Reader, kind: str, orchestrator: str, penalized: bool) -> t
         "echo's cross-entropy on the environment's tokens is left out": kind == "echo",
         "of several train sources the first is shown": several,
     }
-    return tuple(words for words, holds in remarks.items() if holds)
+    return holding(remarks)
 
 
 def _sampling(reader: Reader, own: str, shared: str) -> tuple[Sampling, dict[str, str]]:

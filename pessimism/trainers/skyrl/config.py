@@ -29,8 +29,10 @@ from ..shared import (
     capped,
     clipped,
     critic,
+    gated,
     group_mean,
     group_standardized,
+    holding,
     mean_of_others,
     other,
     remarked,
@@ -172,12 +174,8 @@ def _objective(reader: Reader, loss: str, advantage: Advantage, clip: Clip) -> O
         made = objective(loss, "verl.icepop", advantage.baseline, "token", advantage.remarks, **bounds)
         return with_known_baseline(made, advantage)
     if loss == "sapo":
-        taus = {
-            "tau_positive": reader.number(f"{ALGORITHM}.sapo.tau_pos", 1.0),
-            "tau_negative": reader.number(f"{ALGORITHM}.sapo.tau_neg", 1.05),
-        }
-        made = objective(loss, "sapo", advantage.baseline, "token", advantage.remarks, **taus)
-        return with_known_baseline(made, advantage)
+        taus = reader.number(f"{ALGORITHM}.sapo.tau_pos", 1.0), reader.number(f"{ALGORITHM}.sapo.tau_neg", 1.05)
+        return gated(loss, advantage, *taus)
     if loss == "dppo":
         kind = reader.name(f"{ALGORITHM}.dppo.dppo_type", "binary_tv")
         entry = {"binary_tv": "dppo_tv", "binary_kl": "dppo_kl"}.get(kind)
@@ -204,7 +202,7 @@ def _remarks(reader: Reader) -> tuple[str, ...]:
             f"{ALGORITHM}.advantage_batch_normalize", False
         ),
     }
-    return tuple(words for words, holds in remarks.items() if holds)
+    return holding(remarks)
 
 
 # --- the rest -------------------------------------------------------------------------------------------------------

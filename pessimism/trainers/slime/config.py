@@ -15,7 +15,17 @@ from ...hints import near
 from ..document import Document
 from ..reader import Reader
 from ..settings import Advantage, Clip, Correction, Drop, Lag, Objective, Penalty, Sampling, Settings, unknown
-from ..shared import batch_standardized, capped, clipped, critic, group_mean, group_standardized, other, remarked
+from ..shared import (
+    batch_standardized,
+    capped,
+    clipped,
+    critic,
+    group_mean,
+    group_standardized,
+    holding,
+    other,
+    remarked,
+)
 
 VERSION = "slime 624b824"
 STANDARDIZED = ("grpo", "gspo", "cispo")
@@ -141,7 +151,7 @@ def _remarks(reader: Reader, estimator: str) -> tuple[str, ...]:
         and reader.flag("normalize_advantages", False),
         "top-p is applied to the trainer's log-probabilities too": reader.number("rollout_top_p", 1.0) != 1,
     }
-    return tuple(words for words, holds in remarks.items() if holds)
+    return holding(remarks)
 
 
 # --- the rest -------------------------------------------------------------------------------------------------------

@@ -15,7 +15,16 @@ from ...hints import near
 from ..document import Document
 from ..reader import Reader
 from ..settings import Advantage, Correction, Drop, Lag, Objective, Penalty, Settings, unknown
-from ..shared import batch_standardized, clipped, group_mean, mean_of_others, other, remarked, with_known_baseline
+from ..shared import (
+    batch_standardized,
+    clipped,
+    group_mean,
+    holding,
+    mean_of_others,
+    other,
+    remarked,
+    with_known_baseline,
+)
 from ..trl.config import CORRECTIONS, read_trl
 
 VERSION = "ms-swift 3602360"
@@ -143,9 +152,8 @@ def _objective(kind: str, loss: Any, estimator: str, advantage: Advantage, in_tr
     made, clip = in_trl.objective, in_trl.clip
     if made.algorithm is None:
         return made
-    if estimator == "reinforce_plus_plus" and clip is not None:
-        return clipped(str(loss), advantage, clip, made.algorithm.level)
-    if estimator == "rloo" and advantage.baseline is not None and clip is not None:
+    known = estimator == "reinforce_plus_plus" or (estimator == "rloo" and advantage.baseline is not None)
+    if known and clip is not None:
         return clipped(str(loss), advantage, clip, made.algorithm.level)
     if estimator == "rloo" and advantage.baseline is not None:
         return replace(made, algorithm=replace(made.algorithm, baseline=advantage.baseline))
@@ -164,7 +172,7 @@ def _remarks(reader: Reader) -> tuple[str, ...]:
         "a gated distillation loss (SDAR) is added, which the targets leave out": reader.number("sdar_loss_coef", 0.0)
         != 0,
     }
-    return tuple(words for words, holds in remarks.items() if holds)
+    return holding(remarks)
 
 
 # --- the rest -------------------------------------------------------------------------------------------------------
@@ -193,7 +201,6 @@ def _correction(reader: Reader) -> Correction:
 
 
 def _drops(reader: Reader) -> tuple[Drop, ...]:
-    found: list[Drop] = []
-    if reader.flag("overlong_filter", False):
-        found.append(Drop("overlong_filter", "completions cut at the length limit are left out of the loss"))
-    return tuple(found)
+    if not reader.flag("overlong_filter", False):
+        return ()
+    return (Drop("overlong_filter", "completions cut at the length limit are left out of the loss"),)

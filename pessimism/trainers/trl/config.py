@@ -20,6 +20,7 @@ from ...levels import Level
 from ..document import Document
 from ..reader import Reader
 from ..settings import Clip, Correction, Drop, Lag, Objective, Penalty, Sampling, Settings, adapted, objective, unknown
+from ..shared import holding
 from ..tokens import SEQUENCE_SUM, usual_aggregation
 from ..verl.config import AGGREGATION as VERL_AGGREGATION
 
@@ -205,7 +206,7 @@ def _grpo_remarks(reader: Reader, scale: str) -> tuple[str, ...]:
         "negative completions far from the sampler are masked": reader.number("off_policy_mask_threshold", None)
         is not None,
     }
-    return tuple(words for words, holds in remarks.items() if holds)
+    return holding(remarks)
 
 
 def _baseline(scale: str) -> Baseline:

@@ -28,6 +28,7 @@ from ..settings import (
     policy_gradient,
     unknown,
 )
+from ..shared import gated, with_known_baseline
 from .forks import ROLLOUT, group_key, group_size, is_prime, program
 
 VERSION = "verl 0.9.1"
@@ -79,6 +80,7 @@ ESTIMATORS = (
     "pessimism",
     *_UNKNOWN_BASELINES,
 )
+"""Names that ``adv_estimator`` may have, the adapter's among them."""
 
 
 def read_verl(document: Document) -> Settings:
@@ -194,13 +196,7 @@ def _objective(reader: Reader, loss: str, estimator: str, advantage: Advantage, 
         return unknown(loss, f"adv_estimator is {estimator!r}; {near(estimator, ESTIMATORS, 'estimators')}")
     if loss in NOT_IN_CATALOGUE:
         return unknown(loss, f"{loss} is not in the catalogue: {NOT_IN_CATALOGUE[loss]}")
-    made = _loss(reader, loss, advantage, clip)
-    if advantage.baseline is None and made.entry:
-        return unknown(
-            loss,
-            f"its coefficient is that of {made.entry}, but its baseline, {advantage.words}, is not in the catalogue",
-        )
-    return made
+    return with_known_baseline(_loss(reader, loss, advantage, clip), advantage)
 
 
 def _loss(reader: Reader, loss: str, advantage: Advantage, clip: Clip) -> Objective:
@@ -218,11 +214,8 @@ def _loss(reader: Reader, loss: str, advantage: Advantage, clip: Clip) -> Object
     if loss == "geo_mean":  # and here of log-ratios
         return objective(loss, "gmpo", baseline, None, remarks, low=clip.low, high=clip.high)
     if loss == "sapo":
-        taus = {
-            "tau_positive": reader.number(f"{ACTOR}.tau_pos", 1.0),
-            "tau_negative": reader.number(f"{ACTOR}.tau_neg", 1.05),
-        }
-        return objective(loss, "sapo", baseline, "token", remarks, **taus)
+        taus = reader.number(f"{ACTOR}.tau_pos", 1.0), reader.number(f"{ACTOR}.tau_neg", 1.05)
+        return gated(loss, advantage, *taus)
     if loss == "cispo":
         if clip.low >= 1:
             return objective(loss, "cispo", baseline, "token", remarks, cap=1 + clip.high)
