@@ -185,6 +185,34 @@ def sweep(
     print(f"{found.height} rows in {out / f'{name}.parquet'}")
 
 
+@app.command(short_help="Compute what is missing of docs/experiment.md's runs.")
+def experiment(
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Parquet file of the results; default: the repository's.")
+    ] = None,
+    blocks: Annotated[int, typer.Option(min=1, metavar="N", help="Of all cells, one seed and warm start each.")] = 24,
+    jobs: Annotated[int, typer.Option(min=1, metavar="N", help="Runs at a time, one thread each.")] = 1,
+) -> None:
+    """Dose, weight and lag crossed on a language model. Interrupted at any moment, the same command goes on.
+
+    Exit status 1 if a run failed (the others are kept), 2 for bad input, such as results of code that computes
+    something else.
+    """
+    from .study import experiment
+
+    quiet_libraries()
+    path = out or experiment.RESULTS
+
+    def told(done: Any, count: int, total: int) -> None:
+        what = "" if done is None else f"  {done.job.cell.config.name}, {done.seconds:.0f} s"
+        print(f"{count} of {total}{what}", flush=True)
+
+    failures = experiment.run(path, blocks, jobs, told)
+    print(path)
+    if failures:
+        raise FailedError(f"{len(failures)} runs failed; the first: {next(iter(failures.values()))}")
+
+
 @app.command(short_help="Train a transformer where the target is known.")
 def bridge(
     names: Annotated[

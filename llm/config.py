@@ -186,6 +186,7 @@ class Evaluation(Part):
     """Held-out evaluation; 0 for never."""
 
     every: Annotated[int, Field(ge=0)] = 100
+    before: bool = Field(default=True, description="also before the first step, unless there is no evaluation at all")
     prompts: Count = 128
     samples: Count = Field(default=8, description="completions per prompt; pass@k for k = 1, 2, 4, ... up to this")
 

@@ -12,6 +12,9 @@ from . import (
     confidence_shift,
     convergence,
     counterfactual,
+    experiment_dose,
+    experiment_rates,
+    experiment_variance,
     lag_and_collapse,
     language_model_lag,
     language_model_settings,
@@ -55,6 +58,9 @@ FIGURES: Mapping[str, FigureSpec] = MappingProxyType(
             recursion_rate.FIGURE,
             residual_cells.FIGURE,
             residual_noise.FIGURE,
+            experiment_dose.FIGURE,
+            experiment_rates.FIGURE,
+            experiment_variance.FIGURE,
         )
     }
 )

@@ -1,12 +1,10 @@
-"""Every table of docs/language_models.md, from the runs that are stored beside the figures.
+"""Every table of docs/language_models.md and docs/experiment.md, from the runs that are stored beside the figures.
 
 python -m scripts.findings            rewrite the tables
 python -m scripts.findings --check    change nothing; status 1 if one is out of date
 """
 
 from __future__ import annotations
-
-import sys
 
 import numpy as np
 import polars as pl
@@ -31,8 +29,11 @@ COMPARED = ("pmd_mean", "oapl", "is_regression", "asymre", "grpo", "rec_oneside_
 
 
 def main() -> int:
-    """Rewrite or check the page; return the exit status."""
-    return refresh(PAGE, tables, "python -m scripts.findings", __doc__)
+    """Rewrite or check the pages; return the exit status."""
+    from . import experiment
+
+    pages = ((PAGE, tables), (experiment.PAGE, experiment.tables))
+    return max([refresh(page, made, "python -m scripts.findings", __doc__) for page, made in pages])
 
 
 def tables() -> dict[str, str]:

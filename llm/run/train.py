@@ -69,7 +69,8 @@ def train(config: Config, folder: Path, watcher: Watcher) -> int:
     check_room(max(map(len, questions)), config.rollout.max_tokens, config.optimizer.tokens_per_pass)
     began_with = origin(learner, task)
     found = checkpoint.load(folder / CHECKPOINTS)
-    saved, behavior, owed = None, None, {} if config.evaluation.every else None  # of the policy that it starts from
+    first = config.evaluation.every > 0 and config.evaluation.before
+    saved, behavior, owed = None, None, {} if first else None  # of the policy that it starts from
     if found is not None:
         saved, behavior, owed = found.step, restore(learner, found, began_with), found.state.get("owed")
     del found  # as large as model and optimizer together

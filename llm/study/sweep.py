@@ -223,9 +223,11 @@ def _model(path: str) -> str:
     return of_files(sorted(file for file in Path(path).rglob("*") if file.is_file()))
 
 
-class _Quiet:
+class Quiet:
+    """A screen that shows nothing."""
+
     def update(self, step: int, numbers: Mapping[str, float], timing: Mapping[str, float]) -> None:
-        pass
+        """Do nothing."""
 
 
 def compute(job: Job) -> Done:
@@ -248,7 +250,7 @@ def _trained(job: Job) -> tuple[list[dict[str, Any]], str]:
 
     torch.set_num_threads(1)
     place, ended = job.runs / job.key, ""
-    with opened(place), Watcher(place, _Quiet()) as watcher:
+    with opened(place), Watcher(place, Quiet()) as watcher:
         try:
             if train(job.cell.config, place, watcher) < job.cell.config.steps:
                 raise KeyboardInterrupt
@@ -264,7 +266,8 @@ def _table(job: Job, records: Sequence[Mapping[str, Any]], ended: str) -> polars
     """One row per evaluation: what was evaluated, and the training numbers of that step.
 
     Columns: ``cell`` (its key), ``study``, ``variant``, ``algorithm``, ``sync_every``, ``epochs``, ``seed``, ``last``
-    (whether it is the cell's last), ``ended`` (why it could not go on, or ""), ``step``, and every number by its name.
+    (whether it is the cell's last), ``ended`` (why it could not go on, or ""), ``step``, every number by its name, and
+    ``gradient/clipped``, the share of the steps so far whose gradient was shortened.
     """
     cell, config = job.cell, job.cell.config
     constant = {
@@ -277,7 +280,15 @@ def _table(job: Job, records: Sequence[Mapping[str, Any]], ended: str) -> polars
         "seed": config.seed,
     }
     evaluated = [record for record in records if "evaluation/reward" in record] or [*records[-1:]] or [{"step": 0}]
-    rows = [{**constant, "last": record is evaluated[-1], "ended": ended, **record} for record in evaluated]
+    clipped = [record["step"] for record in records if (record.get("gradient/norm") or 0) > config.optimizer.clip_norm]
+
+    def share(step: int) -> dict[str, float]:
+        return {"gradient/clipped": sum(at <= step for at in clipped) / step} if step else {}
+
+    rows = [
+        {**constant, "last": record is evaluated[-1], "ended": ended, **record, **share(record["step"])}
+        for record in evaluated
+    ]
     numbers = {name: polars.Float64 for row in rows for name in row if name not in COLUMNS}
     return polars.DataFrame(rows, schema_overrides=numbers, infer_schema_length=None)
 

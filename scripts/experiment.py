@@ -1,0 +1,221 @@
+"""Every table of docs/experiment.md, from the stored runs. `python -m scripts.findings` writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import polars as pl
+
+from bandits.experiment.design import INSTANCES, LANDMARKS, OFFSETS, ORDER, RATES, WORLDS
+from paper_figures import experiment
+from paper_figures.contrasts import WEIGHTS, Crossing, Effect, contrasts, effect, pairs, rank_correlation, trend
+from paper_figures.experiment_dose import NAMES
+from paper_figures.experiment_variance import FACTORS, explained
+
+from .documents import ROOT
+from .findings import holm, number, probability
+
+PAGE = ROOT / "docs" / "experiment.md"
+BOUND = 0.02
+"""Of equivalence in value and pass@1."""
+
+MEASURES = {"value": "value", "entropy": "entropy", "collapsed": "share collapsed"}
+KINDS = {"tuned": experiment.tuned, "equal": experiment.equal_rate}
+
+
+def tables() -> dict[str, str]:
+    """Name -> Markdown of every generated part."""
+    return {
+        "runs": runs(),
+        "contrasts": contrast_table(),
+        "pairs": pair_table(),
+        "worlds": world_table(),
+        "trend": trend_table(),
+        "variance": variance_table(),
+        "offset": offset_table(),
+        "landmarks": landmark_table(),
+    }
+
+
+def main_optimizers() -> list[str]:
+    """Those that are run in more than one world."""
+    return [name for name in experiment.optimizers() if name != "normalized"]
+
+
+def runs() -> str:
+    """What the file holds, and what the design has."""
+    table, there = experiment.bandits(), experiment.trained()
+    rows = []
+    for optimizer in RATES:
+        cells = []
+        for world in WORLDS:
+            here = table.filter(world=world, optimizer=optimizer, objective="residual")
+            batches = here["batch"].n_unique()
+            cells.append(str(batches) if (world, optimizer) in ORDER else "")
+        rows.append([NAMES[optimizer], *cells])
+    total = len(table) * 2
+    said = (
+        f"{total:,} runs of 1,200 steps are stored, of {len(there)} of {len(ORDER)} pairs of world and optimizer. "
+        f"Batches of {INSTANCES} instances, each with the whole crossing at four rates:"
+    )
+    return said + "\n\n" + grid(["", *WORLDS], rows)
+
+
+def contrast_table() -> str:
+    """The three contrasts of the plan, adjusted by Holm's rule, for both ways of choosing rates."""
+    rows = []
+    for optimizer in main_optimizers():
+        for kind, table in KINDS.items():
+            found = {measure: contrasts(experiment.over_worlds(table(), optimizer, measure)) for measure in MEASURES}
+            effects = {measure: {name: effect(of) for name, of in each.items()} for measure, each in found.items()}
+            adjusted = {
+                measure: dict(zip(each, holm(np.array([one.p for one in each.values()])), strict=True))
+                for measure, each in effects.items()
+            }
+            for name in effects["value"]:
+                cells = [f"{told(effects[m][name])} / {probability(adjusted[m][name])}" for m in MEASURES]
+                rows.append([f"{NAMES[optimizer]}, {kind}", name, *cells])
+    return grid(["rates", "contrast", *MEASURES.values()], rows)
+
+
+def pair_table() -> str:
+    """What other cells have more than ratio-free Lambert, and whether they are equivalent to it in value."""
+    rows = []
+    for optimizer in main_optimizers():
+        for kind, table in KINDS.items():
+            each = {m: pairs(experiment.over_worlds(table(), optimizer, m)) for m in MEASURES}
+            for name in each["value"]:
+                effects = {m: effect(each[m][name]) for m in MEASURES}
+                rows.append(
+                    [f"{NAMES[optimizer]}, {kind}", name, *map(told, effects.values()), verdict(effects["value"])]
+                )
+    return grid(["rates", "cell", *MEASURES.values(), "value"], rows)
+
+
+def verdict(found: Effect, bound: float = BOUND) -> str:
+    """What the two one-sided tests and the interval say of a difference.
+
+    >>> verdict(Effect(0.0, 0.01, 0.9, -0.008, 0.008, 9)), verdict(Effect(-0.5, 0.1, 0.0, -0.58, -0.42, 9))
+    ('equivalent', 'worse by more than .02')
+    """
+    if found.equivalent(bound):
+        return "equivalent"
+    if found.mean + found.half < -bound:
+        return f"worse by more than {number(bound, 2)}"
+    if found.mean - found.half > bound:
+        return f"better by more than {number(bound, 2)}"
+    return "open"
+
+
+def world_table() -> str:
+    """Contrasts of value world by world, tuned and at equal rates."""
+    rows = []
+    for world, optimizer in experiment.trained():
+        cells = []
+        for table in KINDS.values():
+            found = contrasts(experiment.crossing(table(), world, optimizer, "value"))
+            cells += [told(effect(found[name])) for name in ("dose", "weight")]
+        rows.append([world, NAMES[optimizer], *cells])
+    return grid(["world", "optimizer", "dose, tuned", "weight, tuned", "dose, equal", "weight, equal"], rows)
+
+
+def trend_table() -> str:
+    """Page's test over the doses, and rank correlations with measured conservatism, at tuned rates."""
+    rows = []
+    for optimizer in main_optimizers():
+        found = {
+            name: experiment.over_worlds(experiment.tuned(), optimizer, name)
+            for name in ("value", "entropy", "conservatism", "kl")
+        }
+        for lag in found["value"].lags:
+            for weight in WEIGHTS:
+                cells = []
+                for measure in ("value", "entropy"):
+                    way, p = trend(found[measure], weight, lag)
+                    by = [correlation(found[measure], found[name], weight, lag) for name in ("conservatism", "kl")]
+                    cells.append(f"{'rises' if way > 0 else 'falls'}, {probability(p)} / " + " / ".join(by))
+                rows.append([NAMES[optimizer], str(lag), weight, *cells])
+    return grid(["optimizer", "L", "h", "value", "entropy"], rows)
+
+
+def correlation(outcome: Crossing, measured: Crossing, weight: str, lag: int) -> str:
+    """Mean over blocks with half its interval."""
+    place = WEIGHTS.index(weight), outcome.lags.index(lag)
+    return told(effect(rank_correlation(outcome.values[:, :, *place], measured.values[:, :, *place])), digits=2)
+
+
+def variance_table() -> str:
+    """Shares of the sum of squares."""
+    rows = []
+    for optimizer in main_optimizers():
+        worlds = [world for world, name in experiment.trained() if name == optimizer]
+        for kind, table in KINDS.items():
+            for measure, label in MEASURES.items():
+                each = [experiment.crossing(table(), world, optimizer, measure).values for world in worlds]
+                found = explained(np.stack([values.mean(axis=0) for values in each]))
+                rows.append([f"{NAMES[optimizer]}, {kind}", label, *(number(share, 2) for share in found.values())])
+    names = list(explained(np.random.default_rng(0).normal(size=(2, 2, 2, 2))))
+    assert tuple(names[: len(FACTORS)]) == FACTORS
+    return grid(["rates", "outcome", *names], rows)
+
+
+def offset_table() -> str:
+    """What noise alone does: ratio-free Lambert with o rho added, mean over all rates."""
+    table = experiment.equal_rate().filter(objective="residual", weight="1", dose=1.0, world="binary")
+    offsets = sorted([*OFFSETS, 0.0])
+    rows = []
+    for optimizer in main_optimizers():
+        for lag in table["lag"].unique().sort():
+            cells = []
+            for offset in offsets:
+                cell = table.filter(optimizer=optimizer, lag=lag, offset=offset)
+                cells.append(" / ".join(number(cell[name].to_numpy().mean()) for name in MEASURES))
+            rows.append([NAMES[optimizer], str(lag), *cells])
+    return grid(["optimizer", "L", *(f"o = {number(offset, 1, sign=offset != 0)}" for offset in offsets)], rows)
+
+
+def landmark_table() -> str:
+    """Landmarks beside two cells of the family, tuned: value, entropy, share collapsed."""
+    table = experiment.tuned().filter(offset=0.0)
+    rows = []
+    for world, optimizer in experiment.trained():
+        here = table.filter(world=world, optimizer=optimizer)
+        if here.filter(pl.col("objective").is_in(list(LANDMARKS))).is_empty():
+            continue
+        for label, wanted in _compared():
+            cells = [
+                " / ".join(number(here.filter(lag=lag, **wanted)[name].to_numpy().mean()) for name in MEASURES)
+                for lag in experiment.STALE
+            ]
+            rows.append([f"{world}, {NAMES[optimizer]}", label, *cells])
+    return grid(["", "objective", *(f"L = {lag}" for lag in experiment.STALE)], rows)
+
+
+def _compared() -> Iterator[tuple[str, dict[str, object]]]:
+    yield "residual, nominal", {"objective": "residual", "dose": 0.0, "weight": "1"}
+    yield "residual, Lambert", {"objective": "residual", "dose": 1.0, "weight": "1"}
+    for name in LANDMARKS:
+        yield name, {"objective": name}
+
+
+def told(found: Effect, digits: int = 3) -> str:
+    """A mean with half its interval.
+
+    >>> told(Effect(-0.25, 0.0625, 0.0, -0.3, -0.2, 9))
+    '-.250 ± .062'
+    """
+    half = "" if np.isnan(found.half) else f" ± {number(found.half, digits)}"
+    return number(found.mean, digits, sign=True) + half
+
+
+def grid(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table.
+
+    >>> print(grid(["", "L = 1"], [["oapl", ".5"]]))
+    |  | L = 1 |
+    |---|---|
+    | oapl | .5 |
+    """
+    head, *rest = (f"| {' | '.join(line)} |" for line in (columns, *rows))
+    return "\n".join([head, "|---" * len(columns) + "|", *rest])
