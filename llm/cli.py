@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,6 +20,9 @@ from .config import Config, load, shipped, to_toml
 from .run import runs
 from .sample.engines.base import EngineError
 from .show.output import quiet_libraries
+
+if TYPE_CHECKING:
+    from pessimism.studies import Done
 
 CONFIGS = Path(__file__).parent / "configs"
 RUNS, RESULTS = Path("runs"), Path("results/llm")
@@ -203,7 +206,7 @@ def experiment(
     quiet_libraries()
     path = out or experiment.RESULTS
 
-    def told(done: Any, count: int, total: int) -> None:
+    def told(done: Done | None, count: int, total: int) -> None:
         what = "" if done is None else f"  {done.job.cell.config.name}, {done.seconds:.0f} s"
         print(f"{count} of {total}{what}", flush=True)
 

@@ -12,7 +12,7 @@ import polars as pl
 
 from bandits.experiment.design import BLOCK, DOSES, INSTANCES, ORDER, RATES, groups
 
-from .contrasts import WEIGHTS, Crossing
+from .contrasts import PRIMARY, WEIGHTS, Crossing
 
 BANDITS = Path(__file__).parent / "data" / "experiment_bandits.parquet"
 LANGUAGE_MODEL = BANDITS.with_name("experiment_language_model.parquet")
@@ -98,3 +98,30 @@ def on_policy(table: pl.DataFrame, world: str, optimizer: str, measure: str) -> 
     """The one cell of L = 1, (blocks,)."""
     cells = table.filter(objective="residual", offset=0.0, world=world, optimizer=optimizer, lag=1)
     return cells.sort("block")[measure].to_numpy()
+
+
+LAGS_OF_MODEL = (100, 400)
+BLOCK_OF_MODEL = ["study", "seed"]
+
+
+@cache
+def language_model() -> pl.DataFrame:
+    """Last rows of the language model's runs, with ``dose`` and ``weight`` of members of the family."""
+    table = pl.read_parquet(LANGUAGE_MODEL).filter("last")
+    named = pl.col("variant").str.extract_groups(r"^residual (?<dose>[\d.]+) (?<weight>.+)$").struct
+    return table.with_columns(dose=named.field("dose").cast(pl.Float64), weight=named.field("weight"))
+
+
+def whole_blocks() -> pl.DataFrame:
+    """Members at long lags, of blocks that are complete."""
+    members = language_model().filter(pl.col("dose").is_not_null(), pl.col("sync_every").is_in(LAGS_OF_MODEL))
+    size = len(PRIMARY) * len(WEIGHTS) * len(LAGS_OF_MODEL)
+    return members.filter(pl.len().over(BLOCK_OF_MODEL) == size)
+
+
+def model_crossing(measure: str) -> Crossing:
+    """One measure of the whole blocks, with doses 0, 1 and 2."""
+    place = pl.col("weight").replace_strict(dict(zip(WEIGHTS, range(len(WEIGHTS)), strict=True)))
+    ordered = whole_blocks().with_columns(place=place).sort("seed", "study", "dose", "place", "sync_every")
+    shape = (-1, len(PRIMARY), len(WEIGHTS), len(LAGS_OF_MODEL))
+    return Crossing(ordered[measure].to_numpy().reshape(shape), PRIMARY, LAGS_OF_MODEL)

@@ -29,7 +29,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -212,9 +212,19 @@ def markdown(columns: Sequence[str], rows: Mapping[str, Sequence[str]], first: s
     |---|---|
     | oapl | .5 |
     """
-    lines = [(first, *columns), *((name, *cells) for name, cells in rows.items())]
-    head, *rest = (f"| {' | '.join(line)} |" for line in lines)
-    return "\n".join([head, "|---" * len(lines[0]) + "|", *rest])
+    return grid([first, *columns], [[name, *cells] for name, cells in rows.items()])
+
+
+def grid(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table with these headers and lines.
+
+    >>> print(grid(["", "L = 1"], [["oapl", ".5"]]))
+    |  | L = 1 |
+    |---|---|
+    | oapl | .5 |
+    """
+    head, *rest = (f"| {' | '.join(line)} |" for line in (columns, *rows))
+    return "\n".join([head, "|---" * len(columns) + "|", *rest])
 
 
 def refresh(page: Path, made: Callable[[], Mapping[str, str]], command: str, description: str | None) -> int:

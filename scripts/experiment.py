@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import polars as pl
@@ -13,12 +13,18 @@ from paper_figures.contrasts import WEIGHTS, Crossing, Effect, contrasts, effect
 from paper_figures.experiment_dose import NAMES
 from paper_figures.experiment_variance import FACTORS, explained
 
-from .documents import ROOT
+from .documents import ROOT, grid
 from .findings import holm, number, probability
 
 PAGE = ROOT / "docs" / "experiment.md"
 BOUND = 0.02
 """Of equivalence in value and pass@1."""
+
+LONG = (100, 400)
+"""Lags of the contrasts."""
+
+LEVEL = 0.05
+REFUTING = ("nominal, h = 1", "Lambert, h = min(ρ, 2)", "Lambert, h = ρ")
 
 MEASURES = {"value": "value", "entropy": "entropy", "collapsed": "share collapsed"}
 KINDS = {"tuned": experiment.tuned, "equal": experiment.equal_rate}
@@ -28,6 +34,7 @@ def tables() -> dict[str, str]:
     """Name -> Markdown of every generated part."""
     return {
         "runs": runs(),
+        "judgment": judgment(),
         "contrasts": contrast_table(),
         "pairs": pair_table(),
         "worlds": world_table(),
@@ -60,6 +67,30 @@ def runs() -> str:
         f"Batches of {INSTANCES} instances, each with the whole crossing at four rates:"
     )
     return said + "\n\n" + grid(["", *WORLDS], rows)
+
+
+def judgment() -> str:
+    """The plan's conditions for a refutation, one column for every optimizer and way of choosing rates."""
+    columns, rows = [], {}
+    for optimizer in main_optimizers():
+        for kind, table in KINDS.items():
+            columns.append(f"{NAMES[optimizer]}, {kind}")
+            value = experiment.over_worlds(table(), optimizer, "value")
+            compared = {name: effect(of) for name, of in pairs(value).items()}
+            collapsed = contrasts(experiment.over_worlds(table(), optimizer, "collapsed"))
+            ways = [trend(value, weight, lag) for weight in WEIGHTS for lag in LONG]
+            rises, falls = (sum(way == sign and p < LEVEL for way, p in ways) for sign in (1, -1))
+            cells = {f"{name}, less Lambert, h = 1": said(compared[name]) for name in REFUTING}
+            cells["value over the doses, weights × L = 100, 400"] = f"rises in {rises}, falls in {falls} of {len(ways)}"
+            cells |= {f"{name} → share collapsed": told(effect(collapsed[name])) for name in ("dose", "weight")}
+            for name, cell in cells.items():
+                rows.setdefault(name, []).append(cell)
+    return grid(["", *columns], [[name, *cells] for name, cells in rows.items()])
+
+
+def said(found: Effect) -> str:
+    """A difference of values with its verdict."""
+    return f"{told(found)}: {verdict(found)}"
 
 
 def contrast_table() -> str:
@@ -207,15 +238,3 @@ def told(found: Effect, digits: int = 3) -> str:
     """
     half = "" if np.isnan(found.half) else f" ± {number(found.half, digits)}"
     return number(found.mean, digits, sign=True) + half
-
-
-def grid(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table.
-
-    >>> print(grid(["", "L = 1"], [["oapl", ".5"]]))
-    |  | L = 1 |
-    |---|---|
-    | oapl | .5 |
-    """
-    head, *rest = (f"| {' | '.join(line)} |" for line in (columns, *rows))
-    return "\n".join([head, "|---" * len(columns) + "|", *rest])

@@ -6,6 +6,8 @@ python -m scripts.findings --check    change nothing; status 1 if one is out of 
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import polars as pl
 from scipy.stats import t

@@ -20,7 +20,9 @@ from paper_figures.contrasts import Crossing, contrasts, effect, pairs, rank_cor
 CELLS = (Cell(), Cell(dose=0.0, weight="ρ"), Cell(dose=2.0, weight="min(ρ, 2)"), Cell(dose=0.5, offset=-2.0))
 
 
-@pytest.mark.parametrize(("world", "optimizer", "rate"), [("binary", "sgd", 8.0), ("noise 1", "adam", 0.05)])
+@pytest.mark.parametrize(
+    ("world", "optimizer", "rate"), [("binary", "sgd", 8.0), ("noise 1", "adam", 0.05), ("sequences", "adam", 0.05)]
+)
 def test_the_compiled_run_is_the_simulation(world, optimizer, rate):
     group = Group(world, optimizer, rate, 5, 3, CELLS)
     made = WORLDS[world].instances(3)

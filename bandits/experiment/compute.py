@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 import pessimism as ps
 from pessimism.studies import Done, as_parquet, digest, kept, on_cores
 
+from ..learners import autoregressive
 from ..noise import VerifierNoise
 from ..settings import Settings
 from ..simulate import BLOCK as TOGETHER
@@ -29,6 +30,7 @@ from .design import (
     WEIGHTS,
     WORLDS,
     Group,
+    World,
     groups,
     side_by_side,
 )
@@ -111,14 +113,14 @@ Records = dict[str, np.ndarray]
 
 def trained(group: Group, bandit: ps.Bandit, settings: Settings) -> Records:
     """The group's cells on these instances (n, 1)."""
-    if group.cells[0].objective == "residual" and WORLDS[group.world].tree is None:
+    if group.cells[0].objective == "residual":
         return compiled(group, bandit, settings)
     found = simulated(group, bandit, settings)
     return {name: getattr(found, name)[..., 0] for name in MEASURED}
 
 
 def compiled(group: Group, bandit: ps.Bandit, settings: Settings) -> Records:
-    """The same numbers as :func:`simulated`, but for rounding: residual cells of tabular policies only."""
+    """The same numbers as :func:`simulated`, but for rounding: residual cells only."""
     instances, shape = len(bandit.behavior), (settings.syncs, len(bandit.behavior), settings.lag * GROUP_SIZE)
     generator, noise = np.random.default_rng(group.batch), settings.noise
     assert not isinstance(noise, VerifierNoise)
@@ -127,16 +129,26 @@ def compiled(group: Group, bandit: ps.Bandit, settings: Settings) -> Records:
         uniform[window] = generator.random(shape[1:])
         if noise is not None:
             added[window] = noise.deviation * generator.standard_normal(shape[1:])
+    start, taken, vocabulary = _policies(WORLDS[group.world], bandit.behavior[:, 0])
     records = np.empty((len(group.cells), instances, settings.records, len(MEASURED)))
     for place, cell in enumerate(group.cells):
         power, cap = WEIGHTS[cell.weight]
         for i in range(instances):
             records[place, i] = train(
-                np.log(bandit.behavior[i, 0]), bandit.reward[i, 0], uniform[:, i], added[:, i],
+                start[i], taken, vocabulary, bandit.reward[i, 0], uniform[:, i], added[:, i],
                 BETA, DELTA, cell.dose, power, np.log(cap), cell.offset,
                 GROUP_SIZE, OPTIMIZERS[settings.optimizer], settings.learning_rate, settings.record_every,
             )  # fmt: skip
     return dict(zip(MEASURED, np.moveaxis(records, (2, 3), (1, 0)), strict=True))
+
+
+def _policies(world: World, behavior: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+    """What the kernel takes for policies (instances, K): ``start`` of each, ``taken``, ``vocabulary``."""
+    if world.tree is None:
+        return np.log(behavior), np.zeros((behavior.shape[-1], 0), int), 1
+    tree = world.tree()
+    taken = np.where(tree.present, tree.node * tree.vocabulary + tree.token, -1)
+    return autoregressive(tree, behavior).start, taken, tree.vocabulary
 
 
 def simulated(group: Group, bandit: ps.Bandit, settings: Settings) -> Trajectory:

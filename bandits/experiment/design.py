@@ -128,9 +128,6 @@ ORDER: tuple[tuple[str, Optimizer], ...] = (
 )
 """Worlds with the optimizers that they are trained with, what tells most first."""
 
-LANDMARKS_BEFORE = ("sequences", "sgd")
-"""Landmarks have their turn before this world, which is not compiled and takes long."""
-
 OFFSET_WORLDS = ("binary",)
 LANDMARK_WORLDS = ("binary", "noise 1")
 
@@ -209,15 +206,13 @@ def side_by_side(cells: Sequence[Cell], rows: int) -> ps.Algorithm:
 
 
 def groups(batch: int) -> Iterator[Group]:
-    """All of a batch. Pairs of world and optimizer are outermost, so that a stop within a batch leaves whole ones."""
+    """All of a batch. Pairs of world and optimizer are outermost, so that a stop within a batch leaves whole ones.
+
+    Landmarks, which are not compiled and take as long as all the rest, are last.
+    """
     for world, optimizer in ORDER:
-        if (world, optimizer) == LANDMARKS_BEFORE:
-            yield from _landmarks(batch)
         for lag, rate in product(LAGS, RATES[optimizer]):
             yield Group(world, optimizer, rate, lag, batch, tuple(_residual_cells(world, optimizer, lag)))
-
-
-def _landmarks(batch: int) -> Iterator[Group]:
     for world, optimizer in ORDER:
         if world in LANDMARK_WORLDS and optimizer != "normalized":
             for lag, rate, name in product(LAGS, RATES[optimizer], LANDMARKS):

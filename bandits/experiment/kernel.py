@@ -1,9 +1,10 @@
 """The residual family's runs compiled: what :func:`bandits.simulate.simulate` does with it, twenty times as fast.
 
-The experiment needs a million runs of small tabular policies, where numpy spends its time between operations. This is
-one run as a loop over its steps. It is no second definition: tests/test_bandits_experiment.py holds it to `simulate`
-and the catalogue's coefficient, run by run, on the same random numbers. The two differ where steps are normalized and a
-group has no signal: its gradient is 0 here, and rounding there, which a normalized step makes as long as any other.
+The experiment needs a million runs of small policies, tabular or autoregressive, where numpy spends its time between
+operations. This is one run as a loop over its steps. It is no second definition: tests/test_bandits_experiment.py holds
+it to `simulate` and the catalogue's coefficient, run by run, on the same random numbers. The two differ where steps are
+normalized and a group has no signal: its gradient is 0 here, and rounding there, which a normalized step makes as long
+as any other.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ MEASURED = ("value", "entropy", "reverse_kl", "ess")
 
 @njit(cache=True)
 def train(
-    log_behavior: np.ndarray,
+    start: np.ndarray,
+    taken: np.ndarray,
+    vocabulary: int,
     reward: np.ndarray,
     uniform: np.ndarray,
     noise: np.ndarray,
@@ -35,7 +38,10 @@ def train(
     r"""One run of one cell: $h(\rho)(c - \hat\lambda - s\hat\lambda(\rho - 1)) + o\rho$, with c of the shifted mean.
 
     Args:
-        log_behavior, reward: (K,) of the instance.
+        start: parameters of the behavior policy: log-probabilities (K,), or logits (prefixes * vocabulary,).
+        taken: (K, T) which of those logits the tokens of a completion are, -1 beyond its end; (K, 0) if tabular.
+        vocabulary: tokens after every prefix.
+        reward: (K,) of the instance.
         uniform: (windows, steps * size) numbers in [0, 1) that pick the samples of each window.
         noise: the same shape, added to the rewards.
         beta, delta: of the shifted mean.
@@ -51,8 +57,9 @@ def train(
     windows, arms = len(uniform), len(reward)
     steps = uniform.shape[1] // size
     records = np.full((-(-windows // every), 4), np.nan)
-    logits, first, second, gradient = log_behavior.copy(), np.zeros(arms), np.zeros(arms), np.zeros(arms)
-    log_policy, policy = _policy(logits)
+    parameters, first, second = start.copy(), np.zeros(len(start)), np.zeros(len(start))
+    log_policy, policy = _policy(parameters, taken, vocabulary)
+    pulls = np.zeros(arms)  # gradient with respect to the log-probabilities of the arms
     drawn, ratio, log_ratio = np.zeros(size, np.int64), np.zeros(size), np.zeros(size)
     advantage, surplus = np.zeros(size), np.zeros(size)
     count = 0
@@ -73,28 +80,29 @@ def train(
                 surplus[i] = beta * (ratio[i] - 1 - log_ratio[i])
             others = surplus.sum()
             total = 0.0
-            gradient[:] = 0.0
+            pulls[:] = 0.0
             for i in range(size):
                 normalizer = delta * beta + (others - surplus[i]) / (size - 1)
                 error = advantage[i] - mean + delta * beta - beta * log_ratio[i]
                 error -= normalizer * (1 + dose * (ratio[i] - 1))
                 pull = (np.exp(power * min(log_ratio[i], log_cap)) * error + offset * ratio[i]) / size
-                gradient[drawn[i]] += pull
+                pulls[drawn[i]] += pull
                 total += pull
-            gradient -= total * policy
+            pulls -= total * policy
+            gradient = _gradient(pulls, parameters, taken, vocabulary)
             count += 1
             if optimizer == 0:
-                logits += rate * gradient
+                parameters += rate * gradient
             elif optimizer == 1:
                 first[:] = 0.9 * first + 0.1 * gradient
                 second[:] = 0.999 * second + 0.001 * gradient**2
                 deviation = np.sqrt(second / (1 - 0.999**count)) + 1e-8
-                logits += rate / (1 - 0.9**count) * first / deviation
+                parameters += rate / (1 - 0.9**count) * first / deviation
             else:
                 length = np.sqrt((gradient**2).sum())
                 if length > 0:
-                    logits += rate / length * gradient
-            log_policy, policy = _policy(logits)
+                    parameters += rate / length * gradient
+            log_policy, policy = _policy(parameters, taken, vocabulary)
         if not np.isfinite(policy.sum()):
             return records
         if (window + 1) % every == 0 or window + 1 == windows:
@@ -107,8 +115,58 @@ def train(
 
 
 @njit(cache=True)
-def _policy(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Logarithms and probabilities of a softmax policy (K,)."""
+def _policy(parameters: np.ndarray, taken: np.ndarray, vocabulary: int) -> tuple[np.ndarray, np.ndarray]:
+    """Logarithms and probabilities of the policy (K,)."""
+    if taken.shape[1] == 0:
+        return _softmax(parameters)
+    next_tokens = _next_tokens(parameters, vocabulary)
+    logits = np.zeros(len(taken))
+    for arm in range(len(taken)):
+        for place in range(taken.shape[1]):
+            if taken[arm, place] >= 0:
+                logits[arm] += next_tokens[taken[arm, place]]
+    return _softmax(logits)
+
+
+@njit(cache=True)
+def _gradient(pulls: np.ndarray, parameters: np.ndarray, taken: np.ndarray, vocabulary: int) -> np.ndarray:
+    """With respect to the parameters, from that with respect to the arms' logits (K,)."""
+    if taken.shape[1] == 0:
+        return pulls
+    gradient = np.zeros(len(parameters))
+    for arm in range(len(taken)):
+        for place in range(taken.shape[1]):
+            if taken[arm, place] >= 0:
+                gradient[taken[arm, place]] += pulls[arm]
+    next_tokens = _next_tokens(parameters, vocabulary)
+    for at in range(0, len(parameters), vocabulary):
+        total = 0.0
+        for i in range(at, at + vocabulary):
+            total += gradient[i]
+        for i in range(at, at + vocabulary):
+            gradient[i] -= total * np.exp(next_tokens[i])
+    return gradient
+
+
+@njit(cache=True)
+def _next_tokens(parameters: np.ndarray, vocabulary: int) -> np.ndarray:
+    """Log-probabilities of every next token after every prefix. Loops: what is allocated per prefix costs most."""
+    found = np.empty(len(parameters))
+    for at in range(0, len(parameters), vocabulary):
+        largest, total = parameters[at], 0.0
+        for i in range(at + 1, at + vocabulary):
+            largest = max(largest, parameters[i])
+        for i in range(at, at + vocabulary):
+            total += np.exp(parameters[i] - largest)
+        normalizer = largest + np.log(total)
+        for i in range(at, at + vocabulary):
+            found[i] = parameters[i] - normalizer
+    return found
+
+
+@njit(cache=True)
+def _softmax(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Log-probabilities and probabilities."""
     shifted = logits - logits.max()
     policy = np.exp(shifted)
     total = policy.sum()

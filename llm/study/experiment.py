@@ -30,8 +30,8 @@ RESULTS = DATA / "experiment_language_model.parquet"
 MODELS = Path("runs/warm")
 
 BETA, GROUP_SIZE, STEPS = 0.1, 8, 400
-TASK = {"name": "running_sums", "options": {"digits": 8}}
-WARMUP: Mapping[str, Any] = {"steps": 3000, "every": 25, "target": 0.2, "prompts": 512, "samples": 4}
+TASK = {"name": "running_sums", "options": {"digits": 4, "held_out": 0.3}}
+WARMUP: Mapping[str, Any] = {"steps": 3000, "every": 25, "target": 0.2, "prompts": 256, "samples": 8}
 WARM_STARTS, SEEDS = 2, 12
 
 DOSES = (0.0, 1.0, 2.0)
@@ -48,13 +48,13 @@ BASE: Mapping[str, Any] = {
     "rollout": {
         "engine": "transformers",
         "place": "colocated",
-        "prompts": 16,
+        "prompts": 8,
         "group_size": GROUP_SIZE,
-        "max_tokens": 17,
+        "max_tokens": 9,
         "options": {"batch_size": 512},
     },
-    "optimizer": {"learning_rate": 1e-3, "clip_norm": 1.0},
-    "evaluation": {"every": STEPS, "before": False, "prompts": 1024, "samples": 8},
+    "optimizer": {"learning_rate": 1e-3, "clip_norm": 1.0, "warmup_steps": 20},
+    "evaluation": {"every": STEPS, "before": False, "prompts": 256, "samples": 16},
 }
 
 
