@@ -17,7 +17,9 @@ from .experiment import BANDITS, STALE, optimizers, over_worlds, tuned
 from .spec import FigureSpec
 
 LABELS = {"value": "value", "entropy": "entropy, nats", "collapsed": "share collapsed"}
-COLORS = dict(zip(WEIGHTS, (style.REGIMES["positive"], style.NOMINAL, style.REGIMES["negative"]), strict=True))
+COLORS: dict[str, str] = dict(
+    zip(WEIGHTS, (style.REGIMES["positive"], style.NOMINAL, style.REGIMES["negative"]), strict=True)
+)
 LINES: dict[str, Any] = {"sgd": "-", "adam": (0, (1, 1)), "normalized": (0, (5, 1.5))}
 NAMES = {"sgd": "SGD", "adam": "Adam", "normalized": "equal steps"}
 

@@ -59,7 +59,6 @@ def train(
     records = np.full((-(-windows // every), 4), np.nan)
     parameters, first, second = start.copy(), np.zeros(len(start)), np.zeros(len(start))
     log_policy, policy = _policy(parameters, taken, vocabulary)
-    pulls = np.zeros(arms)  # gradient with respect to the log-probabilities of the arms
     drawn, ratio, log_ratio = np.zeros(size, np.int64), np.zeros(size), np.zeros(size)
     advantage, surplus = np.zeros(size), np.zeros(size)
     count = 0
@@ -80,7 +79,7 @@ def train(
                 surplus[i] = beta * (ratio[i] - 1 - log_ratio[i])
             others = surplus.sum()
             total = 0.0
-            pulls[:] = 0.0
+            pulls = np.zeros(arms)  # gradient with respect to the log-probabilities of the arms
             for i in range(size):
                 normalizer = delta * beta + (others - surplus[i]) / (size - 1)
                 error = advantage[i] - mean + delta * beta - beta * log_ratio[i]
@@ -88,30 +87,52 @@ def train(
                 pull = (np.exp(power * min(log_ratio[i], log_cap)) * error + offset * ratio[i]) / size
                 pulls[drawn[i]] += pull
                 total += pull
-            pulls -= total * policy
+            for arm in range(arms):
+                pulls[arm] -= total * policy[arm]
             gradient = _gradient(pulls, parameters, taken, vocabulary)
             count += 1
-            if optimizer == 0:
-                parameters += rate * gradient
-            elif optimizer == 1:
-                first[:] = 0.9 * first + 0.1 * gradient
-                second[:] = 0.999 * second + 0.001 * gradient**2
-                deviation = np.sqrt(second / (1 - 0.999**count)) + 1e-8
-                parameters += rate / (1 - 0.9**count) * first / deviation
-            else:
-                length = np.sqrt((gradient**2).sum())
-                if length > 0:
-                    parameters += rate / length * gradient
+            _climb(parameters, gradient, first, second, optimizer, rate, count)
             log_policy, policy = _policy(parameters, taken, vocabulary)
         if not np.isfinite(policy.sum()):
             return records
         if (window + 1) % every == 0 or window + 1 == windows:
+            value, entropy, divergence, square = 0.0, 0.0, 0.0, 0.0
+            for arm in range(arms):
+                moved = log_policy[arm] - log_anchor[arm]
+                value += policy[arm] * reward[arm]
+                entropy -= policy[arm] * log_policy[arm]
+                divergence -= behavior[arm] * moved
+                square += behavior[arm] * np.exp(2 * moved)
             record = records[window // every]
-            record[0] = (policy * reward).sum()
-            record[1] = -(policy * log_policy).sum()
-            record[2] = (behavior * (log_anchor - log_policy)).sum()
-            record[3] = 1 / (behavior * np.exp(2 * (log_policy - log_anchor))).sum()
+            record[0], record[1], record[2], record[3] = value, entropy, divergence, 1 / square
     return records
+
+
+@njit(cache=True)
+def _climb(
+    parameters: np.ndarray,
+    gradient: np.ndarray,
+    first: np.ndarray,
+    second: np.ndarray,
+    optimizer: int,
+    rate: float,
+    count: int,
+) -> None:
+    """One step of an optimizer, in place. Loops here and elsewhere: array expressions take long to compile."""
+    length = 0.0
+    for i in range(len(gradient)):
+        length += gradient[i] ** 2
+    length = np.sqrt(length)
+    for i in range(len(gradient)):
+        if optimizer == 0:
+            parameters[i] += rate * gradient[i]
+        elif optimizer == 1:
+            first[i] = 0.9 * first[i] + 0.1 * gradient[i]
+            second[i] = 0.999 * second[i] + 0.001 * gradient[i] ** 2
+            deviation = np.sqrt(second[i] / (1 - 0.999**count)) + 1e-8
+            parameters[i] += rate / (1 - 0.9**count) * first[i] / deviation
+        elif length > 0:
+            parameters[i] += rate / length * gradient[i]
 
 
 @njit(cache=True)
@@ -167,7 +188,13 @@ def _next_tokens(parameters: np.ndarray, vocabulary: int) -> np.ndarray:
 @njit(cache=True)
 def _softmax(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Log-probabilities and probabilities."""
-    shifted = logits - logits.max()
-    policy = np.exp(shifted)
-    total = policy.sum()
-    return shifted - np.log(total), policy / total
+    largest, total = logits.max(), 0.0
+    policy, log_policy = np.empty(len(logits)), np.empty(len(logits))
+    for i in range(len(logits)):
+        policy[i] = np.exp(logits[i] - largest)
+        total += policy[i]
+    normalizer = np.log(total)
+    for i in range(len(logits)):
+        policy[i] /= total
+        log_policy[i] = logits[i] - largest - normalizer
+    return log_policy, policy
