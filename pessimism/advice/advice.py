@@ -15,7 +15,7 @@ from .matching import MEASURES, Asked, Family, Match, match, measured
 from .pool import Pool, pool_of_rates
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from .reading import Reading
 
 FAMILIES = (
     "shifted_mean:beta=?",
@@ -121,13 +121,14 @@ class Advice:
 
 
 def advise(
-    log: str | Path | Sequence[str | Path] | None = None,
+    log: Any = None,
     *,
     kl: float | None = None,
     ess: float | None = None,
     max_ratio: float | None = None,
     objectives: Sequence[str] = FAMILIES,
     columns: Mapping[str, str] | None = None,
+    share: float = 1.0,
     group_size: int | None = None,
     pass_rates: Sequence[float] | None = None,
     length: float | None = None,
@@ -142,12 +143,13 @@ def advise(
     from the one that sampled it. Every distinct group is solved once.
 
     Args:
-        log: files of rollouts, as for `pessimism audit`; or None with group_size and pass_rates.
+        log: rollouts, as for :func:`pessimism.audit`; or None with group_size and pass_rates.
         kl: the mean $\mathrm{KL}(\pi^\dagger\|\mu)$ over groups with signal that is asked for, nats.
         ess: instead, the effective sample size of those groups together, between 0 and 1.
         max_ratio: instead, the largest ratio of any sample, above 1.
         objectives: texts with ``?`` for the parameter that is asked for.
         columns: role -> column of the log.
+        share: of the log's groups, drawn at random, that is looked at.
         group_size, pass_rates: completions per prompt, and the share that passes, prompt by prompt: instead of a log.
         length: tokens of a completion, where no log tells.
         lag: how many windows old the data are, where no log tells.
@@ -164,9 +166,6 @@ def advise(
     (0.2, 0.71)
     """
     asked = _asked(kl, ess, max_ratio)
-    families = [Family.read(text) for text in objectives]
-    if not families:
-        raise ValueError("objectives is empty; give one or more")
     if (log is None) == (group_size is None and pass_rates is None):
         raise ValueError("give a log, or group_size and pass_rates")
     read = None
@@ -177,9 +176,35 @@ def advise(
     else:
         from .reading import read_log  # polars and pyarrow
 
-        read = read_log(log, columns or {}, progress)
+        _families(objectives)  # before a long log is read
+        read = read_log(log, columns or {}, progress, share)
         pool = read.pool
-    rows = []
+    times = Times(length, lag, steps, ess_bound)
+    return advise_on(pool, asked, objectives, read=read, times=times, progress=progress)
+
+
+@dataclass(frozen=True)
+class Times:
+    """What no log may tell: tokens of a completion, windows of lag, steps per sync; and the bound of the ESS."""
+
+    length: float | None = None
+    lag: int | None = None
+    steps: int | None = None
+    ess_bound: float = ESS_BOUND
+
+
+def advise_on(
+    pool: Pool,
+    asked: Asked,
+    objectives: Sequence[str],
+    *,
+    read: Reading | None = None,
+    times: Times | None = None,
+    progress: Any = None,
+) -> Advice:
+    """The advice on groups that are known already; ``read`` is the log that they are from, if they are."""
+    times = Times() if times is None else times
+    families, rows = _families(objectives), []
     for number, family in enumerate(families):
         rows.append(_row(pool, family, match(pool, family, asked), asked))
         if progress is not None:
@@ -195,9 +220,15 @@ def advise(
         rows=tuple(rows),
         recommended=best,
         reasons=tuple(_reasons(pool, best, asked, read is not None)),
-        lag=tuple(_lag(pool, best, read, lag, steps, length, ess_bound)),
-        warnings=tuple(_warnings(pool, best, read, length)),
+        lag=tuple(_lag(pool, best, read, times)),
+        warnings=tuple(_warnings(pool, best, read)),
     )
+
+
+def _families(objectives: Sequence[str]) -> list[Family]:
+    if not objectives:
+        raise ValueError("objectives is empty; give one or more")
+    return [Family.read(text) for text in objectives]
 
 
 def _asked(kl: float | None, ess: float | None, max_ratio: float | None) -> Asked:
@@ -285,24 +316,17 @@ def _for_every_group(pool: Pool, best: Row, asked: Asked) -> str:
     )
 
 
-def _lag(
-    pool: Pool,
-    best: Row | None,
-    read: Any,
-    lag: int | None,
-    steps: int | None,
-    length: float | None,
-    bound: float,
-) -> list[str]:
-    found = [] if read is None else read.lag_sentences(bound)
-    if lag is not None and lag > 1 and best is not None:
-        found.append(_old(pool, best, lag))
-    if steps is not None and best is not None:
+def _lag(pool: Pool, best: Row | None, read: Reading | None, times: Times) -> list[str]:
+    found = [] if read is None else read.lag_sentences(times.ess_bound)
+    if times.lag is not None and times.lag > 1 and best is not None:
+        found.append(_old(pool, best, times.lag))
+    if times.steps is not None and best is not None:
         found.append(
-            f"Over {steps:g} optimizer steps per sync the log-ratios change by about "
-            f"{np.sqrt(2 * best.kl) / steps:.2g} nats (root mean square) in each, where all steps go the same way."
+            f"Over {times.steps:g} optimizer steps per sync the log-ratios change by about "
+            f"{np.sqrt(2 * best.kl) / times.steps:.2g} nats (root mean square) in each, where all steps go the same "
+            "way."
         )
-    per_token = length if length is not None else None if read is None else read.length
+    per_token = times.length if times.length is not None else None if read is None else read.length
     if per_token and best is not None:
         found.append(
             f"{best.kl:.3g} nats over {per_token:,.0f} tokens are {best.kl / per_token:.2g} nats per token on average."
@@ -324,7 +348,7 @@ def _old(pool: Pool, best: Row, lag: int) -> str:
     )
 
 
-def _warnings(pool: Pool, best: Row | None, read: Any, length: float | None) -> list[str]:
+def _warnings(pool: Pool, best: Row | None, read: Reading | None) -> list[str]:
     found = []
     if best is not None and best.fails:
         found.append(f"On some groups {best.setting} fails: {best.fails}.")

@@ -43,6 +43,9 @@ def advise(
     column: Annotated[
         list[str] | None, typer.Option(metavar="ROLE=COLUMN", help="As for `pessimism audit`. Repeatable.")
     ] = None,
+    share: Annotated[
+        float, typer.Option(metavar="X", help="Look at this share of the log's groups, drawn at random.")
+    ] = 1.0,
     group_size: Annotated[
         int | None, typer.Option(metavar="N", help="Instead of a log: completions per prompt.")
     ] = None,
@@ -80,6 +83,7 @@ def advise(
             max_ratio=max_ratio,
             objectives=algorithm or FAMILIES,
             columns=columns,
+            share=share,
             group_size=group_size,
             pass_rates=pass_rate,
             length=length,

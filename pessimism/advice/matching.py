@@ -8,10 +8,12 @@ import numpy as np
 
 from ..algorithm import Algorithm
 from ..compare import compare_group
+from ..compare import measure as measure_policy
 from ..objectives.catalogue import catalogue
 from ..objectives.entry import Parameter
 from ..shell.objects import algorithm_of, split_settings
 from ..standing import Standing
+from ..targets import group_bandit, group_target
 from .pool import Pool
 
 OPEN = "?"
@@ -121,12 +123,7 @@ class Measured:
 
     def movement(self, measure: str) -> float:
         """One of ``MEASURES``."""
-        if measure == "kl":
-            return float(self.weights @ self.standing.kl)
-        if measure == "ess":
-            return float(1 / (1 + self.weights @ self.chi2))
-        with np.errstate(over="ignore"):
-            return float(np.exp(self.standing.largest.max()))
+        return _movement(measure, self.weights, self.standing.kl, self.chi2, self.standing.largest)
 
     def mean(self, values: np.ndarray) -> float:
         """Mean over the groups with signal."""
@@ -144,6 +141,27 @@ def measured(pool: Pool, algorithm: Algorithm) -> Measured:
     for other in standings[1:]:
         standing = standing.joined(other)
     return Measured(standing, np.concatenate(chi2), pool.weights)
+
+
+def movement(pool: Pool, algorithm: Algorithm, measure: str) -> float:
+    """How far the objective moves the groups of a pool: one of ``MEASURES``, from the induced targets alone."""
+    kl, chi2, largest = [], [], []
+    for rows in pool.rewards.values():
+        target = group_target(rows, algorithm)
+        metrics = measure_policy(group_bandit(rows), target.policy, target.log_policy)
+        kl.append(metrics.kl)
+        chi2.append(metrics.chi2)
+        largest.append(target.log_policy.max(axis=-1) + np.log(rows.shape[-1]))
+    return _movement(measure, pool.weights, *map(np.concatenate, (kl, chi2, largest)))
+
+
+def _movement(measure: str, weights: np.ndarray, kl: np.ndarray, chi2: np.ndarray, largest: np.ndarray) -> float:
+    if measure == "kl":
+        return float(weights @ kl)
+    if measure == "ess":
+        return float(1 / (1 + weights @ chi2))
+    with np.errstate(over="ignore"):
+        return float(np.exp(largest.max()))
 
 
 @dataclass(frozen=True)
@@ -174,13 +192,11 @@ def match(pool: Pool, family: Family, asked: Asked) -> Match:
     """
     if family.at(1.0 if family.high > 1 else 0.5).induced is None:
         pool = pool.thinned(FEW)
-    signs = (1.0, -1.0) if family.low < 0 else (1.0,)
 
     def moved(value: float) -> float:
-        return measured(pool, family.at(value)).movement(asked.measure)
+        return movement(pool, family.at(value), asked.measure)
 
-    sign = min(signs, key=lambda one: asked.excess(moved(one * GENTLE * pool.spread))) if len(signs) > 1 else 1.0
-    side = family.values(pool.spread, sign)
+    side = family.values(pool.spread, _gentle_sign(pool, family))
     movements = np.array([moved(value) for value in side])
     excess = np.array([asked.excess(movement) for movement in movements])
     reach = (float(movements[excess.argmin()]), float(movements[excess.argmax()]))
@@ -193,6 +209,22 @@ def match(pool: Pool, family: Family, asked: Asked) -> Match:
         return Match(None, None, None, reach, None, pool)
     gentler, stronger = (_crossing(side[order], _scaled(asked, movements[order], factor)) for factor in (0.5, 2.0))
     return Match(value, gentler, stronger, reach, found, pool)
+
+
+def _gentle_sign(pool: Pool, family: Family) -> float:
+    r"""The sign at which a parameter that may have both holds back: $E_\mu[c]$ is the larger where training begins."""
+    if family.low >= 0:
+        return 1.0
+    pulls = []
+    for sign in (1.0, -1.0):
+        algorithm = family.at(sign * GENTLE * pool.spread)
+        pull = 0.0
+        for size, rows in pool.rewards.items():
+            weights = algorithm.weights(np.full(rows.shape, 1 / size))
+            start = algorithm.coefficient(np.zeros_like(rows), algorithm.advantage(rows), **weights)
+            pull += float(pool.counts[size] @ np.broadcast_to(start, rows.shape).mean(axis=-1))
+        pulls.append(pull)
+    return 1.0 if pulls[0] >= pulls[1] else -1.0
 
 
 def _scaled(asked: Asked, movements: np.ndarray, factor: float) -> np.ndarray:
@@ -226,7 +258,7 @@ def _root(pool: Pool, family: Family, asked: Asked, values: np.ndarray, excess: 
         # Regula falsi in the logarithm of the value, halved every third step, where it could creep.
         share = 0.5 if step % 3 == 2 or not np.isfinite(above - below) else -below / (above - below)
         middle = low * (high / low) ** min(max(share, 0.01), 0.99)
-        missed = asked.excess(measured(pool, family.at(middle)).movement(asked.measure))
+        missed = asked.excess(movement(pool, family.at(middle), asked.measure))
         if abs(missed) < ACCURATE:
             return middle
         if missed < 0:

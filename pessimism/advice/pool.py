@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import gammaln, xlog1py, xlogy
 
+from ..audit.statistics import distinct_rows
+
 MOST_DISTINCT = 1 << 13
 """Distinct groups that are kept; of a log with more, groups are drawn at random."""
 
@@ -83,9 +85,11 @@ class PoolBuilder:
         kept = ranked[signal]
         if self._drawn < 1:
             kept = kept[self._random.random(len(kept)) < self._drawn]
-        rows, counts = _distinct(kept)
+        if not len(kept):
+            return
+        first, inverse = distinct_rows(kept)
         size = rewards.shape[-1]
-        for row, count in zip(rows, counts.tolist(), strict=True):
+        for row, count in zip(kept[first], np.bincount(inverse).tolist(), strict=True):
             key = (size, row.tobytes())
             self._counts[key] = self._counts.get(key, 0) + count
         while len(self._counts) > MOST_DISTINCT:
@@ -117,15 +121,6 @@ class PoolBuilder:
             self.groups,
             self._drawn,
         )
-
-
-def _distinct(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct rows and their numbers."""
-    if not len(rows):
-        return rows, np.zeros(0, dtype=np.int64)
-    keys = np.ascontiguousarray(rows).view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[-1]))).reshape(-1)
-    _, first, counts = np.unique(keys, return_index=True, return_counts=True)
-    return rows[first], counts
 
 
 def pool_of_rates(group_size: int, pass_rates: Sequence[float]) -> Pool:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import numpy as np
 from ..audit.checks import Skipped
 from ..audit.groups import Groups
 from ..audit.ratios import RatioTotals, ratio_sentences
-from ..audit.run import log_groups
+from ..audit.run import log_groups, logs_of
 from ..shell.objects import algorithm_of
 from .pool import Pool, PoolBuilder
 
@@ -30,6 +29,7 @@ class Reading:
         samples: rewards and log-probabilities of the first groups of one size with signal, or None.
         length: mean tokens of a completion, or None.
         skipped: what was left out.
+        share: of the log's groups, drawn at random, that was read.
     """
 
     pool: Pool
@@ -37,11 +37,14 @@ class Reading:
     samples: tuple[np.ndarray, np.ndarray] | None
     length: float | None
     skipped: Skipped = field(default_factory=Skipped)
+    share: float = 1.0
 
     @property
     def warnings(self) -> list[str]:
         """What the log itself warns of."""
         found = [text for text in ratio_sentences(self.ratios) if text.startswith("Shift")]
+        if self.share < 1:
+            found.append(f"Of the log {self.share:.2%} of the groups were looked at, drawn at random.")
         return [*found, *([f"{self.skipped.described()}."] if self.skipped.groups else [])]
 
     def lag_sentences(self, bound: float) -> list[str]:
@@ -93,31 +96,53 @@ class Reading:
         ]
 
 
-def read_log(log: str | Path | Sequence[str | Path], columns: Mapping[str, str], progress: Any = None) -> Reading:
+def read_log(log: Any, columns: Mapping[str, str], progress: Any = None, share: float = 1.0) -> Reading:
     """Everything that advice needs, in one pass where a group's rows are together.
+
+    Args:
+        log: as for :func:`pessimism.audit`.
+        columns: role -> column, where the log has other names.
+        progress: called with (percent, 100, what is being done).
+        share: of the groups, drawn at random, that is read.
 
     Raises:
         ValueError: files that cannot be read, or without any signal.
     """
-    files = [log] if isinstance(log, str | Path) else list(log)
-    state = _State()
-    skipped = log_groups(files, columns, state.restart, progress)
-    return Reading(state.pools.pool(), state.ratios.to_dict(), state.samples(), state.length(), skipped)
+    reader = Reader()
+    skipped = log_groups(logs_of(log), columns, reader.restart, progress, share)
+    return reader.reading(skipped, share)
 
 
-class _State:
-    def __init__(self) -> None:
+class Reader:
+    """Keeps what advice needs of the groups that go by.
+
+    Args:
+        distances: whether those by lag are added up here, or known otherwise.
+    """
+
+    def __init__(self, distances: bool = True) -> None:
+        self.distances = distances
         self.restart()
 
-    def restart(self) -> _State:
+    def restart(self) -> Reader:
         """A pass begins."""
         self.pools, self.ratios = PoolBuilder(), RatioTotals()
         self._kept: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
         self._tokens = self._lengths = 0.0
         return self
 
-    def __call__(self, groups: Groups) -> None:
-        self.ratios.add(groups)
+    def reading(self, skipped: Skipped, share: float = 1.0, ratios: dict[str, Any] | None = None) -> Reading:
+        """What went by.
+
+        Raises:
+            ValueError: without any signal.
+        """
+        known = self.ratios.to_dict() if self.distances else ratios
+        return Reading(self.pools.pool(), known, self.samples(), self.length(), skipped, share)
+
+    def __call__(self, groups: Groups, measured: object = None) -> None:
+        if self.distances:
+            self.ratios.add(groups)
         reward, behavior, length = groups.column("reward"), groups.get("log_prob"), groups.get("length")
         if length is not None:
             self._tokens += float(length.sum())

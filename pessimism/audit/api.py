@@ -39,12 +39,8 @@ def audit(
     pessimistic (positive regime): KL from the behavior policy 0.360 nats (nominal 0.468), value 0.653 (nominal 0.711)
     """
     need("audits", "polars", "pyarrow")
-    from .frames import frame_of
     from .run import audit as run
+    from .run import logs_of
 
-    several = isinstance(log, Sequence) and not isinstance(log, str) and not all(isinstance(x, Mapping) for x in log)
-    logs = list(log) if several else [log]
-    for each in logs:
-        frame_of(each)  # says what it is, if it is nothing that can be read
     chosen = [algorithms] if isinstance(algorithms, Algorithm | str) else list(algorithms)
-    return run(logs, [understood_algorithm(each) for each in chosen], columns, strict=strict, share=share)
+    return run(logs_of(log), [understood_algorithm(each) for each in chosen], columns, strict=strict, share=share)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,15 +14,21 @@ from ..bandit import Bandit
 from ..extras import need
 from ..shell.files import check_writable, write_whole
 from ..shell.objects import algorithm_of
-from ..shell.terminal import progress_bar, show, write_json
+from ..shell.terminal import command_line, progress_bar, show, write_json
 from .standard_input import with_standard_input
 
 if TYPE_CHECKING:
     from ..advice.advice import Advice
+    from ..advice.reading import Reader
+    from .groups import Groups
+    from .measure import Measured
     from .report import Audit
+    from .run import Keep
+    from .table import GroupTable
 
 
 def audit(
+    context: typer.Context,
     files: Annotated[
         list[str],
         typer.Argument(
@@ -80,6 +85,7 @@ def audit(
             check_writable(path)
     algorithms = [algorithm_of(text, f"--algorithm {text!r}: ") for text in algorithm]
     need("audits", "matplotlib", "polars", "pyarrow")
+    from ..advice.reading import Reader
     from .fields import parse_columns
     from .run import audit as run_audit
     from .table import GroupTable
@@ -89,16 +95,18 @@ def audit(
         logs = stack.enter_context(with_standard_input(files))
         progress = stack.enter_context(progress_bar(left=True))
         names = [str(chosen) for chosen in algorithms]
-        groups = None if parquet is None else stack.enter_context(GroupTable(Path(parquet), names))
-        keep = None if groups is None else groups.restart
-        result = run_audit(logs, algorithms, columns, strict=strict, share=share, progress=progress, keep=keep)
-        if groups is not None:
-            groups.finish()
-        if html is not None:
+        table = None if parquet is None else stack.enter_context(GroupTable(Path(parquet), names))
+        reader = None if html is None else Reader(distances=False)
+        sinks = [sink for sink in (table, reader) if sink is not None]
+        result = run_audit(
+            logs, algorithms, columns, strict=strict, share=share, progress=progress, keep=partial(_restarted, sinks)
+        )
+        if table is not None:
+            table.finish()
+        if html is not None and reader is not None:
             from .page import page
 
-            command = shlex.join(["pessimism", *sys.argv[1:]])
-            write_whole(html, page(result, _advice(logs, result, columns), command).encode())
+            write_whole(html, page(result, _advice(reader, result), command_line(context)).encode())
     if json is not None:
         write_json(result.to_dict(), json)
     if json != "-":
@@ -107,12 +115,28 @@ def audit(
         show(*screens(result))
 
 
-def _advice(logs: Sequence[str], result: Audit, columns: Mapping[str, str]) -> Advice | None:
+def _restarted(sinks: Sequence[GroupTable | Reader]) -> Keep:
+    """What is kept besides the totals, from the beginning of a pass on."""
+    kept = [sink.restart() for sink in sinks]
+
+    def keep(groups: Groups, measured: Sequence[Measured]) -> None:
+        for sink in kept:
+            sink(groups, measured)
+
+    return keep
+
+
+def _advice(reader: Reader, result: Audit) -> Advice | None:
     """Settings of other objectives that move as far as the first one does; None where nothing is learned."""
-    from ..advice.advice import BATCHED, advise
+    from ..advice.advice import BATCHED, advise_on
+    from ..advice.matching import Asked
+    from .checks import Skipped
 
     moved = result.algorithms[0].targets["mean kl"] * result.groups / max(result.groups - result.silent, 1)
-    return advise(logs, kl=moved, objectives=BATCHED, columns=columns) if moved > NO_MOVEMENT else None
+    if not moved > NO_MOVEMENT:
+        return None
+    read = reader.reading(Skipped(), result.share, result.ratios)  # what was left out is told already
+    return advise_on(read.pool, Asked("kl", moved), BATCHED, read=read)
 
 
 NO_MOVEMENT = 1e-6

@@ -15,7 +15,7 @@ from ..standing import Account, Standing
 from .groups import Groups
 from .ratios import RatioTotals
 from .statistics import KINDS, METHODS, REGIMES, Solved, Solver, by_sample
-from .totals import Bins, Fit, Sample, Top
+from .totals import Bins, Fit, Sample, Top, log_sums
 
 STATISTICS = (
     "baseline",
@@ -148,7 +148,7 @@ def sampled_mass(groups: Groups, algorithm: Algorithm, solved: Solved) -> dict[s
         return dict.fromkeys(("log_held", "log_claimed"), np.full(len(groups), np.nan))
     x, kappa = solved.log_ratio, np.repeat(solved.normalizer / algorithm.beta, groups.size)
     sums = {"log_held": behavior, "log_claimed": behavior + x + kappa * np.exp(x)}
-    return {name: np.logaddexp.reduceat(values, groups.start[:-1]) for name, values in sums.items()}
+    return {name: log_sums(values, groups.start[:-1], groups.size) for name, values in sums.items()}
 
 
 def _first_refused(rewards: np.ndarray, solver: Solver) -> int:

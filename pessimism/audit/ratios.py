@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .token_sums import CLIP, SUMS
-from .totals import Bins
+from .totals import Bins, numbered, summed
 
 if TYPE_CHECKING:
     from .groups import Groups
@@ -41,23 +41,27 @@ class RatioTotals:
         behavior, current = groups.get("log_prob"), groups.get("current_log_prob")
         if behavior is None or current is None:
             return
-        values = _values(groups, current - behavior)
         self.tokens = "token_square" in groups.table.columns
-        self.all.add(np.zeros(len(behavior), np.int64), values)
         version, step, length = (groups.get(name) for name in ("version", "step", "length"))
+        lag = None if version is None else step - version if step is not None else (version != 0).astype(np.int64)
+        # Sums are taken once, in cells of equal lag and power of two of the length; everything else is sums of cells.
+        ages, age = (np.zeros(1, np.int64), 0) if lag is None else numbered(lag)
+        powers, power = (np.zeros(1, np.int64), 0) if length is None else numbered(_power(length))
+        cell = np.broadcast_to(age * len(powers) + power, behavior.shape)
+        cells, inverse = numbered(cell)
+        sums = summed(inverse, len(cells), _values(groups, current - behavior), LOGS)
+        ages, powers = ages[cells // len(powers)], powers[cells % len(powers)]
+        self.all.add(np.zeros(len(cells), np.int64), sums)
         if version is not None and step is not None:
-            self.by_lag.add(step - version, values)
-            self._add_fresh(step == version, values)
-        elif version is not None:
-            self._add_fresh(version == 0, values)
+            self.by_lag.add(ages, sums)
+        if version is not None:
+            self._add_some(self.fresh, ages == 0, np.zeros(len(cells), np.int64), sums)
         if length is not None:
-            some = length >= 1
-            powers = np.floor(np.log2(length[some])).astype(np.int64)
-            self.by_length.add(powers, {name: part[some] for name, part in values.items()})
+            self._add_some(self.by_length, powers >= 0, powers, sums)
 
-    def _add_fresh(self, chosen: np.ndarray, values: Mapping[str, np.ndarray]) -> None:
-        if chosen.any():
-            self.fresh.add(np.zeros(int(chosen.sum()), np.int64), {n: part[chosen] for n, part in values.items()})
+    @staticmethod
+    def _add_some(bins: Bins, chosen: np.ndarray, keys: np.ndarray, sums: Mapping[str, np.ndarray]) -> None:
+        bins.add(keys[chosen], {name: part[chosen] for name, part in sums.items()})
 
     def to_dict(self) -> dict[str, Any] | None:
         """What there is to say, None where nothing was logged; see :func:`distances` and :func:`common_shift`."""
@@ -81,31 +85,36 @@ class RatioTotals:
 def _values(groups: Groups, x: np.ndarray) -> dict[str, np.ndarray]:
     reward, start, size = groups.column("reward"), groups.start[:-1], groups.size
     high = reward > np.repeat(np.add.reduceat(reward, start) / size, size)
-    length = groups.get("length")
-    found = sample_terms(x, np.full(len(x), np.nan) if length is None else length, high)
-    return found | {name: np.full(len(x), np.nan) if (column := groups.get(name)) is None else column for name in SUMS}
+    found = sample_terms(x, groups.get("length"), high)
+    return found | {name: column for name in SUMS if (column := groups.get(name)) is not None}
 
 
-def sample_terms(x: np.ndarray, length: np.ndarray, high: np.ndarray) -> dict[str, np.ndarray]:
+def _power(length: np.ndarray) -> np.ndarray:
+    """The largest power of two that is no longer, as its exponent; -1 below 1."""
+    return np.frexp(np.maximum(length, 0.0))[1].astype(np.int64) - 1
+
+
+def sample_terms(x: np.ndarray, length: np.ndarray | None, high: np.ndarray) -> dict[str, np.ndarray]:
     """What each sample adds to ``OF_SAMPLES`` and ``LOGS``, (n,) each.
 
     Args:
         x: (n,) log-ratios, nats.
-        length: (n,) tokens.
+        length: (n,) tokens, or None where they are not known.
         high: (n,) bool, more than the group's mean reward.
     """
-    return {
+    first = high.astype(float)
+    high_x = first * x
+    found = {
         "samples": np.ones(len(x)),
-        "length": length,
         "x": x,
         "x_square": x * x,
-        "high": high.astype(float),
-        "high_length": np.where(high, length, 0.0 * length),
-        "high_x": np.where(high, x, 0.0),
-        "low_x": np.where(high, 0.0, x),
+        "high": first,
+        "high_x": high_x,
+        "low_x": x - high_x,
         "ratio": x,
         "ratio_square": 2 * x,
     }
+    return found if length is None else found | {"length": length, "high_length": first * length}
 
 
 def distances(row: Mapping[str, float], tokens: bool) -> dict[str, Any]:

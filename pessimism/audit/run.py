@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -14,6 +15,7 @@ from ..bandit import Bandit
 from .ahead import ahead
 from .checks import Skipped, checked
 from .files import Source, open_sources
+from .frames import frame_of
 from .groups import Groups, Scattered, gathered_groups, rows_of, shown_id, whole_groups
 from .measure import Measured, Totals, measure
 from .report import Audit
@@ -59,8 +61,7 @@ def audit(
     names = [str(algorithm) for algorithm in algorithms]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"algorithms are {names}; give one or more, each once")
-    if not 0 < share <= 1:
-        raise ValueError(f"share is {share:g}; it must be > 0 and <= 1")
+    _check_share(share)
     sources = open_sources(files, columns or {})
     for gathered in (False, True):
         skipped, totals = Skipped(), Totals(names)
@@ -90,23 +91,47 @@ def read_groups(
     yield from _groups(open_sources(files, columns or {}), Skipped(), True, None, True, name)
 
 
+def logs_of(log: Any) -> list[Any]:
+    """The logs in what was given: a path, a frame or a list of records is one, other sequences are several.
+
+    Raises:
+        ValueError: something that is no log.
+    """
+    several = isinstance(log, Sequence) and not isinstance(log, str) and not all(isinstance(x, Mapping) for x in log)
+    logs = list(log) if several else [log]
+    for each in logs:
+        frame_of(each)  # says what it is, if it is nothing that can be read
+    return logs
+
+
 def log_groups(
-    files: Sequence[str | Path],
+    files: Sequence[object],
     columns: Mapping[str, str],
     restart: Callable[[], Callable[[Groups], None]],
     progress: Progress | None = None,
+    share: float = 1.0,
 ) -> Skipped:
-    """Every sound group of logs goes to what ``restart`` returns; it is called again where a second pass is needed."""
+    """Every sound group of logs goes to what ``restart`` returns; it is called again where a second pass is needed.
+
+    Raises:
+        ValueError: files that cannot be read, or a share that is not above 0 and at most 1.
+    """
+    _check_share(share)
     sources = open_sources(files, columns)
     for gathered in (False, True):
         skipped, sink = Skipped(), restart()
         try:
-            for groups in _groups(sources, skipped, False, progress, gathered):
+            for groups in _drawn(_groups(sources, skipped, False, progress, gathered), share):
                 sink(groups)
         except Scattered:
             continue
         return skipped
     raise AssertionError("gathered groups are never scattered")
+
+
+def _check_share(share: float) -> None:
+    if not 0 < share <= 1:
+        raise ValueError(f"share is {share:g}; it must be > 0 and <= 1")
 
 
 def rollouts_bandit(

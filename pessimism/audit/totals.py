@@ -11,6 +11,9 @@ import numpy as np
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 SAMPLE_GROUPS = 1 << 17
 BINS = 512
+CLOSE = 1 << 17
+"""Range of whole numbers up to which they are looked up in a table."""
+
 TOP = 10
 
 
@@ -65,6 +68,50 @@ def quantiles(values: np.ndarray) -> dict[str, float]:
     return {f"{level:.0%}": float(value) for level, value in zip(QUANTILES, found, strict=True)}
 
 
+def numbered(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct whole numbers among keys (n,), ascending, and the place of each key among them.
+
+    >>> numbered(np.array([7, 5, 7]))
+    (array([5, 7]), array([1, 0, 1]))
+    """
+    if not len(keys):
+        return keys, np.zeros(0, dtype=np.int64)
+    low, high = int(keys.min()), int(keys.max())
+    if high - low >= CLOSE:
+        return np.unique(keys, return_inverse=True)
+    seen = np.zeros(high - low + 1, dtype=bool)
+    seen[keys - low] = True
+    return np.flatnonzero(seen) + low, (np.cumsum(seen) - 1)[keys - low]
+
+
+def summed(
+    cells: np.ndarray, count: int, values: Mapping[str, np.ndarray], logs: tuple[str, ...]
+) -> dict[str, np.ndarray]:
+    """Sums (count,) of values (n,) over the samples of each cell; of ``logs`` the logarithm of the sum of exponentials.
+
+    >>> found = summed(np.array([0, 1, 0]), 2, {"x": np.array([1.0, 2.0, 3.0]), "l": np.log([1.0, 2.0, 3.0])}, ("l",))
+    >>> found["x"], np.exp(found["l"]).round(12)
+    (array([4., 2.]), array([4., 2.]))
+    """
+    found = {name: np.bincount(cells, part, count) for name, part in values.items() if name not in logs}
+    for name in logs:
+        if name in values:
+            top = np.full(count, -np.inf)
+            np.maximum.at(top, cells, values[name])
+            top = np.where(np.isfinite(top), top, 0.0)
+            with np.errstate(divide="ignore"):
+                found[name] = top + np.log(np.bincount(cells, np.exp(values[name] - top[cells]), count))
+    return found
+
+
+def log_sums(values: np.ndarray, start: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """(n,) logarithms of sums of exponentials of values (N,) over groups that begin at ``start`` and have ``size``."""
+    top = np.maximum.reduceat(values, start)
+    top = np.where(np.isfinite(top), top, 0.0)
+    with np.errstate(divide="ignore"):
+        return top + np.log(np.add.reduceat(np.exp(values - np.repeat(top, size)), start))
+
+
 @dataclass
 class Bins:
     """Sums by a whole number (a version, a lag) in bins, which widen so that there are never more than 512.
@@ -78,14 +125,13 @@ class Bins:
     _sums: dict[int, np.ndarray] = field(default_factory=dict)
 
     def add(self, keys: np.ndarray, values: Mapping[str, np.ndarray]) -> None:
-        """Values (n,) of more groups, by name, added up by their keys (n,)."""
-        bins, inverse = np.unique(keys // self.width, return_inverse=True)
+        """Values (n,) of more groups, by name, added up by their keys (n,); a sum is NaN where it has no values."""
+        bins, inverse = numbered(keys // self.width)
         if not len(bins):
             return
-        columns = [np.bincount(inverse, values[name], len(bins)) for name in self.names]
-        order = np.argsort(inverse, kind="stable")
-        first = np.searchsorted(inverse[order], np.arange(len(bins)))
-        columns += [np.logaddexp.reduceat(values[name][order], first) for name in self.logs]
+        added = summed(inverse, len(bins), values, self.logs)
+        missing = np.full(len(bins), np.nan)
+        columns = [added.get(name, missing) for name in (*self.names, *self.logs)]
         for key, row in zip(bins.tolist(), np.stack(columns, axis=-1), strict=True):
             self._sums[key] = self._merged(self._sums[key], row) if key in self._sums else row
         while len(self._sums) > BINS:

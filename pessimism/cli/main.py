@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from ..shell.terminal import new_app, run_app, write
+from ..shell.terminal import GIVEN, new_app, run_app, write
 from .options import OnDemand, with_json_target
 
 COMMANDS = {
@@ -36,6 +36,7 @@ class Commands(TyperGroup):
         self.commands = OnDemand(places)  # type: ignore[assignment]  # nothing adds to it
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        ctx.meta[GIVEN] = list(args)
         return super().parse_args(ctx, with_json_target(args))
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,8 +27,10 @@ __all__ = [
     "BAD_INPUT",
     "BROKEN_PIPE",
     "FAILED",
+    "GIVEN",
     "INTERRUPTED",
     "USAGE_ERROR",
+    "command_line",
     "console_on",
     "new_app",
     "new_table",
@@ -99,6 +102,15 @@ def run_app(
         return _complain(str(error), FAILED)
     except (ValueError, OSError) as error:
         return _complain(str(error), BAD_INPUT)
+
+
+GIVEN = "pessimism.arguments"
+"""Where a command's context keeps the arguments that the command line was called with."""
+
+
+def command_line(context: typer.Context) -> str:
+    """The command that is running, as a shell takes it."""
+    return shlex.join([str(context.find_root().info_name), *context.meta[GIVEN]])
 
 
 def _complain(message: str, status: int) -> int:
