@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import polars as pl
 import pytest
 from scipy.optimize import brentq
 
 import pessimism as ps
 from audit_logs import parquet, table
 from pessimism.advice.advice import FAMILIES
-from pessimism.advice.matching import Asked, Family, match
+from pessimism.advice.matching import GENTLE, Asked, Family, gentle_sign, match, measured, movement
 from pessimism.advice.pool import MOST_DISTINCT, PoolBuilder, pool_of_rates
 from pessimism.cli.main import main
 from pessimism.shell.objects import algorithm_of
@@ -176,3 +177,32 @@ def test_the_command_prints_what_the_function_returns(tmp_path, capsys, monkeypa
         assert " ".join(text.split()) in plain
     assert main([*arguments, "--json", "-"]) == 0
     assert json.loads(capsys.readouterr().out)["recommended"] == found.rows[0].setting
+
+
+@pytest.mark.parametrize("measure", ["kl", "ess", "max_ratio"])
+@pytest.mark.parametrize("text", ["shifted_mean:beta=0.3", "dro:beta=0.4", "asymre:shift=-0.5"])
+def test_the_search_measures_what_the_table_says(measure, text):
+    pool = pool_of_rates(5, RATES)
+    algorithm = algorithm_of(text)
+    assert movement(pool, algorithm, measure) == pytest.approx(measured(pool, algorithm).movement(measure), rel=1e-12)
+
+
+@pytest.mark.parametrize("family", ["shifted_mean:beta=0.1,delta=?", "asymre:shift=?"])
+def test_of_two_signs_the_one_that_moves_less_is_searched(family):
+    pool = pool_of_rates(2, [0.5])
+    far = GENTLE * pool.spread
+    moved = {sign: movement(pool, Family.read(family).at(sign * far), "kl") for sign in (1.0, -1.0)}
+    assert gentle_sign(pool, Family.read(family)) == min(moved, key=lambda sign: moved[sign])
+
+
+def test_data_frames_and_shares_of_a_log_are_advised_on():
+    rewards = (np.random.default_rng(0).random((400, 4)) < 0.5).astype(float)
+    frame = pl.from_arrow(table(rewards))
+    whole = ps.advise(frame, kl=0.1, objectives=["dro:beta=?"])
+    some = ps.advise(frame, kl=0.1, objectives=["dro:beta=?"], share=0.25)
+    assert whole.groups == 400
+    assert 60 < some.groups < 140
+    assert any("25.00% of the groups" in text for text in some.warnings)
+    assert some.rows[0].value == pytest.approx(whole.rows[0].value, rel=0.2)
+    with pytest.raises(ValueError, match="share is 0"):
+        ps.advise(frame, kl=0.1, share=0)

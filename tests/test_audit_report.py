@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -18,6 +20,7 @@ import pytest
 import pessimism as ps
 from audit_logs import json_lines, log, parquet, table
 from pessimism import extras
+from pessimism.audit import files
 from pessimism.audit.command import algorithm_of
 from pessimism.audit.groups import shown_id
 from pessimism.audit.page import page
@@ -354,3 +357,22 @@ def test_groups_of_equal_drive_are_one_row_of_the_page(tmp_path):
         run_audit([parquet(tmp_path / "log.parquet", table(reward))], [ps.algorithm("oapl", beta1=1, beta2=0.5)])
     )
     assert text.count(" more like it</td>") == 1
+
+
+@pytest.mark.parametrize("share", ["1", "0.5"])
+def test_the_page_and_its_advice_come_from_one_reading(tmp_path, monkeypatch, share):
+    """The command's own arguments stand on the page, whatever process it runs in, and the log is gone through once."""
+    path = parquet(tmp_path / "log.parquet", table((np.random.default_rng(0).random((200, 4)) < 0.5).astype(float)))
+    opened = []
+    scanned = files._scanned
+    monkeypatch.setattr(files, "_scanned", lambda *given: opened.append(given[-1]) or scanned(*given))
+    monkeypatch.setattr(sys, "argv", ["somebody", "else"])
+    target = tmp_path / "a page.html"
+    arguments = [path, "--algorithm", "oapl:beta1=1,beta2=0.5", "--share", share, "--html", target]
+    assert run(*arguments) == 0
+    assert opened == [0]
+    text = target.read_text("utf-8")
+    assert "Settings that move as far" in text
+    assert ("50.00% of the groups were looked at" in text) == (share == "0.5")
+    assert html.escape(shlex.join(["pessimism", "audit", *map(str, arguments)])) in text
+    assert "somebody" not in text

@@ -196,7 +196,7 @@ def match(pool: Pool, family: Family, asked: Asked) -> Match:
     def moved(value: float) -> float:
         return movement(pool, family.at(value), asked.measure)
 
-    side = family.values(pool.spread, _gentle_sign(pool, family))
+    side = family.values(pool.spread, gentle_sign(pool, family))
     movements = np.array([moved(value) for value in side])
     excess = np.array([asked.excess(movement) for movement in movements])
     reach = (float(movements[excess.argmin()]), float(movements[excess.argmax()]))
@@ -211,7 +211,7 @@ def match(pool: Pool, family: Family, asked: Asked) -> Match:
     return Match(value, gentler, stronger, reach, found, pool)
 
 
-def _gentle_sign(pool: Pool, family: Family) -> float:
+def gentle_sign(pool: Pool, family: Family) -> float:
     r"""The sign at which a parameter that may have both holds back: $E_\mu[c]$ is the larger where training begins."""
     if family.low >= 0:
         return 1.0

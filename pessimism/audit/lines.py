@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
@@ -96,6 +95,8 @@ def _without_mark(path: Path, chunk: bytes) -> bytes:
 
 
 def _utf8(path: Path, line: int, block: bytes) -> bytes:
+    if block.isascii():  # ten times faster than decoding
+        return block
     try:
         block.decode()
     except UnicodeDecodeError as error:
@@ -250,9 +251,8 @@ def _plain(raw: pl.DataFrame, block: bytes, record: Mapping[str, Any]) -> bool:
     keys = [column for column in some if column.dtype == pl.String]
     if any(column.str.contains(r"^[\[{]").any() for column in keys if not _is_nested(record.get(column.name))):
         return False
-    names = "|".join(f'"{re.escape(column.name)}"' for column in some)
-    text = pl.Series([block]).cast(pl.String).str.count_matches(names) if some else [0]
-    return text[0] == sum(column.len() - column.null_count() for column in some)
+    named = sum(block.count(f'"{column.name}"'.encode()) for column in some)
+    return named == sum(column.len() - column.null_count() for column in some)
 
 
 def _line_by_line(
