@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -129,6 +130,18 @@ class Monitor:
         if len(rows):
             self._targets = self._of_groups(rows)
         self.seconds += time.perf_counter() - started
+
+    def see_groups_of_any_size(self, groups: Sequence[Sequence[float]]) -> None:
+        """Rewards of groups, of which those of the commonest size are seen: padding and losses make others.
+
+        Raises:
+            ValueError: no group has two samples.
+        """
+        sizes = Counter(size for size in map(len, groups) if size > 1)
+        if not sizes:
+            raise ValueError("groups have fewer than two samples each; nothing can be said of them")
+        [(size, _)] = sizes.most_common(1)
+        self.see_groups([group for group in groups if len(group) == size])
 
     def see_tokens(
         self,

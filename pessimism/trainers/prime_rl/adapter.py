@@ -104,15 +104,15 @@ def algorithm_class(settings: Mapping[str, Any]) -> type:
             super().__init__(config, policy_pool)
 
         async def score_group(self, group: list[Any]) -> None:
-            members = _members(group)
-            advantages = group_advantages([reward for reward, _ in members], settings) if members else []
-            for value, (_, assign) in zip(advantages, members, strict=True):
+            scored = members(group)
+            advantages = group_advantages([reward for reward, _ in scored], settings) if scored else []
+            for value, (_, assign) in zip(advantages, scored, strict=True):
                 assign(value)
 
     return GroupBaseline
 
 
-def _members(group: Sequence[Any]) -> list[tuple[float, Callable[[float], None]]]:
+def members(group: Sequence[Any]) -> list[tuple[float, Callable[[float], None]]]:
     """The reward of every member of a group, and what gives it its advantage."""
     if all(hasattr(member, "assign_advantages") for member in group):  # rollouts, in 0.7.0 and 0.8.0
         return [(member.reward, member.assign_advantages) for member in group]

@@ -16,7 +16,6 @@ watched. Written against verl 0.9.1.
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -56,9 +55,8 @@ class Watch:
         groups: dict[Any, list[float]] = {}
         for prompt, total in zip(np.asarray(index).tolist(), totals.tolist(), strict=True):
             groups.setdefault(prompt, []).append(total)
-        [(size, _)] = Counter(map(len, groups.values())).most_common(1)
-        if size > 1:
-            self._of(values).see_groups([group for group in groups.values() if len(group) == size])
+        if any(len(group) > 1 for group in groups.values()):
+            self._of(values).see_groups_of_any_size(list(groups.values()))
             self._seen = True
 
     def see_log_probs(self, data: Any) -> None:
