@@ -11,9 +11,9 @@ The numbers of the groups since the last log go, under ``pessimism/``, to prime-
     import_path = "pessimism.trainers.prime_rl.monitor.loss"
 
 with the ``kwargs`` of ``pessimism.trainers.prime_rl.adapter.loss``, or with ``watched = "module.function"``, a custom
-loss of one's own, and its arguments. The loss is that of the one watched; prime-rl's built-in losses are not custom ones
-and cannot be watched so. prime-rl averages metrics over the sequences of all ranks, so that what is told of a sequence
-is what has a meaning on average; see :func:`sequence_metrics`.
+loss of one's own, and its arguments. The loss is that of the one watched; prime-rl's built-in losses are not custom
+ones and cannot be watched so. prime-rl averages metrics over the sequences of all ranks, so that what is told of a
+sequence is what has a meaning on average; see :func:`sequence_metrics`.
 
 prime-rl is not on PyPI: written against its main branch as published, tested on its recorded interface, not in a run.
 """

@@ -61,13 +61,14 @@ class Watch(ExperienceOperator):
 
 
 def _rewards(group: list[Experience]) -> list[float]:
-    """One reward of every run: that of its last step, where a run has several."""
-    last: dict[str, Experience] = {}
-    for number, exp in enumerate(group):
-        run = exp.eid.rid if exp.eid.run or exp.eid.step else f"{number}"
+    """One reward of every run, that of its last step; every experience is a run where a workflow does not number them."""
+    numbered = len({(exp.eid.run, exp.eid.step) for exp in group}) > 1
+    last: dict[Any, Experience] = {}
+    for place, exp in enumerate(group):
+        run = exp.eid.run if numbered else place
         if exp.reward is not None and (run not in last or exp.eid.step >= last[run].eid.step):
             last[run] = exp
-    return [float(exp.reward) for exp in last.values()]
+    return [float(exp.reward) for exp in last.values() if exp.reward is not None]
 
 
 def watch_trainer(objective: Mapping[str, Any]) -> Monitor:
