@@ -40,7 +40,9 @@ PACKAGE = {
     "pessimism.trainers.verl.adapter": "verl's loss and advantage with any objective",
     "pessimism.trainers.verl.monitor": "watching a run of verl",
     "pessimism.trainers.trinity.adapter": "Trinity-RFT's loss and advantage with any objective",
+    "pessimism.trainers.trinity.monitor": "watching a run of Trinity-RFT",
     "pessimism.trainers.prime_rl.adapter": "prime-rl's loss and advantage with any objective",
+    "pessimism.trainers.prime_rl.monitor": "watching a run of prime-rl",
 }
 """Public module -> what is in it, for users."""
 

@@ -61,7 +61,7 @@ class Watch(ExperienceOperator):
 
 
 def _rewards(group: list[Experience]) -> list[float]:
-    """One reward of every run, that of its last step; every experience is a run where a workflow does not number them."""
+    """One reward of every run, that of its last step; where a workflow numbers no runs, every experience is one."""
     numbered = len({(exp.eid.run, exp.eid.step) for exp in group}) > 1
     last: dict[Any, Experience] = {}
     for place, exp in enumerate(group):
