@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from .algorithm import Algorithm
-from .compare import compare_group
+from .compare import Comparison, compare_group
 from .standing import Account, Standing
-from .targets import group_nominal_target, group_target
+from .targets import group_target
 from .verdict import verdict_of
 
 SIZES = (4, 16)
@@ -59,19 +59,44 @@ class ReferenceGroup:
     advantages: tuple[float, float]
 
 
-def reference_groups(algorithm: Algorithm, group_size: int | None = None) -> tuple[ReferenceGroup, ...]:
-    """The targets on groups of several sizes and pass rates, the configured size among them.
+@dataclass(frozen=True)
+class ReferenceTargets:
+    """The groups with their targets, and the sentence that `pessimism compare` and `audit` would say of them."""
+
+    groups: tuple[ReferenceGroup, ...]
+    verdict: str
+
+
+def reference_targets(algorithm: Algorithm, group_size: int | None = None) -> ReferenceTargets:
+    """The targets on groups of several sizes and pass rates, the configured size among them, each solved once.
 
     Args:
         algorithm: any.
         group_size: the configured one; None or 1 for the usual sizes only.
 
     >>> import pessimism as ps
+    >>> found = reference_targets(ps.algorithm("oapl.single_beta", beta=1))
+    >>> print(found.verdict)  # doctest: +ELLIPSIS
+    more conservative than nominal on 0.0% of 6 groups; the same on 100.0%; regimes: positive 0.0%, boundary 100.0%, ...
+    """
+    groups: list[ReferenceGroup] = []
+    account = Account()
+    for size in _sizes(group_size):
+        comparison = compare_group(_rewards(size), algorithm)
+        account.add(Standing.of(comparison))
+        groups += _of_size(comparison, size)
+    return ReferenceTargets(tuple(groups), verdict_of(algorithm, account))
+
+
+def reference_groups(algorithm: Algorithm, group_size: int | None = None) -> tuple[ReferenceGroup, ...]:
+    """The groups of :func:`reference_targets`.
+
+    >>> import pessimism as ps
     >>> first, *_ = reference_groups(ps.algorithm("shifted_mean", beta=0.5), 8)
     >>> first.group_size, first.passing, round(first.induced, 4), round(first.nominal, 4), first.regime
     (4, 1, 0.4447, 0.7112, 'positive')
     """
-    return tuple(group for size in _sizes(group_size) for group in _of_size(algorithm, size))
+    return reference_targets(algorithm, group_size).groups
 
 
 def group_outlines(algorithm: Algorithm, group_size: int | None = None) -> tuple[GroupOutline, ...]:
@@ -83,19 +108,6 @@ def group_outlines(algorithm: Algorithm, group_size: int | None = None) -> tuple
     (4, 1, None, -0.5)
     """
     return tuple(group for size in _sizes(group_size) for group in _outlines_of_size(algorithm, size))
-
-
-def reference_verdict(algorithm: Algorithm, group_size: int | None = None) -> str:
-    """The verdict of `pessimism compare` and `audit` on the reference groups.
-
-    >>> import pessimism as ps
-    >>> print(reference_verdict(ps.algorithm("oapl.single_beta", beta=1)))  # doctest: +ELLIPSIS
-    more conservative than nominal on 0.0% of 6 groups; the same on 100.0%; regimes: positive 0.0%, boundary 100.0%, ...
-    """
-    account = Account()
-    for size in _sizes(group_size):
-        account.add(Standing.of(compare_group(_rewards(size), algorithm)))
-    return verdict_of(algorithm, account)
 
 
 def spread(groups: Sequence[GroupOutline]) -> float:
@@ -132,12 +144,11 @@ def _outlines_of_size(algorithm: Algorithm, size: int) -> list[GroupOutline]:
     ]
 
 
-def _of_size(algorithm: Algorithm, size: int) -> list[ReferenceGroup]:
-    """The groups of one size, solved together."""
-    reward = _rewards(size)
+def _of_size(comparison: Comparison, size: int) -> list[ReferenceGroup]:
+    """The groups of one size, which were solved together."""
+    reward, induced, nominal = comparison.bandit.reward, comparison.induced, comparison.nominal
     passing = reward.sum(axis=-1).astype(int)
-    induced, nominal = group_target(reward, algorithm), group_nominal_target(reward, algorithm)
-    advantage = algorithm.advantage(reward)
+    advantage = comparison.algorithm.advantage(reward)
     regimes = [None] * len(passing) if induced.regime is None else np.asarray(induced.regime, dtype=object)
     return [
         ReferenceGroup(

@@ -62,7 +62,7 @@ def verl_keys() -> set[str]:
     for name in VERL_FILES:
         text = (Path(package or "").parent / name).read_text("utf-8")
         found.update(
-            key for key in _of_values(yaml.safe_load(text)) if key.partition(".")[0] not in ("hydra", "defaults")
+            key for key in of_values(yaml.safe_load(text)) if key.partition(".")[0] not in ("hydra", "defaults")
         )
     config = import_module("verl.workers.config")
     for prefix, classes in VERL_CLASSES.items():
@@ -81,11 +81,11 @@ def trl_keys() -> set[str]:
     return {field.name for made in classes for field in dataclasses.fields(made)}
 
 
-def _of_values(values: Any, prefix: str = "") -> Iterator[str]:
+def of_values(values: Any, prefix: str = "") -> Iterator[str]:
     for name, value in values.items():
         key = f"{prefix}{name}"
         if isinstance(value, dict) and value:
-            yield from _of_values(value, f"{key}.")
+            yield from of_values(value, f"{key}.")
         else:
             yield f"{key}.*" if value is None or isinstance(value, (dict, list)) else key
 

@@ -480,7 +480,7 @@ def few_groups():
 
 
 def _forget():
-    for remembered in (linter._groups, linter._outlines):
+    for remembered in (linter._targets, linter._outlines):
         remembered.cache_clear()
 
 

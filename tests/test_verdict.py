@@ -8,7 +8,7 @@ import pytest
 import pessimism as ps
 from audit_logs import parquet, table
 from pessimism.audit.run import audit
-from pessimism.reference_groups import RATES, SIZES, reference_verdict
+from pessimism.reference_groups import RATES, SIZES, reference_targets
 from pessimism.standing import Account, Standing
 from pessimism.verdict import verdict_of
 
@@ -60,7 +60,7 @@ def test_lint_says_of_its_reference_groups_what_compare_says():
         for passing in sorted({min(size - 1, max(1, round(size * rate))) for rate in RATES}):
             group = [0.0] * (size - passing) + [1.0] * passing
             account.add(Standing.of(ps.compare_group([group], algorithm)))
-    assert reference_verdict(algorithm) == verdict_of(algorithm, account)
+    assert reference_targets(algorithm).verdict == verdict_of(algorithm, account)
 
 
 def test_a_temperature_that_decides_nothing_is_said_to_saturate():

@@ -125,8 +125,10 @@ def _misspelt(settings: Settings, groups: Groups) -> Iterator[Found]:
 def _unknown(settings: Settings, groups: Groups) -> Iterator[Found]:
     for key, meant in settings.unknown.items():
         if not meant:
+            other = f" (other releases have it: {settings.elsewhere[key]})" if key in settings.elsewhere else ""
             yield Found(
-                key, f"{key} is no key of {settings.version}; no finding rests on a default that it may replace"
+                key,
+                f"{key} is no key of {settings.version}{other}; no finding rests on a default that it may replace",
             )
 
 

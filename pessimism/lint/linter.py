@@ -9,12 +9,13 @@ from functools import lru_cache
 from typing import Any
 
 from ..hints import near
-from ..reference_groups import GroupOutline, ReferenceGroup, group_outlines, reference_groups
+from ..reference_groups import GroupOutline, ReferenceGroup, ReferenceTargets, group_outlines, reference_targets
 from ..trainers.document import Document, read_documents
 from ..trainers.hydra import apply, split_override
 from ..trainers.keys import known_keys, unknown_keys
 from ..trainers.others import framework_of
 from ..trainers.python_object import object_documents
+from ..trainers.releases import having, releases
 from ..trainers.rule import SEVERITIES, Rule, Severity
 from ..trainers.settings import Objective, Settings, unknown
 from ..trainers.trainer import ConfigReader, trainers
@@ -58,7 +59,16 @@ class Report:
     @property
     def groups(self) -> tuple[ReferenceGroup, ...]:
         """Targets on reference groups, solved when they are asked for; empty where the objective is not known."""
-        return () if self.settings.untrained else _groups(_target(self.settings), self.settings.group_size)
+        return self._targets.groups
+
+    @property
+    def verdict(self) -> str:
+        """What `pessimism compare` and `audit` would say of the reference groups; "" where there are none."""
+        return self._targets.verdict
+
+    @property
+    def _targets(self) -> ReferenceTargets:
+        return NO_TARGETS if self.settings.untrained else _targets(_target(self.settings), self.settings.group_size)
 
     def reaches(self, severity: Severity) -> bool:
         """Whether a finding is at least this severe."""
@@ -119,11 +129,22 @@ def lint_all(
 
 def _report(document: Document, trainer: str) -> Report:
     settings = READERS[trainer](document)
-    known = frozenset() if settings.own_keys else known_keys(TRAINERS[settings.trainer].keys)
-    settings = _doubted(replace(settings, unknown=unknown_keys(document.values, known)))
+    settings = _doubted(_with_unknown(settings))
     outlines = () if settings.untrained else _outlines(_target(settings), settings.group_size)
     own = TRAINERS[settings.trainer]
     return Report(settings, findings((*GENERAL, *own.rules), settings, outlines, own.wordings))
+
+
+def _with_unknown(settings: Settings) -> Settings:
+    """The settings with the keys of the file that their release does not have."""
+    folder = TRAINERS[settings.trainer].keys
+    if settings.own_keys or not folder:
+        return settings
+    fit = settings.fit.releases
+    found = unknown_keys(settings.document.values, fit[-1].keys if fit else known_keys(folder))
+    elsewhere = {key: where for key in found if (where := having(key, releases(folder, fit[-1].number)))} if fit else {}
+    meant = {key: "" if key in elsewhere else near_key for key, near_key in found.items()}
+    return replace(settings, unknown=meant, elsewhere=elsewhere)
 
 
 @dataclass(frozen=True)
@@ -150,10 +171,13 @@ def _outlines(target: _Target, group_size: int | None) -> tuple[GroupOutline, ..
 
 
 @lru_cache(maxsize=256)
-def _groups(target: _Target, group_size: int | None) -> tuple[ReferenceGroup, ...]:
+def _targets(target: _Target, group_size: int | None) -> ReferenceTargets:
     """Targets on reference groups, solved once per objective."""
     made = target.objective.algorithm
-    return () if made is None else reference_groups(made, group_size)
+    return NO_TARGETS if made is None else reference_targets(made, group_size)
+
+
+NO_TARGETS = ReferenceTargets((), "")
 
 
 def _doubted(settings: Settings) -> Settings:

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ..objectives.catalogue import catalogue
-from ..reference_groups import reference_verdict
 from ..trainers.rule import SEVERITIES
 from ..trainers.settings import Settings
 from .findings import Finding
@@ -48,7 +47,7 @@ def text(report: Report) -> list[RenderableType]:
             "  Where it drives a group of completions: the probability of one that passes (reward 1, else 0)",
             "",
         ]
-        parts += [Padding(_targets(report), (0, 0, 0, 2)), "", Padding(f"On these groups: {_verdict(report)}", (0, 2))]
+        parts += [Padding(_targets(report), (0, 0, 0, 2)), "", Padding(f"On these groups: {report.verdict}", (0, 2))]
     for finding in report.findings:
         parts += ["", *_finding(finding)]
     return [*parts, "", summary([report])]
@@ -93,7 +92,7 @@ def json_value(report: Report) -> dict[str, Any]:
         "sampling": asdict(settings.sampling),
         "lag": asdict(settings.lag),
         "correction": asdict(settings.correction),
-        "verdict": _verdict(report),
+        "verdict": report.verdict or None,
         "reference_groups": [asdict(group) for group in report.groups],
         "findings": [
             {
@@ -186,12 +185,6 @@ def _data(settings: Settings) -> str:
     if lag.asynchronous:
         age = ", without a bound on their age" if math.isinf(lag.bound) else f", up to {lag.bound:g} versions old"
     return f"{steps} on the samples of one policy{age}"
-
-
-def _verdict(report: Report) -> str | None:
-    """The sentence that `pessimism compare` and `audit` would say of the reference groups."""
-    made = report.settings.objective.algorithm
-    return None if made is None or not report.groups else reference_verdict(made, report.settings.group_size)
 
 
 def _targets(report: Report) -> Any:

@@ -23,6 +23,10 @@ COMMANDS = {("megatron", kind) for kind in ("rlhf", "sft", "pt")}
 """Programs that are told by their first word too: the name alone is also that of a backend."""
 
 
+TRAINED = ("grpo", "rloo")
+"""What ``trl`` trains on rewards; its other commands serve a model, or train on answers and preferences."""
+
+
 @dataclass(frozen=True)
 class CommandLine:
     """What one command says.
@@ -69,6 +73,8 @@ def _entry(words: Sequence[Word]) -> tuple[str, int]:
             return word.text, place + 1
         name = PurePath(word.text).name
         following = words[place + 1].text if place + 1 < len(words) else ""
+        if name == "trl" and following and following not in TRAINED and not following.startswith("-"):
+            return f"trl {following}", place + 1
         if name in PROGRAMS or (name, following) in COMMANDS:
             return name, place + 1
     return "", 0

@@ -135,7 +135,7 @@ def _found(path: Path) -> list[CommandLine]:
     if suffix in PYTHON:
         calls = config_calls(notebook_source(text) if suffix == ".ipynb" else text)
         if not calls:
-            raise ValueError("no call of a class that ends in Config or Arguments")
+            raise ValueError("no call of a class that ends in Config or Arguments has a keyword argument")
         return calls
     if not suffix and not text.startswith("#!"):
         raise ValueError(f"no suffix, and no #! in its first line; the suffix must be one of {', '.join(SUFFIXES)}")

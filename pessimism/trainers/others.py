@@ -32,8 +32,12 @@ OTHERS = (
     Other("ROLL", keys=(("actor_train", "actor_infer"),)),
     Other("Tinker cookbook", r"tinker_cookbook\..*"),
     Other("open-instruct", r"(?:open_instruct[./].*|.*/?grpo_fast\.py)", (("num_samples_per_prompt_rollout",),)),
-    Other("oat", r"(?:oat\..*|.*/oat/.*)"),
+    Other("oat", r"(?:oat\..*|.*/oat/.*)", (("oracle_type", "pretrain"), ("critic_type", "num_ppo_epochs"))),
+    Other("torchforge", keys=(("policy.engine_args", "policy.sampling_params"),)),
+    Other("LLaMA-Factory", r"llamafactory(?:-cli)?", (("stage", "finetuning_type"),)),
+    Other("TRL's commands other than grpo and rloo", r"trl .*"),
     Other("TRL's trainers of preferences", r"(?:OnlineDPO|DPO|KTO|CPO|ORPO|NashMD|XPO)Config"),
+    Other("TRL's PPO", r"PPOConfig"),
     Other("TRL's supervised fine-tuning", r"SFTConfig"),
 )
 

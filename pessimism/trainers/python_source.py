@@ -49,7 +49,7 @@ def _python_lines(lines: list[str]) -> Iterator[str]:
 
 
 def config_calls(source: str) -> list[CommandLine]:
-    """Every call of a class whose name ends in Config or Arguments, with its keyword arguments.
+    """Every call of a class whose name ends in Config or Arguments that has keyword arguments, with them.
 
     Raises:
         ValueError: it is no Python, or has too many such calls.
@@ -62,7 +62,9 @@ def config_calls(source: str) -> list[CommandLine]:
     except SyntaxError as error:
         raise ValueError(f"not Python: {error.msg} (line {error.lineno})") from None
     known = _constants(tree)
-    found = [_call(node, known) for node in ast.walk(tree) if isinstance(node, ast.Call) and _class(node)]
+    found = [
+        _call(node, known) for node in ast.walk(tree) if isinstance(node, ast.Call) and node.keywords and _class(node)
+    ]
     if len(found) > MAX_CALLS:
         raise ValueError(f"it makes more than {MAX_CALLS} configurations")
     return found

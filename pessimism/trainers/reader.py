@@ -33,10 +33,12 @@ class Reader:
     Attributes:
         document: what is read.
         unresolved: interpolations that lead out of the file.
+        defaults: those of the release that the file is for, where they are other than the reader's.
     """
 
     document: Document
     unresolved: list[Unresolved] = field(default_factory=list)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in self.document.missing:
@@ -53,6 +55,7 @@ class Reader:
 
     def raw(self, key: str, default: Any = None) -> Any:
         """The value as it is, interpolations resolved; the default where it is absent or null."""
+        default = self.defaults.get(key, default)
         found, value = self.document.find(key)
         if not found or value is None:
             return default
@@ -64,6 +67,7 @@ class Reader:
 
     def number(self, key: str, default: Any) -> Any:
         """A number, also where YAML 1.1 takes one for a text (1e-6); the default may be None."""
+        default = self.defaults.get(key, default)
         value = self.raw(key, default)
         if value is default or (isinstance(value, str) and value.strip().lower() in NOTHING):
             return default
@@ -74,6 +78,7 @@ class Reader:
 
     def integer(self, key: str, default: Any, least: int | None = None) -> Any:
         """A whole number, not below ``least``; the default may be None."""
+        default = self.defaults.get(key, default)
         value = self.number(key, default)
         if value is None or value is default:
             return value

@@ -16,6 +16,7 @@ from ..objectives.catalogue import algorithm as make_algorithm
 from ..objectives.catalogue import catalogue
 from .document import Document
 from .reader import Unresolved
+from .releases import NEWEST, Fit
 
 UNHELD = ("reinforce", "rloo", "grpo.no_ratio")
 """Entries whose coefficient is the advantage alone, with a mean as the baseline."""
@@ -280,6 +281,8 @@ class Settings:
         unresolved: values that lead out of the file.
         unknown: keys of the file that the trainer does not have -> the one that may be meant, or "".
         untrained: why nothing is trained on a reward, where nothing is.
+        elsewhere: those of them that other releases have -> which, in words.
+        fit: the releases that the file may be for, where the trainer's reader looks at that.
         own_keys: whether the file is for another of the trainer's programs, whose keys are not listed.
     """
 
@@ -303,6 +306,8 @@ class Settings:
     unresolved: tuple[Unresolved, ...] = ()
     untrained: str = ""
     unknown: Mapping[str, str] = field(default_factory=dict)
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
+    fit: Fit = NEWEST
     own_keys: bool = False
 
     def key(self, name: str) -> str:

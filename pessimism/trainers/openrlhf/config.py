@@ -15,10 +15,12 @@ from ... import baselines
 from ...hints import near
 from ..document import Document
 from ..reader import Reader
+from ..releases import fitting, releases
 from ..settings import Advantage, Clip, Correction, Lag, Objective, Penalty, Sampling, Settings, unknown
 from ..shared import clipped, critic, group_mean, group_standardized, mean_of_others, other, remarked
 
-VERSION = "OpenRLHF 0.11.0"
+RELEASE = "0.11.0"
+VERSION = f"OpenRLHF {RELEASE}"
 OLDER = {
     "actor.eps_clip": "eps_clip",
     "actor.eps_clip_low_high": "eps_clip_low_high",
@@ -70,10 +72,11 @@ def read_openrlhf(document: Document) -> Settings:
     clip = _clip(flags)
     made = _objective(flags, loss, advantage, clip)
     entry = re.split(r"[./]", document.entry.removesuffix(".py"))[-1]
+    fit = fitting(document.values, releases("openrlhf", RELEASE))
     return Settings(
         document,
         "openrlhf",
-        VERSION,
+        fit.words("OpenRLHF"),
         "PPO trainer",
         remarked(made, *_remarks(flags)) if made.entry else made,
         advantage.words,
@@ -107,6 +110,8 @@ def read_openrlhf(document: Document) -> Settings:
         },
         unresolved=tuple(reader.unresolved),
         untrained=f"{entry} trains on no reward" if entry in OTHER_TRAINERS else "",
+        fit=fit,
+        own_keys=entry in OTHER_TRAINERS,
     )
 
 

@@ -25,7 +25,8 @@ from ..shared import (
     remarked,
     with_known_baseline,
 )
-from ..trl.config import CORRECTIONS, read_trl
+from ..trl.config import read_trl
+from ..trl.parts import CORRECTIONS
 
 VERSION = "ms-swift 3602360"
 DEFAULTS: Mapping[str, Any] = {

@@ -8,7 +8,7 @@ from functools import partial
 from ..document import PYTHON, Document
 from ..keys import known_keys, unknown_keys
 from ..trainer import Trainer
-from .config import CLASSES, KEYS, LOSSES, OWN_KEYS, VERSION, read_trl
+from .config import CLASSES, KEYS, LOSSES, OWN_KEYS, VERSION, read_trl_file
 from .rules import RULES, WORDINGS
 
 
@@ -44,7 +44,7 @@ SHARE = 0.5
 
 
 READERS = {
-    "trl": read_trl,
-    **{kind: partial(read_trl, kind=kind) for kind in ("trl-grpo", *OWN_KEYS)},
+    "trl": read_trl_file,
+    **{kind: partial(read_trl_file, kind=kind) for kind in ("trl-grpo", *OWN_KEYS)},
 }
 TRAINER = Trainer("TRL", VERSION, _recognizes, READERS, RULES, WORDINGS, "trl")

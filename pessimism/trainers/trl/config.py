@@ -1,7 +1,7 @@
 """Reading TRL's arguments (YAML or JSON): GRPO, RLOO, A2PO (A*-PO) and asynchronous GRPO.
 
 Read from trl 1.16.0: ``GRPOConfig``, ``RLOOConfig``, ``experimental.a2po.A2POConfig``,
-``experimental.async_grpo.AsyncGRPOConfig`` and their trainers.
+``experimental.async_grpo.AsyncGRPOConfig`` and their trainers; ``older`` has what GRPOConfig was before.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from ... import baselines
@@ -19,12 +20,15 @@ from ...hints import near
 from ...levels import Level
 from ..document import Document
 from ..reader import Reader
-from ..settings import Clip, Correction, Drop, Lag, Objective, Penalty, Sampling, Settings, adapted, objective, unknown
+from ..releases import NEWEST, Fit
+from ..settings import Clip, Correction, Drop, Lag, Objective, Settings, adapted, objective, unknown
 from ..shared import holding
 from ..tokens import SEQUENCE_SUM, usual_aggregation
 from ..verl.config import AGGREGATION as VERL_AGGREGATION
+from . import older, parts
 
-VERSION = "trl 1.16.0"
+RELEASE = "1.16.0"
+VERSION = f"trl {RELEASE}"
 CLIPPED = ("grpo", "bnpo", "dr_grpo", "dapo", "luspo")
 LOSSES = (*CLIPPED, "cispo", "sapo", "vespo")
 AGGREGATION = {
@@ -41,12 +45,6 @@ SCALES = {"group": "group std", "batch": "batch std", "none": ""}
 JSON_TEXTS = ("generation_kwargs", "objective_parameters")
 """Mappings that may also be written as JSON in a text, as on a command line."""
 
-CORRECTIONS: dict[str, tuple[str, Level]] = {
-    "token_truncate": ("truncate", "token"),
-    "token_mask": ("mask", "token"),
-    "sequence_truncate": ("truncate", "sequence"),
-    "sequence_mask": ("mask", "sequence"),
-}
 OWN_KEYS = {
     "trl-a2po": ("num_value_samples", "beta1", "beta2", "filter_all_incorrect"),
     "trl-async-grpo": ("max_staleness", "weight_sync_steps", "max_inflight_tasks", "token_budget"),
@@ -78,7 +76,6 @@ KEYS = (
 A2PO_REMARK = (
     "the log-ratio is to the frozen reference, the data from the policy itself: the targets are those of the first step"
 )
-_SAMPLING_KEYS = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
 
 
 def kind_of(document: Document) -> str:
@@ -88,16 +85,26 @@ def kind_of(document: Document) -> str:
     return next((kind for kind, keys in OWN_KEYS.items() if any(key in document.values for key in keys)), "trl-grpo")
 
 
-def read_trl(document: Document, kind: str = "") -> Settings:
-    """The settings of a TRL configuration; ``kind`` is "trl-grpo", "trl-rloo", "trl-a2po" or "trl-async-grpo"."""
+def read_trl(document: Document, kind: str = "", fit: Fit = NEWEST) -> Settings:
+    """The settings of a TRL configuration; ``kind`` is "trl-grpo", "trl-rloo", "trl-a2po" or "trl-async-grpo".
+
+    ``fit`` says which releases a file for GRPOConfig may be for; without it, it is for the newest.
+    """
     readers: dict[str, Callable[[Reader], Settings]] = {
-        "trl-grpo": _grpo,
+        "trl-grpo": partial(_grpo, fit),
         "trl-rloo": _rloo,
         "trl-a2po": _a2po,
         "trl-async-grpo": _async_grpo,
     }
     values = {key: _parsed(value) if key in JSON_TEXTS else value for key, value in document.values.items()}
-    return readers[kind or kind_of(document)](Reader(replace(document, values=values)))
+    return readers[kind or kind_of(document)](Reader(replace(document, values=values), defaults=older.defaults(fit)))
+
+
+def read_trl_file(document: Document, kind: str = "") -> Settings:
+    """As :func:`read_trl`, for the releases that the file's keys fit."""
+    made = kind or kind_of(document)
+    fit = older.fit_of(document, RELEASE) if made == "trl-grpo" and not document.has("objective") else NEWEST
+    return read_trl(document, made, fit)
 
 
 def _parsed(value: Any) -> Any:
@@ -108,28 +115,30 @@ def _parsed(value: Any) -> Any:
     return value
 
 
-def _grpo(reader: Reader) -> Settings:
+def _grpo(fit: Fit, reader: Reader) -> Settings:
     if reader.given("objective"):
         return _adapter(reader)
     loss = reader.name("loss_type", "dapo")
-    clip = _clip(reader)
-    scale = _scale(reader)
+    clip = parts.clip(reader)
+    scale = parts.scale(reader)
+    plain = not fit.newest and fit.all_up_to(older.UNCLIPPED)
+    sampling = parts.sampling(reader)
     return Settings(
         reader.document,
         "trl",
-        VERSION,
+        fit.words("trl") if fit.releases else VERSION,
         "GRPOConfig",
         _grpo_objective(reader, loss, scale, clip),
         _grpo_baseline(scale),
         SCALES.get(scale, ""),
-        AGGREGATION.get(loss, ""),
+        AGGREGATION.get(loss, "") if older.one_average(reader.document, fit) else "",
         reader.integer("num_generations", 8, 1),
-        clip=clip if loss in CLIPPED else None,
-        penalty=_penalty(reader.number("beta", 0.0), "k3", "loss"),
-        sampling=_sampling(reader),
-        lag=_lag(reader),
-        correction=_correction(reader),
-        drops=_drops(reader),
+        clip=clip if loss in CLIPPED and not plain else None,
+        penalty=parts.penalty(reader.number("beta", 0.0), "k3", "loss"),
+        sampling=replace(sampling, trained_at=1.0) if plain else sampling,
+        lag=parts.lag(reader),
+        correction=parts.correction(reader),
+        drops=parts.drops(reader),
         keys={
             "loss": "loss_type",
             "scaling": "scale_rewards",
@@ -138,14 +147,15 @@ def _grpo(reader: Reader) -> Settings:
             "high": "epsilon_high",
             "low": "epsilon",
             "level": "importance_sampling_level",
-            "steps": _steps_key(reader),
+            "steps": parts.steps_key(reader),
             "correction": "vllm_importance_sampling_mode",
             "cap": "delta",
             "correction_on": "vllm_importance_sampling_correction",
             "aggregation": "loss_type",
-            **_generation_keys(reader),
+            **parts.generation_keys(reader),
         },
-        unresolved=tuple(reader.unresolved),
+        unresolved=(*reader.unresolved, *older.open_defaults(reader.document, fit)),
+        fit=fit,
     )
 
 
@@ -237,24 +247,24 @@ def _adapter(reader: Reader) -> Settings:
         "group std" if made.algorithm is not None and made.algorithm.baseline.name == "standardized" else "",
         VERL_AGGREGATION.get(aggregation, str(aggregation)),
         reader.integer("num_generations", 8, 1),
-        sampling=_sampling(reader),
-        lag=replace(_lag(reader), ratio_is_one=False),
-        drops=_drops(reader),
+        sampling=parts.sampling(reader),
+        lag=replace(parts.lag(reader), ratio_is_one=False),
+        drops=parts.drops(reader),
         keys={
             "loss": "objective",
             "baseline": "objective",
             "scaling": "objective",
             "group_size": "num_generations",
-            "steps": _steps_key(reader),
+            "steps": parts.steps_key(reader),
             **{name: f"objective_parameters.{name}" for name in parameters},
-            **_generation_keys(reader),
+            **parts.generation_keys(reader),
         },
         unresolved=tuple(reader.unresolved),
     )
 
 
 def _rloo(reader: Reader) -> Settings:
-    clip = _clip(reader)
+    clip = parts.clip(reader)
     whitened = reader.flag("normalize_advantages", False)
     remarks = ("advantages are also standardized over the batch, which the targets leave out",) if whitened else ()
     return Settings(
@@ -268,20 +278,20 @@ def _rloo(reader: Reader) -> Settings:
         "",
         reader.integer("num_generations", 2, 1),
         clip=clip,
-        penalty=_penalty(reader.number("beta", 0.05), "k1", "reward"),
-        sampling=_sampling(reader),
-        lag=_lag(reader),
+        penalty=parts.penalty(reader.number("beta", 0.05), "k1", "reward"),
+        sampling=parts.sampling(reader),
+        lag=parts.lag(reader),
         correction=Correction("none" if reader.flag("use_vllm", False) else "not needed"),
-        drops=_drops(reader),
+        drops=parts.drops(reader),
         keys={
             "scaling": "normalize_advantages",
             "group_size": "num_generations",
             "penalty": "beta",
             "high": "epsilon_high",
             "low": "epsilon",
-            "steps": _steps_key(reader),
+            "steps": parts.steps_key(reader),
             "correction_on": "use_vllm",
-            **_generation_keys(reader),
+            **parts.generation_keys(reader),
         },
         unresolved=tuple(reader.unresolved),
     )
@@ -301,7 +311,7 @@ def _a2po(reader: Reader) -> Settings:
         "",
         "",
         reader.integer("num_value_samples", 8, 1),
-        sampling=_sampling(reader),
+        sampling=parts.sampling(reader),
         lag=Lag(),
         drops=(drop,) if filtered else (),
         keys={"group_size": "num_value_samples", "baseline": "beta1"},
@@ -310,7 +320,7 @@ def _a2po(reader: Reader) -> Settings:
 
 
 def _async_grpo(reader: Reader) -> Settings:
-    clip = _clip(reader)
+    clip = parts.clip(reader)
     bound = reader.integer("max_staleness", 4, 0)
     return Settings(
         reader.document,
@@ -323,7 +333,7 @@ def _async_grpo(reader: Reader) -> Settings:
         "token",
         reader.integer("num_generations", 8, 1),
         clip=clip,
-        sampling=_sampling(reader),
+        sampling=parts.sampling(reader),
         lag=Lag(reader.integer("weight_sync_steps", 1, 1), True, bound, drops_stale=True),
         keys={
             "group_size": "num_generations",
@@ -334,71 +344,3 @@ def _async_grpo(reader: Reader) -> Settings:
         },
         unresolved=tuple(reader.unresolved),
     )
-
-
-# --- parts that several have ----------------------------------------------------------------------------------------
-
-
-def _clip(reader: Reader) -> Clip:
-    low = reader.number("epsilon", 0.2)
-    return Clip(low, reader.number("epsilon_high", low), reader.number("delta", math.inf))
-
-
-def _scale(reader: Reader) -> str:
-    value = reader.raw("scale_rewards", "group")
-    return {"true": "group", "false": "none"}.get(str(value).lower(), str(value).lower())
-
-
-def _penalty(coefficient: float, estimator: str, place: str) -> Penalty | None:
-    return Penalty(coefficient, estimator, place) if coefficient else None
-
-
-def _sampling(reader: Reader) -> Sampling:
-    temperature = reader.number("temperature", 1.0)
-    values = {
-        name: reader.number(f"generation_kwargs.{name}", reader.number(name, default))
-        for name, default in zip(_SAMPLING_KEYS, (temperature, 1.0, 0, 0.0, 1.0), strict=True)
-    }
-    return Sampling(trained_at=temperature, **values)
-
-
-def _generation_keys(reader: Reader) -> dict[str, str]:
-    found = {name: f"generation_kwargs.{name}" for name in _SAMPLING_KEYS}
-    return {name: key for name, key in found.items() if reader.given(key)}
-
-
-def _steps_key(reader: Reader) -> str:
-    return "steps_per_generation" if reader.given("steps_per_generation") else "num_iterations"
-
-
-def _lag(reader: Reader) -> Lag:
-    accumulation = reader.integer("gradient_accumulation_steps", 1, 1)
-    iterations = reader.integer("num_iterations", 1, 1)
-    slices = reader.integer("steps_per_generation", None, 1)
-    if slices is None and reader.given("generation_batch_size"):
-        return Lag(steps=None)  # it depends on the number of processes
-    passes = (accumulation if slices is None else slices) * iterations
-    # With a correction for vLLM the old log-probabilities are those of the trainer, of the same weights.
-    return Lag(max(1.0, passes / accumulation), ratio_is_one=accumulation % passes == 0)
-
-
-def _correction(reader: Reader) -> Correction:
-    if not reader.flag("use_vllm", False):
-        return Correction()
-    if not reader.flag("vllm_importance_sampling_correction", True):
-        return Correction("none", by_default=False)
-    mode = reader.name("vllm_importance_sampling_mode", "sequence_mask")
-    if mode not in CORRECTIONS:
-        place = reader.document.place("vllm_importance_sampling_mode")
-        raise ValueError(f"{place}: vllm_importance_sampling_mode is {mode!r}; {near(mode, CORRECTIONS, 'modes')}")
-    kind, level = CORRECTIONS[mode]
-    bound = 3.0
-    if reader.document.find("vllm_importance_sampling_clip_max")[0]:
-        bound = reader.number("vllm_importance_sampling_clip_max", math.inf)  # null: no bound
-    return Correction(kind, level, bound, not reader.given("vllm_importance_sampling_mode"))
-
-
-def _drops(reader: Reader) -> tuple[Drop, ...]:
-    if not reader.flag("mask_truncated_completions", False):
-        return ()
-    return (Drop("mask_truncated_completions", "completions cut at the length limit are left out of the loss"),)

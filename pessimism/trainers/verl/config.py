@@ -1,7 +1,8 @@
 """Reading verl's configuration: Hydra YAML, or the overrides in the scripts that start it.
 
 Read from verl 0.9.1: ``trainer/config``, ``trainer/ppo/core_algos.py``, ``trainer/ppo/v1``. Values that the file does
-not set are verl's own defaults, not those of a file named under ``defaults``.
+not set are verl's own defaults, not those of a file named under ``defaults``. Files for releases up to 0.3.0 are read
+as those did (``older``).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from ...hints import near
 from ...levels import Level
 from ..document import Document
 from ..reader import Reader
+from ..releases import NEWEST
 from ..settings import (
     Advantage,
     Clip,
@@ -28,10 +30,13 @@ from ..settings import (
     policy_gradient,
     unknown,
 )
+from ..shared import clipped as clipped_ratio
 from ..shared import gated, with_known_baseline
+from . import older
 from .forks import ROLLOUT, group_key, group_size, is_prime, program
 
-VERSION = "verl 0.9.1"
+RELEASE = "0.9.1"
+VERSION = f"verl {RELEASE}"
 ACTOR = "actor_rollout_ref.actor"
 CORRECTION = "algorithm.rollout_correction"
 
@@ -86,6 +91,9 @@ ESTIMATORS = (
 def read_verl(document: Document) -> Settings:
     """The settings of a verl configuration."""
     reader = Reader(document)
+    other = program(reader)
+    fit = NEWEST if other else older.fit_of(document, RELEASE)
+    old = not other and fit.all_up_to(older.LAST)
     estimator = reader.name("algorithm.adv_estimator", "gae")
     advantage = _advantage(reader, estimator)
     bypass = reader.flag(f"{CORRECTION}.bypass_mode", False)
@@ -93,14 +101,16 @@ def read_verl(document: Document) -> Settings:
     loss = reader.name(f"{ACTOR}.policy_loss.loss_mode", "vanilla")
     if bypass and loss != "pessimism":
         loss = reader.name(f"{CORRECTION}.loss_type", "ppo_clip")
-    clip = _clip(reader)
+    clip = older.clip(reader) if old else _clip(reader)
     aggregation = reader.name(f"{ACTOR}.loss_agg_mode", "token-mean")
     clipped = loss in ("vanilla", "ppo_clip", "gspo")
+    in_loss = reader.flag(f"{ACTOR}.use_kl_loss", False)
+    in_reward = not in_loss if old else reader.flag("algorithm.use_kl_in_reward", False)
     return Settings(
         document,
         "verl",
-        VERSION,
-        program(reader) or "PPO trainer",
+        VERSION if other else fit.words("verl"),
+        other or "PPO trainer",
         _objective(reader, loss, estimator, advantage, clip),
         advantage.words,
         advantage.scaling,
@@ -108,7 +118,7 @@ def read_verl(document: Document) -> Settings:
         group_size(reader),
         advantage.needs_group,
         clip=(clip if loss != "gspo" else Clip(clip.low, clip.high)) if clipped else None,
-        penalty=_penalty(reader),
+        penalty=older.penalty(reader, ESTIMATORS_OF_KL) if old else _penalty(reader),
         sampling=_sampling(reader),
         lag=_lag(reader),
         correction=Correction() if uses_samplers else _correction(reader),
@@ -119,19 +129,17 @@ def read_verl(document: Document) -> Settings:
             "aggregation": f"{ACTOR}.loss_agg_mode",
             "group_size": group_key(reader),
             "clip_ratio": f"{ACTOR}.clip_ratio",
-            "low": f"{ACTOR}.clip_ratio_low",
-            "high": f"{ACTOR}.clip_ratio_high",
+            "low": f"{ACTOR}.clip_ratio" if old else f"{ACTOR}.clip_ratio_low",
+            "high": f"{ACTOR}.clip_ratio" if old else f"{ACTOR}.clip_ratio_high",
             "cap": f"{ACTOR}.clip_ratio_c",
-            "penalty": "algorithm.kl_ctrl.kl_coef"
-            if reader.flag("algorithm.use_kl_in_reward", False)
-            else f"{ACTOR}.kl_loss_coef",
+            "penalty": older.COEFFICIENT if in_reward else f"{ACTOR}.kl_loss_coef",
             "kl_estimator": f"{ACTOR}.kl_loss_type",
             "untrained": _untrained_key(reader),
             "batch": "data.train_batch_size",
             "dynamic_batch": f"{ACTOR}.use_dynamic_bsz",
             "kl_loss_coefficient": f"{ACTOR}.kl_loss_coef",
             "kl_loss_on": f"{ACTOR}.use_kl_loss",
-            "kl_reward_coefficient": "algorithm.kl_ctrl.kl_coef",
+            "kl_reward_coefficient": older.COEFFICIENT,
             "kl_reward_on": "algorithm.use_kl_in_reward",
             "steps": f"{ACTOR}.ppo_mini_batch_size",
             "gradient_clip": f"{ACTOR}.grad_clip",
@@ -143,9 +151,10 @@ def read_verl(document: Document) -> Settings:
             "correction_on": f"{CORRECTION}.rollout_is",
             **{name: f"{ROLLOUT}.{name}" for name in ("temperature", "top_p", "top_k", "repetition_penalty")},
         },
-        unresolved=tuple(reader.unresolved),
+        unresolved=(*reader.unresolved, *(() if old or other else older.open_penalty(reader, fit))),
         untrained=_untrained(reader),
-        own_keys=program(reader) != "",
+        fit=fit,
+        own_keys=other != "",
     )
 
 
@@ -205,6 +214,8 @@ def _loss(reader: Reader, loss: str, advantage: Advantage, clip: Clip) -> Object
     if clip.low >= 1:  # no ratio is below 0; the catalogue wants a bound below 1, and one rounding step is as good
         remarks = (*remarks, "the ratio has no lower bound") if loss in ("vanilla", "ppo_clip", "gspo") else remarks
     bounds = {"low": min(clip.low, math.nextafter(1.0, 0.0)), "high": clip.high}
+    if loss in ("vanilla", "ppo_clip") and math.isinf(clip.cap):  # before there was a cap
+        return clipped_ratio(loss, advantage, clip)
     if loss in ("vanilla", "ppo_clip"):
         return objective(loss, "ppo_dual_clip", baseline, "token", remarks, cap=clip.cap, **bounds)
     if loss == "gspo":

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from ..rule import Found, Groups, Rule, Wording
 from ..settings import Settings
+from .older import LAST
 
 CLIP_DEFAULT = 0.2
 """verl's default of all three clip ranges; where the other two stay at it, it changes nothing."""
@@ -24,6 +25,8 @@ def _clip_ratio_ignored(settings: Settings, groups: Groups) -> Iterator[Found]:
 def _kl_unused(settings: Settings, groups: Groups) -> Iterator[Found]:
     for name, switch in (("kl_loss_coefficient", "kl_loss_on"), ("kl_reward_coefficient", "kl_reward_on")):
         idle = _number(settings.value(name)) in (0.0, KL_DEFAULT)
+        if name == "kl_reward_coefficient" and settings.fit.releases and settings.fit.all_up_to(LAST):
+            continue  # it had no switch
         if settings.given(name) and not idle and not _on(settings, switch):
             yield Found(name, f"{settings.key(name)} is set, but {settings.key(switch)} is off")
 
