@@ -103,8 +103,18 @@ def flags(text: bytes | str) -> Iterator[str]:
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".add_argument"):
             for argument in node.args:
-                if isinstance(argument, ast.Constant) and str(argument.value).startswith("--"):
-                    yield str(argument.value).removeprefix("--").replace("-", "_")
+                for flag in _texts(argument):
+                    if flag.startswith("--"):
+                        yield flag.removeprefix("--").replace("-", "_")
+
+
+def _texts(argument: ast.expr) -> Iterator[str]:
+    """A text, or the texts that a formatted one makes of the names of the two models."""
+    if isinstance(argument, ast.Constant):
+        yield str(argument.value)
+    elif isinstance(argument, ast.JoinedStr):
+        for model in ("actor", "critic"):
+            yield "".join(str(part.value) if isinstance(part, ast.Constant) else model for part in argument.values)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Reading configuration files: every format, lines of keys, and files that are broken or hostile."""
 
+import io
 from pathlib import Path
 
 import pytest
@@ -287,3 +288,28 @@ def test_no_odd_value_ends_in_anything_but_a_message(name, monkeypatch):
     assert messages
     assert all(message.startswith(str(DATA / name)) and "\n" not in message for message in messages)
     assert len(asked) > 10
+
+
+@pytest.mark.parametrize(
+    ("text", "trainer"),
+    [
+        ("loss_type: grpo\nnum_generations: 1\n", "trl"),
+        ('{"loss_type": "grpo", "num_generations": 1}', "trl"),
+        ('[orchestrator]\ngroup_size = 1\n[trainer.loss]\ntype = "ipo"\n', "prime-rl"),
+        ("config = GRPOConfig(num_generations=1)\n", "trl"),
+        ("python -m verl.trainer.main_ppo algorithm.adv_estimator=grpo \\\n actor_rollout_ref.rollout.n=1\n", "verl"),
+        ("#!/bin/sh\ntrl grpo --num_generations 1\n", "trl"),
+    ],
+)
+def test_standard_input_is_read_in_every_format(text, trainer, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+    report = lint("-")
+    assert report.settings.trainer == trainer
+    assert "group-of-one" in {finding.rule.id for finding in report.findings}
+
+
+def test_standard_input_has_the_bounds_of_a_file(monkeypatch):
+    for text, message in ((" ", "-: the file is empty"), ("a: 1\n" * 60_000, "larger than 256 KiB")):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+        with pytest.raises(ValueError, match=message):
+            lint("-")

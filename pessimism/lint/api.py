@@ -14,8 +14,9 @@ def lint(config: str | os.PathLike[str] | object, overrides: Sequence[str] = (),
     """What a trainer's configuration optimizes toward, and what is wrong with it.
 
     Args:
-        config: a file (YAML, JSON, TOML, a shell script or Python), or the configuration itself: an object of a class
-            of configurations (a dataclass or a pydantic model), or a mapping such as a composed configuration.
+        config: a file (YAML, JSON, TOML, a shell script or Python; "-" for standard input), or the configuration
+            itself: an object of a class of configurations (a dataclass or a pydantic model), or a mapping such as a
+            composed configuration.
         overrides: ``key.path=value``, applied after it.
         trainer: a key of ``pessimism.lint.READERS``; "" to tell it by the class or by the keys.
 

@@ -24,7 +24,8 @@ def lint_command(
         list[str] | None,
         typer.Argument(
             metavar="CONFIG...",
-            help="YAML, JSON, TOML, a shell script or Python. Words with = that name no file are overrides, key=value.",
+            help="YAML, JSON, TOML, a shell script or Python; - is standard input. "
+            "Words with = that name no file are overrides, key=value.",
         ),
     ] = None,
     trainer: Annotated[

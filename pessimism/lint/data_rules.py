@@ -126,10 +126,12 @@ def _unknown(settings: Settings, groups: Groups) -> Iterator[Found]:
     for key, meant in settings.unknown.items():
         if not meant:
             other = f" (other releases have it: {settings.elsewhere[key]})" if key in settings.elsewhere else ""
-            yield Found(
-                key,
-                f"{key} is no key of {settings.version}{other}; no finding rests on a default that it may replace",
-            )
+            read = any(own == key or own.startswith(f"{key}.") for own in settings.keys.values())
+            then = "it is read as a fork's, or an older, name" if read else DOUBT
+            yield Found(key, f"{key} is no key of {settings.version}{other}; {then}")
+
+
+DOUBT = "no finding rests on a default that it may replace"
 
 
 def _unresolved(settings: Settings, groups: Groups) -> Iterator[Found]:

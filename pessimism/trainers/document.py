@@ -20,6 +20,7 @@ from .formats import (
     check_size,
     json_values,
     outermost,
+    read_standard_input,
     read_text,
     toml_values,
     yaml_values,
@@ -97,13 +98,16 @@ class Document:
 def read_documents(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> list[Document]:
     """Read the configurations of a file, and apply ``key.path=value`` overrides to them: one, or one per command.
 
+    The path "-" is standard input, whose format is told by its text.
+
     Raises:
         ValueError: no such file, none of regular kind, too large, not of a known format, malformed (the message says
             where), or an override that is not of the form ``key=value``.
     """
     name = os.fspath(path)
     try:
-        return [_completed(found, Path(path), name, overrides) for found in _found(Path(path))]
+        suffix, every = _found(Path(path))
+        return [_completed(found, Path(path), suffix, name, overrides) for found in every]
     except OSError as error:
         raise ValueError(f"{name}: {error.strerror or error}") from None
     except RecursionError:
@@ -124,12 +128,22 @@ def read_document(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -
     return found[0]
 
 
-def _found(path: Path) -> list[CommandLine]:
-    """The configurations of a file as they are written."""
+def _found(path: Path) -> tuple[str, list[CommandLine]]:
+    """The suffix of a file's format, and its configurations as they are written."""
     suffix = path.suffix.lower()
     if suffix and suffix not in SUFFIXES:
         raise ValueError(f"the suffix is {suffix!r}; it must be one of {', '.join(SUFFIXES)}")
-    text = read_text(path, MAX_NOTEBOOK_BYTES if suffix == ".ipynb" else MAX_BYTES)
+    if path == STANDARD_INPUT:
+        text = read_standard_input()
+        suffix = _told_by_its_text(text)
+    else:
+        text = read_text(path, MAX_NOTEBOOK_BYTES if suffix == ".ipynb" else MAX_BYTES)
+        if not suffix and not text.startswith("#!"):
+            raise ValueError(f"no suffix, and no #! in its first line; the suffix must be one of {', '.join(SUFFIXES)}")
+    return suffix or SHELL[0], _configurations(text, suffix)
+
+
+def _configurations(text: str, suffix: str) -> list[CommandLine]:
     if suffix in FORMATS:
         return [_plain(*FORMATS[suffix](text))]
     if suffix in PYTHON:
@@ -137,12 +151,28 @@ def _found(path: Path) -> list[CommandLine]:
         if not calls:
             raise ValueError("no call of a class that ends in Config or Arguments has a keyword argument")
         return calls
-    if not suffix and not text.startswith("#!"):
-        raise ValueError(f"no suffix, and no #! in its first line; the suffix must be one of {', '.join(SUFFIXES)}")
     started = [command for words in commands(text) if (command := read_command(words)).values]
     if not started:
         raise ValueError("no word of the script is an override of the form key.path=value, or a flag")
     return started
+
+
+STANDARD_INPUT = Path("-")
+"""The path that stands for it, as for other commands."""
+
+
+def _told_by_its_text(text: str) -> str:
+    """The suffix of the first format as which a text can be read; that of a shell script where it is none else."""
+    if text.startswith("#!"):
+        return SHELL[0]
+    for suffix in (".json", ".toml", ".yaml", ".py"):
+        try:
+            found = _configurations(text, suffix)
+        except (ValueError, RecursionError):
+            continue
+        if any(one.values for one in found):
+            return suffix
+    return SHELL[0]
 
 
 def _plain(values: Any, lines: dict[str, int]) -> CommandLine:
@@ -165,9 +195,8 @@ def _unwrapped(lines: Mapping[str, int]) -> dict[str, int]:
     return {".".join([first, *rest[1:]]): line for (first, *rest), line in parts if not rest or rest[0] == "value"}
 
 
-def _completed(found: CommandLine, path: Path, name: str, overrides: Sequence[str]) -> Document:
+def _completed(found: CommandLine, path: Path, suffix: str, name: str, overrides: Sequence[str]) -> Document:
     check_size(found.values)
-    suffix = path.suffix.lower() or SHELL[0]
     values = dict(found.values)
     base = next((values[key] for key in BASES if isinstance(values.get(key), str)), None)
     if suffix in SHELL and base is not None:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import stat
+import sys
 import tomllib
 from collections.abc import Mapping
 from typing import Any
@@ -34,7 +35,15 @@ def read_text(path: str | os.PathLike[str], largest: int = MAX_BYTES) -> str:
     with open(path, "rb", opener=_without_waiting) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise ValueError("not a regular file")
-        content = file.read(largest + 1)
+        return _decoded(file.read(largest + 1), largest)
+
+
+def read_standard_input(largest: int = MAX_BYTES) -> str:
+    """The text of standard input; errors as of :func:`read_text`."""
+    return _decoded(sys.stdin.buffer.read(largest + 1), largest)
+
+
+def _decoded(content: bytes, largest: int) -> str:
     if len(content) > largest:
         raise ValueError(f"the file is larger than {largest // 1024} KiB, too large for a configuration")
     try:

@@ -15,4 +15,4 @@ def _recognizes(document: Document) -> bool:
     return document.suffix == ".toml" and document.has(*SECTIONS)
 
 
-TRAINER = Trainer("prime-rl", VERSION, _recognizes, {"prime-rl": read_prime_rl}, RULES, WORDINGS)
+TRAINER = Trainer("prime-rl", VERSION, _recognizes, {"prime-rl": read_prime_rl}, RULES, WORDINGS, keys="prime_rl")
