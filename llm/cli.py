@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,12 +13,14 @@ import typer
 
 import pessimism as ps
 from pessimism.shell import is_object_name, load_object, near, write_whole
-from pessimism.shell.terminal import FAILED, INTERRUPTED, console_on, new_app, new_table, progress_bar, run_app, show
+from pessimism.shell.terminal import FAILED, INTERRUPTED, new_app, new_table, progress_bar, run_app, show
 
 from .config import Config, load, shipped, to_toml
 from .run import runs
 from .sample.engines.base import EngineError
 from .show.output import quiet_libraries
+from .start import FailedError, again, check_hardware, leads, make_model, ranks_started, told_failures
+from .start import train as train_on_all_ranks
 
 if TYPE_CHECKING:
     from pessimism.studies import Done
@@ -52,15 +53,15 @@ class Device(StrEnum):
     cpu = "cpu"
 
 
-class FailedError(RuntimeError):
-    """What went wrong after a run had begun to work."""
-
-
 @app.callback(invoke_without_command=True)
 def begin(context: typer.Context) -> None:
     """Train language models with the objectives of the catalogue, on data that are many steps old."""
     if context.invoked_subcommand is None:
         print(context.get_help())
+    elif context.invoked_subcommand != "train" and ranks_started() > 1:
+        raise ValueError(
+            f"{context.invoked_subcommand} runs in one process; torchrun is for `python -m llm train` only"
+        )
 
 
 @app.command(short_help="Run a configuration, or continue a run.")
@@ -75,6 +76,8 @@ def train(
 ) -> None:
     """Run a configuration; a report is written at the end.
 
+    On several GPUs or machines: torchrun --nproc-per-node N -m llm train CONFIG. Rank 0 samples and writes everything.
+
     SIGTERM and Ctrl-C are heard at once while the run samples, syncs or evaluates, else when its update is done; a
     checkpoint is written and the exit status is 130; --resume goes on from there. Exit status 1 if the run failed, 2
     for bad input.
@@ -82,9 +85,9 @@ def train(
     chosen = _chosen(config, overrides)
     folder = out or (Path(config) if runs.is_run(Path(config)) else RUNS / chosen.name)
     there = runs.has_begun(folder)
-    if there and not (resume or dry_run):
+    if there and not (resume or dry_run) and leads():
         raise ValueError(f"{folder}: a run is there already; add --resume to go on with it, or give another --out")
-    if resume and not runs.is_run(folder):
+    if resume and not runs.is_run(folder) and leads():
         raise ValueError(f"{folder}: there is no run to go on with")
     if dry_run:
         from .show.dry_run import memory_screen, plan_screen
@@ -94,15 +97,16 @@ def train(
         show(*plan_screen(chosen))
         return
     quiet_libraries()
-    _check_hardware(chosen)
-    _make_model(chosen)
-    done = _run(chosen, folder, fresh=not there)
+    check_hardware(chosen)
+    done = train_on_all_ranks(chosen, folder, fresh=not there)
+    if done is None:
+        return
     if done:
         from .show.report import write_report
 
         print(f"report: {write_report(folder)}")
     if done < chosen.steps:
-        print(f"stopped after step {done}; to go on: python -m llm train {folder} --resume", file=sys.stderr)
+        print(f"stopped after step {done}; to go on: {again()} -m llm train {folder} --resume", file=sys.stderr)
         raise typer.Exit(INTERRUPTED)
 
 
@@ -124,12 +128,12 @@ def evaluate(
         raise ValueError("--step is a checkpoint's; give the folder of a run")
     chosen = _chosen(config, overrides)
     quiet_libraries()
-    _check_hardware(chosen)
+    check_hardware(chosen)
     from .check.evaluation_screen import evaluation_screen
     from .check.examine import examine
     from .show.report import RESULT
 
-    with _told_failures(chosen):
+    with told_failures(chosen):
         found = examine(chosen, folder, step)
     show(*evaluation_screen(found))
     whole = found.whole
@@ -149,8 +153,8 @@ def warmup(config: ConfigArgument, overrides: Overrides = None) -> None:
     if Path(chosen.model.path).exists():
         raise ValueError(f"model.path: {chosen.model.path} exists already")
     quiet_libraries()
-    _check_hardware(chosen)
-    _make_model(chosen)
+    check_hardware(chosen)
+    make_model(chosen)
 
 
 @app.command(short_help="Run a study: many runs, side by side.")
@@ -178,8 +182,8 @@ def sweep(
     study = STUDIES[name]
     first = cells(study, 1, overrides or ())[0].config
     quiet_libraries()
-    _check_hardware(first)
-    _make_model(first.model_copy(update={"warmup": dict(study.warmup)}))
+    check_hardware(first)
+    make_model(first.model_copy(update={"warmup": dict(study.warmup)}))
     with progress_bar() as progress:
         try:
             found = run(study, out, jobs, seeds, overrides or (), progress)
@@ -258,11 +262,11 @@ def selftest(config: ConfigArgument, overrides: Overrides = None) -> None:
     """
     chosen = _chosen(config, overrides)
     quiet_libraries()
-    _check_hardware(chosen)
-    _make_model(chosen)
+    check_hardware(chosen)
+    make_model(chosen)
     from .check.selftest import selftest as run_checks
 
-    with _told_failures(chosen):
+    with told_failures(chosen):
         checks = run_checks(chosen)
     table = new_table("check", ">found", ">allowed", "verdict")
     for check in checks:
@@ -363,66 +367,3 @@ def _chosen(where: str, overrides: list[str] | None) -> Config:
     if not path.exists() and path.name == where and not path.suffix:
         path = shipped(where, CONFIGS)
     return load(path, overrides or ())
-
-
-def _run(config: Config, folder: Path, fresh: bool) -> int:
-    """Train, with everything that watches; the steps that are done."""
-    from .run.train import opened
-    from .run.train import train as run_steps
-    from .run.watch import Watcher, trackers
-    from .show.screen import screen
-
-    with opened(folder) as step:
-        runs.note_start(folder, config, step, fresh)
-        console = console_on(sys.stdout)
-        with screen(config, console) as shown, Watcher(folder, shown, trackers(config, folder, step)) as watcher:
-            try:
-                with _told_failures(config):
-                    return run_steps(config, folder, watcher)
-            except (ValueError, OSError) as error:
-                if not watcher.recorded:
-                    raise
-                raise FailedError(_reason(error)) from error
-            finally:
-                if watcher.recorded and not fresh:  # only now is it sure that the run takes this configuration
-                    runs.keep_config(folder, config)
-
-
-def _reason(error: Exception) -> str:
-    """What happened; of the system's own errors (no space left) with what they happened to, where that is known."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
-    return str(error)
-
-
-@contextmanager
-def _told_failures(config: Config) -> Iterator[None]:
-    """What a run says when it cannot go on, apart from what is a bug."""
-    import torch
-
-    from .tasks.judge import ScorerError
-    from .update.learner import RunError
-
-    try:
-        yield
-    except (RunError, ScorerError) as error:
-        raise FailedError(str(error)) from error
-    except torch.OutOfMemoryError as error:
-        advice = f"optimizer.tokens_per_pass below {config.optimizer.tokens_per_pass} needs less, also with --resume"
-        raise FailedError(f"out of GPU memory; {advice}: {str(error).partition('. ')[0]}") from error
-
-
-def _check_hardware(config: Config) -> None:
-    import torch
-
-    if config.hardware.gpu and not torch.cuda.is_available():
-        raise ValueError(
-            f"{config.name} is for a GPU, and there is none here; hardware.gpu=false tries it nevertheless"
-        )
-
-
-def _make_model(config: Config) -> None:
-    if config.warmup is not None:  # else torch need not be imported yet
-        from .run.prepare import make_model
-
-        make_model(config)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
-from ..sample.engines.base import Engine, check_probe
+from ..sample.engines.base import Engine, probe_gap
 from ..sample.rollout import engine_settings, start_engine, stop_tokens
 from ..samples import Prompt, Request
-from ..update.learner import Learner, trainer_log_probs
-from ..update.models import EngineWeights
+from ..update.learner import Learner, engine_weights, trainer_log_probs
 
 
 def start(learner: Learner, prompts: Sequence[Prompt], tokens: Sequence[tuple[int, ...]]) -> Engine:
@@ -25,7 +25,24 @@ def start(learner: Learner, prompts: Sequence[Prompt], tokens: Sequence[tuple[in
     return start_engine(settings, config.rollout)
 
 
-def sync(learner: Learner, engine: Engine, version: int, request: Request) -> float:
-    """Give the engine the trainer's weights, and make sure that it has them; the largest gap found, nats per token."""
-    engine.sync(EngineWeights(learner.model), version)
-    return check_probe(engine, request, trainer_log_probs(learner), learner.config.rollout.probe_tolerance)
+def sync(
+    learner: Learner,
+    engine: Engine,
+    version: int,
+    request: Request,
+    waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> float:
+    """Give the engine the trainer's weights, and make sure that it has them; the largest gap found, nats per token.
+
+    Args:
+        learner: whose weights they are.
+        engine: that takes them.
+        version: optimizer steps that they have seen.
+        request: see :func:`~llm.sample.engines.base.probe`.
+        waiting: entered while the engine works and the trainer waits.
+    """
+    weights, trainer = engine_weights(learner), trainer_log_probs(learner)
+    with waiting():
+        engine.sync(weights, version)
+        (answers,) = engine.generate([request])
+    return probe_gap(engine.version, request, answers, trainer, learner.config.rollout.probe_tolerance)

@@ -8,12 +8,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ..config import Config
 from ..sample.rollout import stop_tokens
 from ..tasks import Task
-from ..update.learner import Learner, Snapshot, load_snapshot, snapshot
+from ..update.learner import Learner, Snapshot, frozen, load_moments, load_snapshot, moments, snapshot
 from .checkpoint import Checkpoint, fingerprint
 from .schedule import place
 
@@ -31,12 +30,7 @@ PARTS = ("model", "optimizer", "random")
 
 def state(learner: Learner, step: int, behavior: Snapshot | None, kept: Mapping[str, Any]) -> Checkpoint:
     """Everything that the run needs to go on, bit for bit; ``kept`` is what the caller wants to find again."""
-    moments = {
-        f"{index}.{name}": torch.as_tensor(value)
-        for index, values in learner.optimizer.state_dict()["state"].items()
-        for name, value in values.items()
-    }
-    tensors = {"model": snapshot(learner), "optimizer": moments, "random": {"cpu": torch.get_rng_state()}}
+    tensors = {"model": snapshot(learner), "optimizer": moments(learner), "random": {"cpu": torch.get_rng_state()}}
     if torch.cuda.is_available():
         tensors["random"]["cuda"] = torch.cuda.get_rng_state()
     if behavior is not None and not place(step, learner.config.lag).syncs:
@@ -59,11 +53,7 @@ def restore(learner: Learner, found: Checkpoint, began_with: Mapping[str, str]) 
     _check_parts(learner, found)
     _check_origin(began_with, found)
     load_snapshot(learner, found.tensors["model"])
-    moments: dict[int, dict[str, Tensor]] = {}
-    for name, value in found.tensors["optimizer"].items():
-        index, _, kind = name.partition(".")
-        moments.setdefault(int(index), {})[kind] = value
-    learner.optimizer.load_state_dict(learner.optimizer.state_dict() | {"state": moments})
+    load_moments(learner, found.tensors["optimizer"])
     torch.set_rng_state(found.tensors["random"]["cpu"])
     if "cuda" in found.tensors["random"] and torch.cuda.is_available():
         torch.cuda.set_rng_state(found.tensors["random"]["cuda"])
@@ -77,8 +67,7 @@ def origin(learner: Learner, task: Task) -> dict[str, str]:
     """
     problems = [(prompt.id, prompt.text, prompt.problem) for prompt in (*task.train, *task.held_out)]
     read = [learner.tokenizer.get_vocab(), stop_tokens(learner.model.generation_config, learner.tokenizer)]
-    frozen = {name: value for name, value in learner.model.named_parameters() if not value.requires_grad}
-    return {"task": _digest(problems), "model.path": _digest([*read, fingerprint(frozen)])}
+    return {"task": _digest(problems), "model.path": _digest([*read, fingerprint(frozen(learner))])}
 
 
 def _digest(value: Any) -> str:

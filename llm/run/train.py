@@ -26,9 +26,9 @@ from ..samples import Prompt, Request
 from ..tasks import Task
 from ..tasks.shaping import shaped
 from ..update.batch import check_room
-from ..update.learner import Learner, Snapshot, make_learner, snapshot, swapped, update
+from ..update.learner import Learner, Snapshot, engine_weights, make_learner, snapshot, swapped, update
 from ..update.metrics import describe, drawn, log_ratio_pairs, mismatch
-from ..update.models import EngineWeights
+from ..update.ranks import ALONE, END, Ranks
 from . import checkpoint
 from .buffer import Buffer
 from .engine import start, sync
@@ -43,13 +43,16 @@ CHECKPOINTS, BUFFER = "checkpoints", "buffer"
 Numbers = dict[str, float]
 
 
-def train(config: Config, folder: Path, watcher: Watcher) -> int:
+def train(config: Config, folder: Path, watcher: Watcher, ranks: Ranks = ALONE) -> int:
     """Run, or go on from the folder's last checkpoint, until all steps are done or a signal asks to stop.
+
+    Of several ranks, the leading one; the others are in :func:`llm.run.follow.follow`.
 
     Args:
         config: of the run.
         folder: where it lives: buffer, checkpoints and what the watcher writes.
         watcher: takes the numbers of every step.
+        ranks: that train together.
 
     Returns:
         Optimizer steps done: fewer than ``config.steps`` if SIGTERM or SIGINT came.
@@ -60,7 +63,7 @@ def train(config: Config, folder: Path, watcher: Watcher) -> int:
         ScorerError: answers cannot be judged.
         RunError: the gradient is not finite.
     """
-    learner = make_learner(config)
+    learner = make_learner(config, ranks)
     task = tasks.load(config.task.name, config.task.options, learner.tokenizer, config.task.judges)
     held_out = evaluate.choose(task.held_out, config.evaluation.prompts) if config.evaluation.every else []
     prompts = [*task.train, *held_out]
@@ -107,7 +110,9 @@ def train(config: Config, folder: Path, watcher: Watcher) -> int:
             owed=owed,
             saved=saved,
         )
-        return run.go()
+        done = run.go()
+    ranks.tell(END)
+    return done
 
 
 @dataclass
@@ -164,8 +169,7 @@ class Run:
         here = place(self.step, self.learner.config.lag)
         numbers: Numbers = {"lag/steps": here.lag, "lag/version": here.version}
         if here.syncs:
-            with self._waiting():
-                numbers["sync/probe_gap"] = sync(self.learner, self.engine, here.version, self.request)
+            numbers["sync/probe_gap"] = sync(self.learner, self.engine, here.version, self.request, self._waiting)
             self.behavior = snapshot(self.learner) if self.learner.config.lag.sync_every > 1 else None
         clock.append(time.perf_counter())
         with self._waiting():
@@ -195,7 +199,9 @@ class Run:
         """Numbers of the policy on held-out prompts."""
         with self._waiting():
             self.source.drain()
-            self.engine.sync(EngineWeights(self.learner.model), self.step)
+        weights = engine_weights(self.learner)
+        with self._waiting():
+            self.engine.sync(weights, self.step)
             found = evaluated(self.learner, self.engine, self.task, self.held_out, self.unseen)
         self._sync_behavior()
         return found
@@ -204,8 +210,8 @@ class Run:
         """Give the engine the weights that the rest of the window's data come from."""
         here = place(self.step, self.learner.config.lag)
         if self.behavior is not None and not here.syncs:
-            with swapped(self.learner, self.behavior), self._waiting():
-                sync(self.learner, self.engine, here.version, self.request)
+            with swapped(self.learner, self.behavior):
+                sync(self.learner, self.engine, here.version, self.request, self._waiting)
 
     @contextmanager
     def _waiting(self) -> Iterator[None]:

@@ -12,7 +12,7 @@ works on the whole row.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,6 +58,25 @@ class Batch:
     def groups(self) -> int:
         """Number of groups."""
         return int(self.group[-1]) + 1
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """As :func:`batch_from` reads it: samples of unequal length end to end."""
+        one_a_sample = {name: getattr(self, name) for name in ("length", "group", "reward", "advantage", "weight")}
+        counted = {} if self.counted is None else {"counted": self.counted}
+        ends = {
+            "tokens": np.concatenate(self.tokens),
+            "behavior_log_probs": np.concatenate(self.behavior_log_probs),
+            "sizes": np.array([len(tokens) for tokens in self.tokens]),
+        }
+        return one_a_sample | counted | ends
+
+
+def batch_from(arrays: Mapping[str, np.ndarray]) -> Batch:
+    """What :meth:`Batch.arrays` took apart."""
+    rest = dict(arrays)
+    tokens = np.split(rest.pop("tokens"), np.cumsum(rest.pop("sizes"))[:-1])
+    behavior = np.split(rest.pop("behavior_log_probs"), np.cumsum(rest["length"])[:-1])
+    return Batch(tuple(tokens), tuple(behavior), **rest)
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,12 +170,15 @@ def make_batch(
     )
 
 
-def cut(batch: Batch, tokens_per_pass: int, whole_groups: bool) -> list[list[np.ndarray]]:
+def cut(
+    batch: Batch, tokens_per_pass: int, whole_groups: bool, samples: np.ndarray | None = None
+) -> list[list[np.ndarray]]:
     """Which samples go into which pass, and side by side in which block, so that little is padded.
 
     Args:
         tokens_per_pass: most tokens that are held at once, padding included.
         whole_groups: whether a group's samples must share a pass (coupled objectives).
+        samples: those that are to be cut, whole groups; None: all.
 
     Returns:
         The blocks of every pass as indices of samples; no block has more tokens than may be held, and no pass but one
@@ -169,21 +191,40 @@ def cut(batch: Batch, tokens_per_pass: int, whole_groups: bool) -> list[list[np.
     length = np.array([len(tokens) - 1 for tokens in batch.tokens])
     if length.max() > tokens_per_pass:
         raise ValueError(f"tokens_per_pass is {tokens_per_pass}, but a sample has {length.max()} tokens")
+    chosen = np.arange(len(length)) if samples is None else samples
     if not whole_groups:
-        return [[block] for block in _blocks(length, np.arange(len(length)), tokens_per_pass)]
-    units = np.bincount(batch.group, length).astype(int)
+        return [[block] for block in _blocks(length, chosen, tokens_per_pass)]
+    names, place = np.unique(batch.group[chosen], return_inverse=True)
+    units = np.bincount(place, length[chosen], minlength=len(names)).astype(int)
     passes = []
     for groups in _filled(units, int(ROOM * tokens_per_pass)):
-        samples = np.flatnonzero(np.isin(batch.group, groups))
+        held = chosen[np.isin(place, groups)]
         if units[groups].sum() > tokens_per_pass:  # seen block by block, so that padding costs time only
-            passes.append(_blocks(length, samples, tokens_per_pass))
+            passes.append(_blocks(length, held, tokens_per_pass))
             continue
         for overhead in (BLOCK_OVERHEAD, BLOCK_OVERHEAD // 8, 0):  # without overhead nothing is padded
-            blocks = _blocks(length, samples, tokens_per_pass, overhead)
+            blocks = _blocks(length, held, tokens_per_pass, overhead)
             if sum(len(block) * length[block].max() for block in blocks) <= tokens_per_pass:
                 break
         passes.append(blocks)
     return passes
+
+
+def share(batch: Batch, ranks: int) -> list[np.ndarray]:
+    """Which samples of a batch each rank takes: whole groups, with about as many tokens.
+
+    Groups are given out from the largest to the smallest, each to the rank with the fewest tokens so far.
+
+    Returns:
+        For every rank its samples, ascending; none where there are fewer groups than ranks.
+    """
+    length = np.array([len(tokens) - 1 for tokens in batch.tokens])
+    units = np.bincount(batch.group, length, minlength=batch.groups)
+    load, holder = np.zeros(ranks), np.zeros(batch.groups, int)
+    for group in np.argsort(-units, kind="stable").tolist():
+        holder[group] = np.argmin(load)
+        load[holder[group]] += units[group]
+    return [np.flatnonzero(holder[batch.group] == rank) for rank in range(ranks)]
 
 
 def check_room(prompt: int, max_tokens: int, tokens_per_pass: int) -> None:
@@ -206,11 +247,14 @@ def check_room(prompt: int, max_tokens: int, tokens_per_pass: int) -> None:
 
 
 def make_pass(batch: Batch, blocks: Sequence[np.ndarray], device: torch.device) -> Pass:
-    """Tensors of some samples of a batch, in the blocks that :func:`cut` made."""
+    """Tensors of some samples of a batch, in the blocks that :func:`cut` made.
+
+    A block of no samples goes through the model as one token that counts nothing: where other ranks have one more.
+    """
     samples = np.concatenate(blocks)
     length = batch.length[samples]
-    behavior = np.concatenate([batch.behavior_log_probs[sample] for sample in samples])
-    labels = np.concatenate([batch.tokens[sample][-size:] for sample, size in zip(samples, length, strict=True)])
+    behavior = _joined([batch.behavior_log_probs[sample] for sample in samples])
+    labels = _joined([batch.tokens[sample][-size:] for sample, size in zip(samples, length, strict=True)])
 
     def tensor(values: np.ndarray, kind: torch.dtype = torch.float64) -> Tensor:
         return torch.as_tensor(values, dtype=kind).to(device)
@@ -229,7 +273,14 @@ def make_pass(batch: Batch, blocks: Sequence[np.ndarray], device: torch.device) 
     )
 
 
+def _joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    return np.concatenate(arrays) if arrays else np.empty(0)
+
+
 def _block(batch: Batch, samples: np.ndarray, device: torch.device) -> Block:
+    if not len(samples):
+        none = torch.zeros(0, dtype=torch.int64, device=device)
+        return Block(torch.zeros(1, 1, dtype=torch.int64, device=device), none)
     tokens = [batch.tokens[sample] for sample in samples]
     length = batch.length[samples]
     inputs = np.array([len(sequence) - 1 for sequence in tokens])

@@ -13,8 +13,9 @@ from transformers import PreTrainedModel
 import pessimism as ps
 from pessimism.levels import check_level, token_coefficients, token_weight
 
-from .batch import Batch, Block, Pass, cut, make_pass
-from .policy import TokenValues, head_values, hidden_states, token_values
+from .batch import Batch, Block, Pass, cut, make_pass, share
+from .policy import TokenValues, block_values, token_values
+from .ranks import ALONE, Ranks
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,11 +48,15 @@ def accumulate(
     tokens_per_pass: int,
     temperature: float = 1.0,
     precision: torch.dtype = torch.float32,
+    ranks: Ranks = ALONE,
 ) -> Step:
     r"""Add to the parameters' gradients what descends the objective's loss on a batch.
 
     The update is $\frac{1}{B}\sum_{groups}\sum_i w_i\sum_t c_{it}\,\nabla\log\pi(y_{it})$; its negative, times the
     algorithm's scale, is added. The level says what a token's $c_{it}$ is, see :mod:`pessimism.levels`.
+
+    Every rank adds what the groups of its share count in the whole batch. All have the whole batch, and get the same
+    numbers of it.
 
     Raises:
         ValueError: see :func:`~llm.update.batch.cut` and :func:`pessimism.levels.token_coefficients`.
@@ -59,20 +64,45 @@ def accumulate(
     check_level(algorithm)
     device = next(model.parameters()).device
     seen: list[tuple[Pass, Tensor, Tensor, Tensor]] = []
-    for blocks in cut(batch, tokens_per_pass, whole_groups=algorithm.coupled):
+    for blocks, at_once in _passes(batch, algorithm, tokens_per_pass, ranks):
         part = make_pass(batch, blocks, device)
         found: list[tuple[Tensor, Tensor]] = []
 
         def pull(log_probs: Tensor, part: Pass = part, found: list[tuple[Tensor, Tensor]] = found) -> Tensor:
             log_ratio = log_probs.double() - part.behavior_log_probs
+            if not len(part.samples):
+                return log_ratio
             coefficient = coefficients(algorithm, log_ratio, part)
             found.append((log_ratio, coefficient))
             return -algorithm.scale / batch.groups * weighted(algorithm, coefficient, part)
 
-        backward = backward_at_once if part.padded_tokens <= tokens_per_pass else backward_by_blocks
+        backward = backward_at_once if at_once else backward_by_blocks
         entropies = backward(model, part, pull, temperature, precision)
-        seen.append((part, *found[0], entropies))
-    return _step(batch, seen)
+        seen += [(part, *one, entropies) for one in found]
+    return _step(batch, seen, ranks)
+
+
+def _passes(
+    batch: Batch, algorithm: ps.Algorithm, tokens_per_pass: int, ranks: Ranks
+) -> list[tuple[list[np.ndarray], bool]]:
+    """This rank's passes: their blocks, and whether the graphs of all of them are held at once.
+
+    Weights are gathered from all ranks whenever a block goes through the model, so all ranks have as many passes of as
+    many blocks: where one has fewer, it has empty ones.
+    """
+    mine = share(batch, ranks.size)[ranks.rank]
+    found = cut(batch, tokens_per_pass, algorithm.coupled, mine) if len(mine) else []
+    shapes = np.zeros((int(ranks.largest(np.array(len(found)))), 2), np.int64)
+    length = np.array([len(tokens) - 1 for tokens in batch.tokens])
+    for at, blocks in enumerate(found):
+        padded = sum(len(block) * length[block].max() for block in blocks)
+        shapes[at] = len(blocks), padded > tokens_per_pass
+    none = np.empty(0, np.int64)
+    passes = [*found, *([] for _ in shapes[len(found) :])]
+    return [
+        ([*blocks, *[none] * (count - len(blocks))], not larger)
+        for blocks, (count, larger) in zip(passes, ranks.largest(shapes).tolist(), strict=True)
+    ]
 
 
 Pull = Callable[[Tensor], Tensor]
@@ -88,8 +118,8 @@ def backward_at_once(
     chunk_logits: int | None = None,
 ) -> Tensor:
     """Add a pass's gradient, with the graphs of all its blocks held until the pull is known; the entropies (N,)."""
-    hidden = [hidden_states(model, block.input_ids, block.predicting, precision) for block in part.blocks]
-    values = head_values(model, torch.cat(hidden), part.labels, temperature, chunk_logits)
+    blocks = [(block.input_ids, block.predicting) for block in part.blocks]
+    values = block_values(model, blocks, part.labels, temperature, precision, chunk_logits)
     values.log_probs.backward(pull(values.log_probs.detach()).to(values.log_probs.dtype))
     return values.entropies
 
@@ -138,10 +168,11 @@ def weighted(algorithm: ps.Algorithm, coefficient: Tensor, part: Pass) -> Tensor
     return part.tokens.spread(counts * token_weight(algorithm.level, part.tokens)) * coefficient
 
 
-def _step(batch: Batch, seen: list[tuple[Pass, Tensor, Tensor, Tensor]]) -> Step:
-    per_sample = np.empty((2, len(batch.length)))
+def _step(batch: Batch, seen: list[tuple[Pass, Tensor, Tensor, Tensor]], ranks: Ranks) -> Step:
+    """What all ranks saw: each sample was seen by one of them, and is zero on the others."""
+    per_sample = np.zeros((2, len(batch.length)))
     ends = np.cumsum(batch.length)
-    per_token = np.empty((2, ends[-1]))
+    per_token = np.zeros((2, ends[-1]))
     for part, log_ratio, coefficient, entropy in seen:
         sums = part.tokens.sum(log_ratio), part.tokens.sum(coefficient) / part.length
         per_sample[:, part.samples] = torch.stack(sums).cpu().numpy()
@@ -149,5 +180,6 @@ def _step(batch: Batch, seen: list[tuple[Pass, Tensor, Tensor, Tensor]]) -> Step
         first = np.repeat(ends[part.samples] - length - (np.cumsum(length) - length), length)
         place = first + np.arange(len(first))
         per_token[:, place] = torch.stack([log_ratio, entropy.double()]).cpu().numpy()
-    padded = sum(part.padded_tokens for part, *_ in seen)
-    return Step(batch, *per_sample, *per_token, passes=len(seen), padded_tokens=padded)
+    done = len(seen), sum(part.padded_tokens for part, *_ in seen)
+    passes, padded = ranks.sum(np.array(done)).astype(int).tolist()
+    return Step(batch, *ranks.sum(per_sample), *ranks.sum(per_token), passes=passes, padded_tokens=padded)

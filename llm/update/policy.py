@@ -6,6 +6,7 @@ of them at a time; the backward pass computes a chunk's softmax anew, unless the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,9 @@ CHUNK_LOGITS = {"cpu": 2**22, "cuda": 2**28}
 With a vocabulary of 152k, 2**22 logits are 27 positions: on a card every chunk would read the whole head, and read and
 write its whole gradient, for so few. 2**28 are 1,766 positions, in 1.1 GB of float32.
 """
+
+READ = "read_weights"
+"""Method of a model that is spread over ranks: calls a function with the model and more arguments as a forward."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +63,38 @@ def token_values(
             logarithm are float32 in both.
         chunk_logits: logits held at a time; None: as suits the device.
     """
-    hidden = hidden_states(model, input_ids, predicting, precision)
-    return head_values(model, hidden, labels, temperature, chunk_logits)
+    return block_values(model, [(input_ids, predicting)], labels, temperature, precision, chunk_logits)
+
+
+def block_values(
+    model: PreTrainedModel,
+    blocks: Sequence[tuple[Tensor, Tensor]],
+    labels: Tensor,
+    temperature: float = 1.0,
+    precision: torch.dtype = torch.float32,
+    chunk_logits: int | None = None,
+) -> TokenValues:
+    """The same of several blocks (input_ids, predicting) at once, whose labels follow each other.
+
+    All that reads weights happens here. Of a model that is spread over ranks it must be one of its forwards, which
+    gather the weights, so such a model has a method of the name :data:`READ`, see :mod:`llm.update.shard`.
+    """
+    read = getattr(model, READ, None)
+    arguments = (blocks, labels, temperature, precision, chunk_logits)
+    return TokenValues(*(_read(model, *arguments) if read is None else read(_read, *arguments)))
+
+
+def _read(
+    model: PreTrainedModel,
+    blocks: Sequence[tuple[Tensor, Tensor]],
+    labels: Tensor,
+    temperature: float,
+    precision: torch.dtype,
+    chunk_logits: int | None,
+) -> tuple[Tensor, Tensor]:
+    hidden = [hidden_states(model, *block, precision) for block in blocks]
+    values = head_values(model, torch.cat(hidden), labels, temperature, chunk_logits)
+    return values.log_probs, values.entropies
 
 
 def hidden_states(

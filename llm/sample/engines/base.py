@@ -258,13 +258,22 @@ def check_probe(
     Raises:
         EngineError: a larger one.
     """
-    gaps = [
-        np.abs(sample.log_probs - trainer(request.tokens, sample.tokens)) for sample in engine.generate([request])[0]
-    ]
+    return probe_gap(engine.version, request, engine.generate([request])[0], trainer, tolerance)
+
+
+def probe_gap(
+    version: int,
+    request: Request,
+    answers: Sequence[Completion],
+    trainer: Callable[[Sequence[int], np.ndarray], np.ndarray],
+    tolerance: float,
+) -> float:
+    """:func:`check_probe` of what an engine with weights of this version has answered."""
+    gaps = [np.abs(sample.log_probs - trainer(request.tokens, sample.tokens)) for sample in answers]
     gap = float(np.max(np.concatenate(gaps)))
     if not gap <= tolerance:
         raise EngineError(
-            f"weights of step {engine.version}: engine and trainer disagree by up to {gap:.2g} nats on a token of the "
+            f"weights of step {version}: engine and trainer disagree by up to {gap:.2g} nats on a token of the "
             f"probe, more than the {tolerance:g} allowed; the engine does not sample from the trainer's policy"
         )
     return gap
