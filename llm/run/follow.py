@@ -58,9 +58,13 @@ def follow(config: Config, ranks: Ranks) -> None:
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
-    learner = make_learner(config, ranks)
+    obey(make_learner(config, ranks))
+
+
+def obey(learner: Learner) -> None:
+    """Call what the leading rank calls, until it says that it has ended."""
     while True:
-        call, values, arrays = ranks.listen()
+        call, values, arrays = learner.ranks.listen()
         if call == END:
             return
         CALLS[call](learner, values, arrays)
