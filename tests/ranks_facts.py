@@ -1,4 +1,4 @@
-"""What two ranks compute beside what one process does, as JSON: `torchrun ... tests/ranks_facts.py MODEL OUT`.
+"""What two ranks compute beside what one process does, as JSON; each rank calls `main`.
 
 Rank 0 does every step three times: on both ranks, alone with the same passes, and alone with passes of its own.
 """
@@ -6,15 +6,12 @@ Rank 0 does every step three times: on both ranks, alone with the same passes, a
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-
-sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parent.parent)]
 
 from llm.config import Config
 from llm.run.follow import obey
@@ -140,8 +137,3 @@ def main(model: str, out: Path) -> None:
                 obey(learner)
         if ranks.leads:
             out.write_text(json.dumps(found))
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    main(sys.argv[1], Path(sys.argv[2]))

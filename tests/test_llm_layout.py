@@ -6,7 +6,21 @@ from pathlib import Path
 import pytest
 
 LLM = Path(__file__).resolve().parent.parent / "llm"
-ORDER = ("config", "samples", "tasks", "sample", "update", "run", "fit", "show", "check", "study", "start", "cli", "__main__")
+ORDER = (
+    "config",
+    "samples",
+    "tasks",
+    "sample",
+    "update",
+    "run",
+    "fit",
+    "show",
+    "check",
+    "study",
+    "start",
+    "cli",
+    "__main__",
+)
 """Every group or module of the top imports from those before it only, and from itself."""
 
 EXCEPTIONS = {("config", "sample")}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -152,8 +153,9 @@ def _lost_ranks_told(ranks: Ranks) -> Iterator[None]:
     except RuntimeError as error:
         lost = isinstance(error, dist.DistError) or "gloo" in str(error)
         if lost and not isinstance(error, LostRankError):
+            reason = re.sub(r"^\[\S+\] ", "", str(error)).partition(". ")[0]
             raise LostRankError(
-                f"rank {ranks.rank} of {ranks.size}: another rank has ended, or the network to it "
-                f"({' '.join(str(error).split())[:160]}); start all of them again with --resume"
+                f"rank {ranks.rank} of {ranks.size}: another rank has ended, or the network to it ({reason}); "
+                "start all of them again with --resume"
             ) from error
         raise
