@@ -188,6 +188,15 @@ def ce_gppo(group: Group, low: float, high: float, below: float, above: float, c
     return group.average(-torch.where(group.advantage < 0, torch.maximum(surrogate, cap * group.advantage), surrogate))
 
 
+def aspo(group: Group, low: float, high: float, cap: float, epsilon: float) -> Tensor:
+    """As in Archer2.0: gains have their ratio turned over, and beyond the cap a weight that is held fixed."""
+    held, raised = group.ratio.clamp(min=1 - low), group.ratio.clamp(max=1 + high)
+    losing = torch.where(held > cap, cap * group.log_policy, held)
+    turned = (raised / raised.detach()) / raised.detach()
+    gaining = torch.where(1 / raised > cap, cap * group.log_policy, turned)
+    return group.average(-torch.where(group.advantage < 0, losing, gaining) * group.advantage)
+
+
 def gspo(batch: Completions, low: float, high: float, **_: float) -> Tensor:
     """(B,): PPO's clip of the geometric mean of the tokens' ratios."""
     ratio = batch.mean(batch.log_ratio).exp()
@@ -318,6 +327,26 @@ def rec_ring(group: Group, low: float, high: float, low_outer: float, high_outer
     pulled_up = (group.advantage >= 0) & (group.ratio <= 1 - low_outer)
     pulled_down = (group.advantage <= 0) & (group.ratio >= 1 + high_outer)
     return _rec(group, torch.ones_like(group.ratio), _two_side_range(group, low, high) | pulled_up | pulled_down)
+
+
+def rec_twoside_nois(group: Group, low: float, high: float) -> Tensor:
+    return _rec(group, torch.ones_like(group.ratio), _two_side_range(group, low, high))
+
+
+def rec_ring_is(group: Group, low: float, high: float, low_outer: float, high_outer: float) -> Tensor:
+    weighted = Group(group.log_policy, group.log_behavior, group.advantage * group.ratio.detach(), group.weights)
+    return rec_ring(weighted, low, high, low_outer, high_outer)
+
+
+def rec_gspo(batch: Completions, low: float, high: float, weighted: bool = False) -> Tensor:
+    """(B,): Trinity's loss, the ratio of the whole completion without gradient, averaged over its tokens."""
+    ratio = batch.mean(batch.log_ratio).exp().detach()
+    inside = torch.where(batch.advantage >= 0, ratio <= 1 + high, ratio >= 1 - low)
+    return -batch.advantage * inside * (ratio if weighted else 1.0) * batch.mean(batch.log_policy)
+
+
+def rec_gspo_is(batch: Completions, low: float, high: float) -> Tensor:
+    return rec_gspo(batch, low, high, weighted=True)
 
 
 def truncated_importance_sampling(group: Group, cap: float) -> Tensor:
@@ -460,6 +489,8 @@ def chi_po(group: Group, beta: float) -> Tensor:
 # Losses (B,) of completions that are not sums over tokens, nor functions of the summed log-ratio.
 TOKEN_LOSSES: dict[str, Loss] = {
     "gspo": gspo,
+    "rec_gspo_is": rec_gspo_is,
+    "rec_gspo_nois": rec_gspo,
     "luspo": luspo,
     "gmpo": gmpo,
 }
@@ -478,6 +509,7 @@ PUBLISHED_LOSSES: dict[str, Loss] = {
     "ppo": ppo,
     "ppo_dual_clip": ppo_dual_clip,
     "ce_gppo": ce_gppo,
+    "aspo": aspo,
     "grpo": ppo,
     "dr_grpo": ppo,
     "dapo": ppo,
@@ -492,7 +524,9 @@ PUBLISHED_LOSSES: dict[str, Loss] = {
     "rec_oneside_nois": rec_oneside_nois,
     "rec_oneside_is": rec_oneside_is,
     "rec_twoside": rec_twoside,
+    "rec_twoside_nois": rec_twoside_nois,
     "rec_ring": rec_ring,
+    "rec_ring_is": rec_ring_is,
     "opmd": penalized("tau"),
     "kimi_k15": penalized("tau"),
     "pmd_mean": half_squared_error("tau"),

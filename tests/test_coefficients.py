@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 import pessimism as ps
-from pessimism.objectives.clip import clipped, one_side, ring, two_side
+from pessimism.objectives.clip import clipped, two_side
 from pessimism.objectives.entry import Parameter
 from pessimism.objectives.masked import binary_divergence, inside_total_variation, masked_weight
 from pessimism.objectives.policy_gradient import balanced
 from pessimism.objectives.ratio import truncated
+from pessimism.objectives.rec import one_side, ring
 from pessimism.objectives.trust_region import trust_region, trust_region_distance
 from pessimism.objectives.value import confidence_width, lower_confidence
 from pessimism.objectives.variants import masked_truncated

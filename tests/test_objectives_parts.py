@@ -13,7 +13,7 @@ import pytest
 import pessimism as ps
 from pessimism.objectives import arrays
 from pessimism.objectives import entry as entries
-from pessimism.objectives.clip import _range, two_side_kinks
+from pessimism.objectives.clip import clip_range, two_side_kinks
 from pessimism.objectives.masked import (
     MASKS,
     binary_divergence,
@@ -273,8 +273,8 @@ def test_surplus_negatives_are_weighed_down_and_never_up() -> None:
 def test_a_clip_range_is_two_parameters() -> None:
     low = entries.Parameter(0.2, "clip range below 1", 0.0, 1.0)
     high = entries.Parameter(0.2, "clip range above 1", 0.0)
-    assert _range() == {"low": low, "high": high}
-    found = _range(0.1, 0.3, example=(0.6, 0.7))
+    assert clip_range() == {"low": low, "high": high}
+    found = clip_range(0.1, 0.3, example=(0.6, 0.7))
     assert found == {"low": replace(low, default=0.1, example=0.6), "high": replace(high, default=0.3, example=0.7)}
 
 

@@ -13,18 +13,16 @@ from ..algorithm import Algorithm
 from ..baseline import Baseline
 from ..levels import Tokens, completion_mean
 from ..solve.simplex import Array
-from .entry import EPSILON, Entry, Parameter, fraction, nonnegative, positive
-from .ratio import importance_weighted, ratio_weighted, with_ratio, with_stated_clip
+from .entry import EPSILON, Entry, Parameter, fraction, positive
+from .ratio import importance_weighted, ratio_weighted, with_stated_clip
 
 __all__ = [
+    "clip_range",
     "clipped",
     "clipped_objective",
     "geometric_mean_clipped",
-    "gradient_preserving",
     "inside_one_side",
-    "one_side",
     "one_side_kinks",
-    "ring",
     "two_side",
     "two_side_kinks",
     "two_side_objective",
@@ -34,7 +32,8 @@ CLIPPED = "rho A while rho <= 1 + high (A > 0) or rho >= 1 - low (A < 0), else 0
 FLOW = "limit of the flow from mu, held at the clip (path-dependent)"
 
 
-def _range(low: float = 0.2, high: float = 0.2, example: tuple[float, float] | None = None) -> dict[str, Parameter]:
+def clip_range(low: float = 0.2, high: float = 0.2, example: tuple[float, float] | None = None) -> dict[str, Parameter]:
+    """The two parameters of a range of ratios [1 - low, 1 + high], with the defaults and examples given."""
     lower, upper = example or (None, None)
     return {
         "low": fraction(low, "clip range below 1", example=lower),
@@ -91,7 +90,7 @@ PPO = Entry(
     level="token",
     source="PPO, arXiv 1707.06347",
     make=lambda low, high: clipped_objective(baselines.mean(), low, high),
-    parameters=_range(),
+    parameters=clip_range(),
     notes="The source's learned value is the mean reward here.",
     bounded="gains",
 )
@@ -105,7 +104,7 @@ PPO_DUAL_CLIP = Entry(
     level="token",
     source="arXiv 1912.09729; verl's default",
     make=lambda low, high, cap: clipped_objective(baselines.mean(), low, high, cap),
-    parameters=_range() | {"cap": Parameter(3.0, "ratio beyond which negative samples are ignored", low=1.0)},
+    parameters=clip_range() | {"cap": Parameter(3.0, "ratio beyond which negative samples are ignored", low=1.0)},
     bounded="all",
 )
 
@@ -118,7 +117,7 @@ GRPO = Entry(
     level="token",
     source="DeepSeekMath, arXiv 2402.03300",
     make=lambda low, high, epsilon: clipped_objective(baselines.standardized(epsilon), low, high),
-    parameters=_range() | {"epsilon": EPSILON},
+    parameters=clip_range() | {"epsilon": EPSILON},
     notes="A = (r - mean)/(std + epsilon). TRL's default loss type is dapo. Without ratio and clip: grpo.no_ratio.",
     bounded="gains",
 )
@@ -132,7 +131,7 @@ DR_GRPO = Entry(
     level="token",
     source="Dr. GRPO, arXiv 2503.20783",
     make=lambda low, high: clipped_objective(baselines.mean(), low, high),
-    parameters=_range(),
+    parameters=clip_range(),
     notes="No division by the standard deviation; summed over tokens, divided by a constant length.",
     bounded="gains",
 )
@@ -146,7 +145,7 @@ DAPO = Entry(
     level="token",
     source="DAPO, arXiv 2503.14476",
     make=lambda low, high, epsilon: clipped_objective(baselines.standardized(epsilon), low, high),
-    parameters=_range(0.2, 0.28) | {"epsilon": EPSILON},
+    parameters=clip_range(0.2, 0.28) | {"epsilon": EPSILON},
     notes="Clip-higher; token mean over the batch; groups without reward spread are dropped (their A is 0 anyway).",
     bounded="gains",
 )
@@ -160,7 +159,7 @@ GSPO = Entry(
     level="sequence mean",
     source="GSPO, arXiv 2507.18071",
     make=lambda low, high, epsilon: clipped_objective(baselines.standardized(epsilon), low, high),
-    parameters=_range(3e-4, 4e-4, example=(0.1, 0.3)) | {"epsilon": EPSILON},
+    parameters=clip_range(3e-4, 4e-4, example=(0.1, 0.3)) | {"epsilon": EPSILON},
     notes="On a bandit an arm is one token long, so the target shows the clip range at face value.",
     bounded="gains",
 )
@@ -174,116 +173,9 @@ LUSPO = Entry(
     level="sequence mean times length",
     source="LUSPO, arXiv 2602.05261",
     make=lambda low, high, epsilon: clipped_objective(baselines.standardized(epsilon), low, high),
-    parameters=_range(2e-3, 2.5e-3, example=(0.1, 0.3)) | {"epsilon": EPSILON},
+    parameters=clip_range(2e-3, 2.5e-3, example=(0.1, 0.3)) | {"epsilon": EPSILON},
     notes="GSPO without its division by the length: a token counts the same in a long completion as in a short one.",
     bounded="gains",
-)
-
-REC_ONESIDE_IS = Entry(
-    name="rec_oneside_is",
-    title="REC, one-side clip, importance sampling",
-    coefficient=CLIPPED,
-    target=FLOW,
-    family="ratio",
-    level="token",
-    source="REC, arXiv 2509.24203",
-    make=lambda low, high: clipped_objective(baselines.mean(), low, high),
-    parameters=_range(),
-    notes="Equals dr_grpo's gradient.",
-    bounded="gains",
-)
-
-
-def gradient_preserving(
-    log_ratio: Array,
-    advantage: Array,
-    *,
-    low: float,
-    high: float,
-    below: float,
-    above: float,
-    cap: float = math.inf,
-) -> Array:
-    r"""PPO's clip where a clipped sample keeps a constant weight: $c = wA$ (CE-GPPO).
-
-    $w = \rho$ where PPO does not clip, $above\,(1 + high)$ for $A > 0$ and $\rho > 1 + high$, $below\,(1 - low)$ for
-    $A < 0$ and $\rho < 1 - low$, and 0 for $A < 0$ and $\rho > cap$.
-
-    >>> import numpy as np
-    >>> ratio, advantage = np.array([1.1, 1.5, 0.9, 0.5]), np.array([1.0, 1.0, -1.0, -1.0])
-    >>> gradient_preserving(np.log(ratio), advantage, low=0.2, high=0.2, below=0.75, above=1.0)
-    array([ 1.1,  1.2, -0.9, -0.6])
-    """
-    xp = array_namespace(log_ratio)
-    ratio, zero = xp.exp(log_ratio), 0 * advantage
-    gaining = xp.where(ratio > 1 + high, above * (1 + high) + zero, ratio)
-    losing = xp.where(ratio < 1 - low, below * (1 - low) + zero, xp.where(ratio <= cap, ratio, zero))
-    return xp.where(advantage > 0, gaining, losing) * advantage
-
-
-def gradient_preserving_kinks(
-    advantage: np.ndarray, *, low: float, high: float, below: float, above: float, cap: float
-) -> np.ndarray:
-    """Log-ratios (..., K, 2) at which its weight jumps; at an edge of the clip it may go on without one."""
-    upper = np.where(advantage >= 0, np.nan if above == 1 else np.log1p(high), np.log(cap))
-    lower = np.where(advantage >= 0, np.nan, np.nan if below == 1 else np.log1p(-low))
-    return np.stack([upper, lower], axis=-1)
-
-
-def gradient_preserving_objective(epsilon: float, **values: float) -> Algorithm:
-    """CE-GPPO on standardized advantages."""
-    return ratio_weighted(
-        partial(gradient_preserving, **values),
-        baselines.standardized(epsilon),
-        stated=partial(clipped, low=1.0, high=math.inf, cap=values["cap"]),  # the ratio whole, and the dual clip
-        kinks=partial(gradient_preserving_kinks, **values),
-    )
-
-
-CE_GPPO = Entry(
-    name="ce_gppo",
-    title="Gradient-preserving clipping that coordinates entropy",
-    coefficient="rho A where PPO does not clip; above (1 + high) A for A > 0, below (1 - low) A for A < 0; 0 for A < 0 "
-    "beyond rho = cap",
-    target=FLOW,
-    family="ratio",
-    level="token",
-    source="CE-GPPO, arXiv 2509.20712; below = above = 1 is GPPO, arXiv 2508.07629",
-    make=gradient_preserving_objective,
-    parameters=_range()
-    | {
-        "below": nonnegative(0.75, "beta1: part of the weight kept below the clip, for A < 0 (0.5 for 1.5B models)"),
-        "above": nonnegative(1.0, "beta2: part of the weight kept above the clip, for A > 0"),
-        "cap": Parameter(3.0, "ratio beyond which negative samples are ignored", low=1.0),
-        "epsilon": EPSILON,
-    },
-    notes="Its code's default cap is 3, its scripts set 10.",
-    bounded="all",
-)
-
-
-def one_side(log_ratio: Array, advantage: Array, *, low: float, high: float) -> Array:
-    r"""$c = A$ inside PPO's one-sided range, 0 outside: REC-OneSide-NoIS."""
-    keep = inside_one_side(log_ratio, advantage, low, high, math.inf)
-    return array_namespace(log_ratio).where(keep, advantage, 0 * advantage)
-
-
-REC_ONESIDE_NOIS = Entry(
-    name="rec_oneside_nois",
-    title="REC, one-side clip, no importance sampling",
-    coefficient="A inside the one-side clip, else 0",
-    target=FLOW,
-    family="ratio",
-    level="token",
-    source="REC, arXiv 2509.24203",
-    make=lambda low, high: ratio_weighted(
-        partial(one_side, low=low, high=high),
-        baselines.mean(),
-        stated=partial(clipped, low=low, high=high),
-        kinks=partial(one_side_kinks, low=low, high=high),
-    ),
-    parameters=_range(),
-    bounded="all",
 )
 
 # --- of token vectors -------------------------------------------------------------------------------------------------
@@ -353,79 +245,13 @@ def two_side_objective(baseline: Baseline, low: float, high: float) -> Algorithm
     )
 
 
-REC_TWOSIDE = Entry(
-    name="rec_twoside",
-    title="REC, two-side clip, importance sampling",
-    coefficient="rho A for 1 - low <= rho <= 1 + high, else 0",
-    target=FLOW,
-    family="ratio",
-    level="token",
-    source="REC, arXiv 2509.24203; GLM-5, arXiv 2602.15763, equations 3 to 5",
-    make=lambda low, high: two_side_objective(baselines.mean(), low, high),
-    parameters=_range(),
-    notes="GLM-5's double-sided importance sampling (dis) is this coefficient, with the ratio to the sampler's own "
-    "log-probabilities; it prints no range. verl.icepop is it too, with bounds in place of ranges.",
-    bounded="all",
-    aliases=("dis",),
-)
-
-
-def ring(log_ratio: Array, advantage: Array, *, low: float, high: float, low_outer: float, high_outer: float) -> Array:
-    r"""REC-Ring-NoIS: $c = A$ inside $[1 - low, 1 + high]$, and outside it again where that pulls the ratio back.
-
-    That is for $A \ge 0$, $\rho \le 1 - low'$ and for $A \le 0$, $\rho \ge 1 + high'$; 0 elsewhere.
-    """
-    xp = array_namespace(log_ratio)
-    ratio = xp.exp(log_ratio)
-    back = ((advantage >= 0) & (ratio <= 1 - low_outer)) | ((advantage <= 0) & (ratio >= 1 + high_outer))
-    inside = (ratio >= 1 - low) & (ratio <= 1 + high)
-    return xp.where(inside | back, advantage, 0 * advantage)
-
-
-def ring_objective(low: float, high: float, low_outer: float, high_outer: float) -> Algorithm:
-    if low_outer < low or high_outer < high:
-        raise ValueError(
-            f"rec_ring: low_outer, high_outer are {low_outer:g}, {high_outer:g}; "
-            f"they must not lie inside low, high = {low:g}, {high:g}"
-        )
-    kept = partial(ring, low=low, high=high, low_outer=low_outer, high_outer=high_outer)
-    return ratio_weighted(
-        kept,
-        baselines.mean(),
-        stated=partial(with_ratio, coefficient=kept),
-        kinks=partial(two_side_kinks, bounds=(1 - low_outer, 1 - low, 1 + high, 1 + high_outer)),
-    )
-
-
-REC_RING = Entry(
-    name="rec_ring",
-    title="REC, ring clip, no importance sampling",
-    coefficient="A inside the range, and outside the outer range where that pulls back; else 0",
-    target=FLOW,
-    family="ratio",
-    level="token",
-    source="REC, arXiv 2509.24203",
-    make=ring_objective,
-    parameters=_range()
-    | {
-        "low_outer": fraction(0.6, "outer range below 1, beyond which positive samples count again"),
-        "high_outer": positive(2.0, "outer range above 1, beyond which negative samples count again"),
-    },
-    bounded="all",
-)
-
 ENTRIES = (
     PPO,
     PPO_DUAL_CLIP,
-    CE_GPPO,
     GRPO,
     DR_GRPO,
     DAPO,
     GSPO,
     LUSPO,
-    REC_ONESIDE_IS,
-    REC_ONESIDE_NOIS,
     GMPO,
-    REC_TWOSIDE,
-    REC_RING,
 )
