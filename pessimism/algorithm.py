@@ -50,6 +50,7 @@ class Algorithm:
         coupled: whether the coefficient of one arm looks at the others. It then takes ``behavior=``.
         takes_behavior: whether the coefficient takes ``behavior=``; true of coupled ones, and of arm-wise ones that
             need the arm's own probability.
+        switches: whether it is coupled and jumps, not where ``kinks`` could say: its flow is followed in small steps.
         beta: the temperature, if (and only if) the coefficient is the log-ratio regression $A - \beta\ell$.
         on_policy: $u(\ell, A)$: what the coefficient becomes on data from $\pi$ itself, i.e. with its importance weight
             (or what stands for one) replaced by 1: ``f(log_ratio, advantage)``. None: the coefficient carries no weight
@@ -78,6 +79,7 @@ class Algorithm:
     level: Level = "sequence"
     coupled: bool = False
     takes_behavior: bool = False
+    switches: bool = False
     beta: float | None = None
     on_policy: Coefficient | None = None
     stated: Coefficient | None = None
@@ -102,6 +104,7 @@ class Algorithm:
             level: Level = ...,
             coupled: bool = ...,
             takes_behavior: bool = ...,
+            switches: bool = ...,
             beta: float | None = ...,
             on_policy: Coefficient | None = ...,
             stated: Coefficient | None = ...,

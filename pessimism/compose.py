@@ -70,6 +70,7 @@ def composed(algorithm: Algorithm, *, correction: object = None, mask: object = 
         level=algorithm.level,
         coupled=coupled,
         takes_behavior=algorithm.takes_behavior or any(each.takes_behavior for each in parts.masks),
+        switches=any(each.coupled for each in parts.masks),
         on_policy=partial(arm_on_policy, **takes) if carries else None,
         stated=_stated(parts, coefficient),
         anchor="behavior",
@@ -80,7 +81,7 @@ def composed(algorithm: Algorithm, *, correction: object = None, mask: object = 
     )
 
 
-MASKS = (masks.Sign, masks.OffPolicy, masks.Probability, masks.Rank, masks.SecondMoment)
+MASKS = (masks.Balance, masks.Sign, masks.OffPolicy, masks.Probability, masks.Rank, masks.SecondMoment)
 
 
 def _parts(given: object, kinds: Any, makers: Mapping[str, Callable[..., Any]], what: str) -> tuple[Any, ...]:

@@ -19,7 +19,7 @@ from .levels import Tokens
 from .parts import told_call
 from .solve.simplex import Array
 
-__all__ = ["Mask", "off_policy", "probability", "rank", "second_moment", "sign"]
+__all__ = ["Mask", "balance", "off_policy", "probability", "rank", "second_moment", "sign"]
 
 
 class Mask(Protocol):
@@ -145,22 +145,27 @@ class SecondMoment:
     """M2PO's mask; see :func:`second_moment`."""
 
     budget: float
-    of: Literal["harmful", "all"] = "harmful"
+    of: Literal["harmful", "all", "bounds"] = "harmful"
     coupled: bool = True
     takes_behavior: bool = True
 
     def __post_init__(self) -> None:
         _check_positive("second_moment", "budget", self.budget)
-        if self.of not in ("harmful", "all"):
-            raise ValueError(f"second_moment: of is {self.of!r}; it must be harmful or all")
+        if self.of not in ("harmful", "all", "bounds"):
+            raise ValueError(f"second_moment: of is {self.of!r}; it must be one of harmful, all, bounds")
 
     def keep(self, log_ratio: Array, advantage: Array, *, tokens: Tokens | None, behavior: Array | None) -> Array:
         xp = array_namespace(log_ratio)
-        counted = (log_ratio * advantage > 0) if self.of == "harmful" else (log_ratio == log_ratio)
+        counted = (log_ratio == log_ratio) if self.of == "all" else (log_ratio * advantage > 0)
         weight = xp.where(counted, _weights(log_ratio, tokens, behavior), xp.zeros_like(log_ratio))
         square = log_ratio**2
         spent = _sum_below(square, weight * square, tokens, with_equal=True)
-        return ~counted | (spent <= self.budget * _total(square, weight, tokens))
+        total = kept = _total(square, weight, tokens)
+        if self.of != "harmful":
+            kept = _sum_below(square, weight, tokens, with_equal=True)
+        if self.of == "bounds":  # what is larger counts as if it stood at the bound
+            spent, kept = spent + square * (total - kept), total
+        return ~counted | (spent <= self.budget * kept)
 
     def jumps(self, advantage: np.ndarray, behavior: np.ndarray | None) -> tuple[np.ndarray, ...]:
         return ()
@@ -168,6 +173,68 @@ class SecondMoment:
     def __str__(self) -> str:
         of = {} if self.of == "harmful" else {"of": self.of}
         return told_call("second_moment", {"budget": self.budget} | of)
+
+
+@dataclass(frozen=True)
+class Balance:
+    """BAPO's clip, whose bounds are searched for; see :func:`balance`."""
+
+    low: tuple[float, float] = (0.6, 0.9)
+    high: tuple[float, float] = (1.2, 3.0)
+    step: float = 0.05
+    share: float = 0.5
+    cap: float = 3.0
+    coupled: bool = True
+    takes_behavior: bool = True
+
+    def __post_init__(self) -> None:
+        (first, last), (start, end) = self.low, self.high
+        if not (0 <= first <= last <= 1 <= start <= end < math.inf):
+            raise ValueError(
+                f"balance: low, low_last, high, high_last are {first}, {last}, {start}, {end}; they must be numbers in "
+                "rising order, the first two in [0, 1], the others >= 1"
+            )
+        _check_positive("balance", "step", self.step)
+        if not (_is_number(self.share) and 0 < self.share < 1):
+            raise ValueError(f"balance: share is {self.share!r}; it must be a number > 0 and < 1")
+        if not (isinstance(self.cap, (int, float)) and self.cap > 1):
+            raise ValueError(f"balance: cap is {self.cap!r}; it must be a number > 1")
+
+    def keep(self, log_ratio: Array, advantage: Array, *, tokens: Tokens | None, behavior: Array | None) -> Array:
+        xp = array_namespace(log_ratio)
+        ratio, weight = xp.exp(log_ratio), _weights(log_ratio, tokens, behavior)
+        nothing = xp.zeros_like(log_ratio)
+        gain, loss = weight * xp.clip(advantage, 0.0, None), weight * xp.clip(-advantage, 0.0, None)
+        odds = self.share / (1 - self.share)
+
+        def short(low: Array, high: Array) -> Array:
+            """Whether gains contribute too little between these bounds."""
+            gained = _total(ratio, xp.minimum(ratio, high) * gain, tokens)
+            return gained < odds * _total(ratio, xp.where(loss > 0, xp.maximum(ratio, low) * loss, nothing), tokens)
+
+        low, high = nothing + self.low[0], nothing + self.high[0]
+        for bound in _steps(*self.low, self.step):
+            low = xp.where(short(low, high), nothing + bound, low)
+        for bound in _steps(*self.high, self.step):
+            if not bool(xp.any(lacking := short(low, high))):
+                break
+            high = xp.where(lacking, nothing + bound, high)
+        return xp.where(advantage >= 0, ratio <= high, (ratio >= low) & (ratio <= self.cap))
+
+    def jumps(self, advantage: np.ndarray, behavior: np.ndarray | None) -> tuple[np.ndarray, ...]:
+        return ()
+
+    def __str__(self) -> str:
+        named = {"low": self.low[0], "low_last": self.low[1], "high": self.high[0], "high_last": self.high[1]}
+        named |= {"step": self.step, "share": self.share, "cap": self.cap}
+        defaults = dict(zip(named, (0.6, 0.9, 1.2, 3.0, 0.05, 0.5, 3.0), strict=True))
+        return told_call("balance", {name: value for name, value in named.items() if value != defaults[name]})
+
+
+def _steps(first: float, last: float, step: float) -> list[float]:
+    """The bounds after the first, up to the last."""
+    count = math.ceil((last - first) / step - 1e-9)
+    return [min(first + step * index, last) for index in range(1, count + 1)]
 
 
 def moved_within(
@@ -235,11 +302,13 @@ def rank(share: float) -> Mask:
     return Rank(share)
 
 
-def second_moment(budget: float, of: Literal["harmful", "all"] = "harmful") -> Mask:
-    r"""Leaves out the largest $\ell^2$ until the mean of those that are left is at most ``budget``. Coupled.
+def second_moment(budget: float, of: Literal["harmful", "all", "bounds"] = "harmful") -> Mask:
+    r"""M2PO: leaves out the largest $\ell^2$ until their mean is at most ``budget``. Coupled; three public forms.
 
-    The mean is over all that were counted, those left out being 0: the harmful ones, whose ratio has moved as their
-    advantage asks ($A\ell > 0$; M2PO, arXiv 2510.01161), or all (AReaL).
+    "harmful": the mean over all whose ratio has moved as their advantage asks ($A\ell > 0$), those left out being 0
+    (arXiv 2510.01161). "all": over those that are left, of either sign (AReaL's ``m2_threshold``, which leaves one in
+    any case). "bounds": the harmful beyond the $\tau$ at which the mean of $\min(\ell^2, \tau^2)$ over the harmful is
+    the budget, as bounds $e^{\pm\tau}$ of PPO's clip (Infini-AI-Lab/M2PO, whose scripts set 0.04 and no floors).
 
     Raises:
         ValueError: a budget that is not positive, or another word.
@@ -247,7 +316,34 @@ def second_moment(budget: float, of: Literal["harmful", "all"] = "harmful") -> M
     return SecondMoment(budget, of)
 
 
+def balance(
+    low: float = 0.6,
+    low_last: float = 0.9,
+    high: float = 1.2,
+    high_last: float = 3.0,
+    step: float = 0.05,
+    share: float = 0.5,
+    cap: float = 3.0,
+) -> Mask:
+    r"""BAPO: PPO's clip with bounds that rise until gains make up ``share`` of the contributions. Coupled.
+
+    Contributions are $w\min(\rho, high)A$ of $A > 0$ and $w\max(\rho, low)|A|$ of $A < 0$. First the lower bound rises
+    to ``low_last``, then the upper one to ``high_last``; $A < 0$ beyond ``cap`` is left out. BAPO (arXiv 2510.18927,
+    WooooDyy/BAPO) is ``algorithm("grpo.no_ratio", correction="truncate(cap=3)", mask="balance")``. Its paper's ranges
+    are the defaults; its code's example has 0.8 to 0.95 and 1.2 to 2.
+
+    Of one group with a mean baseline, gains make up half at $\rho = 1$ and more as training goes on: the search ends
+    where it begins, at PPO's clip with low = 0.4 and high = 0.2 (derived here). It matters where failures are longer,
+    and so make up more tokens.
+
+    Raises:
+        ValueError: bounds that do not rise, or a step, share or cap out of range.
+    """
+    return Balance((low, low_last), (high, high_last), step, share, cap)
+
+
 MAKERS: dict[str, Any] = {
+    "balance": balance,
     "sign": sign,
     "off_policy": off_policy,
     "probability": probability,

@@ -16,6 +16,7 @@ from .solve.fixed_point import FixedPoint, solve_fixed_point
 from .solve.flow import softmax_flow
 from .solve.lambert_minima import regression_minima
 from .solve.simplex import expectation, log, log_expectation_exp
+from .solve.stepped import stepped_flow
 
 SMALL = 1e-5
 """Log-ratio over which the slope of a coefficient is measured."""
@@ -48,6 +49,10 @@ def solve_induced(bandit: Bandit, advantage: np.ndarray, algorithm: Algorithm) -
     log_ratio[resting], method[resting], kind[resting] = 0.0, "fixed point", "unstable"
     todo = ~resting
     options: dict[str, Any] = {"coupled": algorithm.coupled, "takes_behavior": algorithm.takes_behavior}
+    if algorithm.switches and todo.any():
+        open_ = flat_rows(bandit, todo)
+        log_ratio[todo], rests = stepped_flow(algorithm.coefficient, open_.behavior, advantage[todo])
+        kind[todo], todo = np.where(rests, "path-dependent", "not converged"), np.zeros(rows, dtype=bool)
     if algorithm.kinks is None and todo.any():
         open_, gain = flat_rows(bandit, todo), advantage[todo]
         point = solve_fixed_point(algorithm.coefficient, open_.behavior, gain, reference=open_.reference, **options)

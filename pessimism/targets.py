@@ -212,6 +212,10 @@ def gradient_flow(bandit: Bandit, algorithm: Algorithm | str, **options: Any) ->
     True
     """
     bandit, algorithm = understood(bandit, algorithm)
+    if algorithm.switches:
+        raise ValueError(
+            f"{algorithm} jumps where no single log-ratio says; induced_target follows its flow in small steps"
+        )
     if has_context(bandit, algorithm):
         if bandit.batch_shape:
             raise ValueError("the flow with a proximal policy, or a KL term to a reference, is of one bandit at a time")

@@ -411,6 +411,12 @@ def is_regression(group: Group, beta: float, cap: float) -> Tensor:
     return group.average(weight * (beta * group.log_ratio - group.advantage) ** 2 / (2 * beta))
 
 
+def flowrl(batch: Completions, inverse_temperature: float, epsilon: float) -> Tensor:
+    """(B,): squared error of trajectory balance, weighted by the completion's ratio, without gradient."""
+    weight = (batch.log_ratio * batch.mask).sum(-1).exp().detach()
+    return weight * (batch.mean(batch.log_ratio) - inverse_temperature * batch.advantage) ** 2
+
+
 def pairwise_regression(group: Group, beta: float) -> Tensor:
     error = beta * _differences(group.log_ratio) - _differences(group.advantage)
     return group.over_pairs(error**2) / (4 * beta)
@@ -493,6 +499,7 @@ TOKEN_LOSSES: dict[str, Loss] = {
     "rec_gspo_nois": rec_gspo,
     "luspo": luspo,
     "gmpo": gmpo,
+    "flowrl": flowrl,
 }
 
 PUBLISHED_LOSSES: dict[str, Loss] = {

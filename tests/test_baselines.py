@@ -79,6 +79,14 @@ def case(
     return Case(make, exact, group or same(exact), **fields)
 
 
+def whitened(rewards: list, batch: list[float], lengths: list[int], epsilon: float) -> list:
+    """Whitened by the mean and unbiased variance of a batch's tokens, each of which has its completion's reward."""
+    tokens = [mp.mpf(r) for r, length in zip(batch, lengths, strict=True) for _ in range(length)]
+    mean = average(tokens, equal(tokens))
+    variance = sum((r - mean) ** 2 for r in tokens) / (len(tokens) - 1)
+    return [(r - mean) / mp.sqrt(variance + mp.mpf(epsilon)) for r in rewards]
+
+
 def over_the_others(reward, rest):
     """NeMo-RL's: the spread of the others divides, unless they are all equal."""
     if max(rest) == min(rest):
@@ -125,6 +133,11 @@ CASES = {
         lambda: baselines.standardized(0.5, shift=0.2),
         lambda r, w: standardized(r, w, 0.5, 0.2, False),
         lambda r: standardized(r, equal(r), 0.5, 0.2, True),
+    ),
+    "of a batch": case(
+        lambda: baselines.batch_standardized([0.0, 1.0, 1.0, 0.25], lengths=[2, 5, 3, 1], epsilon=0.01),
+        lambda r, w: whitened(r, [0.0, 1.0, 1.0, 0.25], [2, 5, 3, 1], 0.01),
+        shift_invariant=False,
     ),
     "quantile": case(lambda: baselines.quantile(0.6), lambda r, w: minus(quantiles(r, w), mp.mpf(0.6))),
 }
@@ -341,6 +354,70 @@ def test_standardized_rewards_without_spread() -> None:
     """GRPO's epsilon is there for this; without it the division is refused, not returned as NaN."""
     assert (baselines.standardized(1e-4).group(np.ones(4)) == 0).all()
     assert (baselines.standardized(1e-4).exact(np.ones(2), np.array([0.5, 0.5])).advantage == 0).all()
+
+
+def test_maximum_likelihood_s_baseline_divides_by_the_mean() -> None:
+    rng = np.random.default_rng(3)
+    rule = baselines.mean_normalized(1e-6)
+    for reward in (rng.random(7), np.array([0.0, 1.0, 1.0, 0.0, 0.0, 0.0]), np.ones(3), np.zeros(4)):
+        r, w = precise(reward), normalized(rng.dirichlet(np.ones(len(reward))))
+        weights = np.array([float(x) for x in w])
+        wanted = [(x - average(r, w)) / (average(r, w) + mp.mpf(1e-6)) for x in r]
+        assert relative(rule.exact(reward, weights).advantage, wanted, scale=1e-9) < 1e-13
+        wanted = [(x - average(r, equal(r))) / (average(r, equal(r)) + mp.mpf(1e-6)) for x in r]
+        for found in (rule.group(reward), rule.group(torch.tensor(reward)).numpy()):
+            assert relative(found, wanted, scale=1e-9) < 1e-12
+    # An objective that is never below 0: passes of a rare kind weigh 1/p - 1, where GRPO's weigh sqrt(1/p - 1).
+    rare = ps.Bandit([0.99, 0.01], [0.0, 1.0])
+    assert ps.algorithm("grpo", baseline=rule).advantage(rare.reward, rare.behavior)[1] == pytest.approx(99, rel=1e-3)
+    assert ps.algorithm("grpo").advantage(rare.reward, rare.behavior)[1] == pytest.approx(99**0.5, rel=1e-2)
+    for reward in (np.array([-0.1, 1.0]), torch.tensor([[0.0, 1.0], [-0.1, 1.0]])):
+        with pytest.raises(ValueError, match=r"the lowest reward is -0.1; A = \(r - E r\)/E r needs rewards >= 0"):
+            rule.group(reward)
+    assert rule.exact(np.array([0.0, 1.0, -5.0]), np.array([0.5, 0.5, 0.0])).advantage[1] == pytest.approx(1, rel=1e-5)
+
+
+def test_a_length_weighted_baseline_lies_below_the_mean_where_long_completions_earn_less() -> None:
+    rng = np.random.default_rng(4)
+    reward, lengths, weights = rng.random(6), rng.integers(1, 90, size=6), rng.dirichlet(np.ones(6))
+    rule = baselines.length_weighted(lengths)
+    value = (weights * lengths * reward).sum() / (weights * lengths).sum()
+    moments = rule.exact(reward, weights)
+    np.testing.assert_allclose(moments.advantage, reward - value, atol=1e-14)
+    mean = weights @ reward
+    covariance = weights @ ((lengths - weights @ lengths) * (reward - mean))
+    assert moments.mean == pytest.approx(-covariance / (weights @ lengths), abs=1e-14)
+    assert value - mean == pytest.approx(covariance / (weights @ lengths))
+    groups = rule.group(np.stack([reward, 1 - reward]))
+    np.testing.assert_allclose(groups[0], reward - (lengths * reward).sum() / lengths.sum(), atol=1e-14)
+    np.testing.assert_allclose(groups[1], -groups[0], atol=1e-14)
+    np.testing.assert_allclose(rule.group(torch.tensor(reward)).numpy(), groups[0], atol=1e-14)
+    equal_lengths = baselines.length_weighted([7] * 6).exact(reward, weights)
+    np.testing.assert_allclose(equal_lengths.advantage, reward - mean, atol=1e-15)
+    assert (baselines.length_weighted([1, 2, 3]).group(np.full(3, 0.1)) == 0).all()
+    # Where failures are longer a regression with this baseline is in the positive regime.
+    bandit = ps.Bandit([0.5, 0.5], [0.0, 1.0])
+    made = ps.algorithm("dro", beta=1.0, baseline=baselines.length_weighted([9, 1]))
+    assert ps.induced_target(bandit, made).regime == "positive"
+    for lengths in ([], [0, 1], [[1, 2]], [1, float("nan")]):
+        with pytest.raises(ValueError, match=r"^lengths is .*; it must be a list of finite numbers > 0"):
+            baselines.length_weighted(lengths)
+    with pytest.raises(ValueError, match=r"lengths has 2 values; the rewards have 3 on their last axis"):
+        baselines.length_weighted([1, 2]).group(np.zeros(3))
+
+
+def test_a_batch_s_baseline_lies_above_hard_prompts_and_below_easy_ones() -> None:
+    batch = np.array([[0.0, 0.0, 0.0, 1.0], [1.0, 1.0, 1.0, 0.0]])
+    rule = baselines.batch_standardized(batch)
+    hard, easy = (rule.sampled(row).mean for row in batch)
+    assert hard < 0 < easy
+    targets = [ps.group_target(row, ps.algorithm("dro", beta=1.0, baseline=rule)).regime for row in batch]
+    assert targets == ["negative", "positive"]
+    assert (baselines.batch_standardized(np.ones(4), epsilon=0.0).group(np.ones(4)) == 0).all()
+    bad = (([1.0], None, r"reward holds 1 completions"), ([0.0, np.nan], None, r"two or more finite numbers"))
+    for reward, lengths, message in (*bad, ([0.0, 1.0], [1], r"lengths does not match"), ([0, 1], [0, 1], r">= 1")):
+        with pytest.raises(ValueError, match=message):
+            baselines.batch_standardized(reward, lengths)
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0, float("nan"), float("inf")])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from pessimism import Baseline, baselines
+from pessimism import Baseline, baseline_rules, baselines
 from pessimism.baseline import UNITS, Statistics
 from test_baselines import CASES, average, equal, instances, normalized, others, precise, relative, soft_value
 
@@ -89,13 +89,13 @@ def test_exponentials_are_taken_in_double_precision_only_where_the_temperature_a
 ) -> None:
     """Rounding an exponential moves V by eps beta: nothing, if V is divided by at least beta / 1000 afterwards."""
     seen: list[bool] = []
-    excess, exponential = baselines._excess, baselines._exponential
+    excess, exponential = baseline_rules._excess, baseline_rules._exponential
 
     def record(function: Any) -> Any:
         return lambda z, narrow: (seen.append(narrow), function(z, narrow))[1]
 
-    monkeypatch.setattr(baselines, "_excess", record(excess))
-    monkeypatch.setattr(baselines, "_exponential", record(exponential))
+    monkeypatch.setattr(baseline_rules, "_excess", record(excess))
+    monkeypatch.setattr(baseline_rules, "_exponential", record(exponential))
     reward, behavior = np.array([[0.0, 1.0], [0.0, 1e6]]), np.array([0.5, 0.5])
     for rule in (baselines.log_mean_exp(0.5), baselines.log_sum_exp(0.5, 8), baselines.leave_one_out_log_mean_exp(0.5)):
         rule.exact(reward, behavior, None, temperature)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import pessimism as ps
-from pessimism import baselines, targets
+from pessimism import baseline_rules, targets
 from pessimism.claims import CLAIMS, Case, Claim, known_claims, verify
 from pessimism.claims import families as instance_families
 from pessimism.claims.case import NOT_APPLICABLE
@@ -134,8 +134,8 @@ def test_a_sign_error_in_a_baseline_is_noticed(monkeypatch):
         offset, scale = right(statistics, beta=beta)
         return -offset, scale
 
-    right = baselines._log_mean_exp_rule
-    monkeypatch.setattr(baselines, "_log_mean_exp_rule", turned)
+    right = baseline_rules.log_mean_exp_rule
+    monkeypatch.setattr(baseline_rules, "log_mean_exp_rule", turned)
     wrong = failed(core_claims("regimes.boundary", "decoupled.soft_value", "decoupled.regimes", "groups.boundary"))
     assert wrong == {"regimes.boundary", "decoupled.soft_value", "decoupled.regimes", "groups.boundary"}
 

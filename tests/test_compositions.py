@@ -126,6 +126,81 @@ def test_masks_leave_out_what_they_say() -> None:
     assert kept(masks.rank(0.33), unequal) == [False, True, True, True, False]
 
 
+def clip_of_bapo(ratio: np.ndarray, gain: np.ndarray) -> np.ndarray:
+    """Which samples of equal weight BAPO's code trains on: bounds are raised until gains contribute as much."""
+
+    def contributions(low: float, high: float) -> tuple[float, float]:
+        effective = np.where(gain >= 0, np.minimum(ratio, high), np.maximum(ratio, low)) * gain
+        return effective.clip(0).sum(), -effective.clip(None, 0).sum()
+
+    low, high = 0.6, 1.2
+    while contributions(low, high)[0] < contributions(low, high)[1] and low < 0.9:
+        low = min(low + 0.05, 0.9)
+    while contributions(low, high)[0] < contributions(low, high)[1] and high < 3.0:
+        high = min(high + 0.05, 3.0)
+    return np.where(gain >= 0, ratio <= high, (ratio >= low) & (ratio <= 3.0))
+
+
+def clip_of_m2po(log_ratio: np.ndarray, gain: np.ndarray, budget: float) -> np.ndarray:
+    """Which samples M2PO's code trains on: harmful ones up to the last whose capped squares fit the budget."""
+    harmful = log_ratio * gain > 0
+    squares = np.sort(log_ratio[harmful] ** 2)
+    fits = [square for square in squares if np.minimum(squares, square).mean() <= budget]
+    return ~harmful | (log_ratio**2 <= max(fits, default=-1.0))
+
+
+def mask_of_areal(log_ratio: np.ndarray, budget: float) -> np.ndarray:
+    """Which samples AReaL trains on: the largest squares are dropped until the mean of the rest is below."""
+    squares = log_ratio**2
+    kept = np.ones(len(squares), dtype=bool)
+    while kept.any() and squares[kept].mean() > budget:
+        kept &= squares < squares[kept].max()
+    return kept
+
+
+def test_masks_with_searched_bounds_are_those_of_public_code() -> None:
+    rng = np.random.default_rng(9)
+    searched = 0
+    for _ in range(60):
+        log_ratio, gain = 0.6 * rng.normal(size=8), rng.normal(size=8) - 0.3
+        gain[0] = 0.0
+        taken = {"tokens": None, "behavior": np.full(8, 1 / 8)}
+        wanted = clip_of_bapo(np.exp(log_ratio), gain)
+        searched += bool((wanted != np.where(gain >= 0, log_ratio <= np.log(1.2), log_ratio >= np.log(0.6))).any())
+        np.testing.assert_array_equal(masks.balance().keep(log_ratio, gain, **taken), wanted)
+        for budget in (0.04, 0.3, 5.0):
+            found = masks.second_moment(budget, "bounds").keep(log_ratio, gain, **taken)
+            np.testing.assert_array_equal(found, clip_of_m2po(log_ratio, gain, budget))
+            found = masks.second_moment(budget, "all").keep(log_ratio, gain, **taken)
+            np.testing.assert_array_equal(found, mask_of_areal(log_ratio, budget))
+    assert searched > 20
+
+
+def test_bapo_of_one_group_is_ppo_with_its_first_bounds() -> None:
+    """With a mean baseline gains make up more than half as soon as the policy moves, so nothing is searched."""
+    bapo = ps.algorithm("grpo.no_ratio", correction="truncate(cap=3)", mask="balance")
+    assert str(bapo).endswith("mask=balance)")
+    found = ps.induced_target(TWO, bapo)
+    check_target(found, TWO)
+    assert set(found.kind) == {"path-dependent"}
+    expected = ps.induced_target(TWO, "ppo_dual_clip:low=.4,high=.2")
+    np.testing.assert_allclose(found.policy, expected.policy, atol=0.01)
+    with pytest.raises(ValueError, match=r"jumps where no single log-ratio says"):
+        ps.gradient_flow(TWO, bapo)
+
+
+def test_the_three_forms_of_m2po_hold_the_policy_at_different_places() -> None:
+    """Of two arms the loser moves further and is left out first; then the winner rises until its square is too much.
+
+    The paper's mean is over both, AReaL's over what is left; in the code's the loser counts as much as the winner.
+    """
+    for of, square in (("harmful", 2 * 0.04), ("all", 0.04), ("bounds", 0.04)):
+        held = ps.algorithm("reinforce", mask=masks.second_moment(0.04, of))
+        found = ps.induced_target(ps.Bandit([0.5, 0.5], [0.0, 1.0]), held)
+        assert found.kind == "path-dependent"
+        assert found.log_ratio[1] == pytest.approx(square**0.5, abs=0.01)
+
+
 def test_masks_of_a_batch_of_tokens_are_those_of_its_tokens_in_any_layout() -> None:
     rng = np.random.default_rng(4)
     length = np.array([3, 1, 4])
@@ -134,7 +209,10 @@ def test_masks_of_a_batch_of_tokens_are_those_of_its_tokens_in_any_layout() -> N
     spread = np.repeat(advantage, length)
     flat = log_ratio[present]
     packed = PackedTokens(np.repeat(np.arange(3), length), length.astype(float))
-    for mask in (masks.rank(0.3), masks.second_moment(0.2), masks.second_moment(0.2, "all"), masks.off_policy(0.1)):
+    for mask in (
+        *(masks.rank(0.3), masks.off_policy(0.1), masks.balance()),
+        *(masks.second_moment(0.2, of) for of in ("harmful", "all", "bounds")),
+    ):
         padded = mask.keep(log_ratio, advantage[:, None] + 0 * log_ratio, tokens=PaddedTokens(present), behavior=None)
         other = mask.keep(flat, spread, tokens=packed, behavior=None)
         np.testing.assert_array_equal(padded[present], other)
@@ -304,6 +382,14 @@ def test_what_an_algorithm_prints_can_be_read(index: int) -> None:
         ({"correction": 2.0}, r"correction is 2.0; make it with one of ps.corrections.truncate"),
         ({"correction": "truncate(cap=2"}, r"correction is 'truncate\(cap=2'; write it as truncate\(key=value"),
         ({"mask": "sign(of=up)"}, r"sign: of is 'up'; it must be positive or negative"),
+        ({"mask": "second_moment(budget=1, of=none)"}, r"of is 'none'; it must be one of harmful, all, bounds"),
+        (
+            {"mask": "balance(low=.95)"},
+            r"balance: low, low_last, high, high_last are 0.95, 0.9, 1.2, 3.0; they must be",
+        ),
+        ({"mask": "balance(step=0)"}, r"balance: step is 0.0; it must be a finite number > 0"),
+        ({"mask": "balance(share=1)"}, r"balance: share is 1.0; it must be a number > 0 and < 1"),
+        ({"mask": "balance(cap=1)"}, r"balance: cap is 1.0; it must be a number > 1"),
         ({"mask": "rank(share=1)"}, r"rank: share is 1.0; it must be a number > 0 and < 1"),
         ({"mask": "off_policy(delta=0)"}, r"off_policy: delta is 0.0; it must be a finite number > 0"),
         ({"kl": "k3(coefficient=0)"}, r"k3: coefficient is 0.0; it must be a finite number > 0"),

@@ -14,6 +14,7 @@ from ..compose import KEYS, composed
 from ..hints import near
 from . import (
     clip,
+    importance_regression,
     masked,
     policy_gradient,
     preference,
@@ -38,6 +39,7 @@ ENTRIES = (
     *ratio.ENTRIES,
     *trust_region.ENTRIES,
     *regression.ENTRIES,
+    *importance_regression.ENTRIES,
     *residual.ENTRIES,
     *weighted.ENTRIES,
     *preference.ENTRIES,

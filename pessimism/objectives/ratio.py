@@ -43,9 +43,9 @@ def importance_weighted(log_ratio: Array, advantage: Array) -> Array:
 
 
 def with_ratio(log_ratio: Array, advantage: Array, *, coefficient: Callable[..., Array]) -> Array:
-    r"""$\rho\,c(\ell, A)$: a coefficient that leaves the importance weight out, with the weight put back; 0 where c is."""
+    r"""$\rho\,c(\ell, A)$: a coefficient that leaves the importance weight out, with the weight put back."""
     xp, value = array_namespace(log_ratio), coefficient(log_ratio, advantage)
-    return xp.where(value == 0, value, xp.exp(log_ratio) * value)
+    return xp.where(value == 0, value, xp.exp(log_ratio) * value)  # whatever the ratio, where c is 0
 
 
 def ratio_weighted(

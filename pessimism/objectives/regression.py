@@ -6,7 +6,6 @@ import math
 from functools import partial
 
 import numpy as np
-from array_api_compat import array_namespace
 
 from .. import baselines
 from ..algorithm import Algorithm
@@ -15,7 +14,7 @@ from ..baseline import Baseline, Moments
 from ..solution import Solution, gibbs, over, regimes, solution
 from ..solve.lambert import LambertSolution, solve_lambert
 from ..solve.simplex import Array, expectation, log
-from .arrays import at_most, average
+from .arrays import average
 from .entry import Entry, positive, real
 from .policy_gradient import _at_boundary
 
@@ -26,7 +25,6 @@ __all__ = [
     "quantile_log_partition",
     "regression",
     "regression_objective",
-    "weighted_regression",
 ]
 
 LAMBERT = "beta log rho + lambda rho = A (Lambert-tempered)"
@@ -341,45 +339,6 @@ CENTERED_REGRESSION = Entry(
     aliases=("tba",),
 )
 
-# --- with the ratio ---------------------------------------------------------------------------------------------------
-
-
-def weighted_regression(log_ratio: Array, advantage: Array, *, beta: float, cap: float) -> Array:
-    r"""$c = \min(\rho, \text{cap})\,(A - \beta\ell)$: importance-weighted regression, the counterfactual twin."""
-    xp = array_namespace(log_ratio)
-    return xp.exp(at_most(xp, log_ratio, math.log(cap))) * (advantage - beta * log_ratio)
-
-
-def weighted_regression_objective(beta: float, cap: float) -> Algorithm:
-    exact = cap == math.inf
-    return Algorithm(
-        partial(weighted_regression, beta=beta, cap=cap),
-        baselines.mean(),
-        on_policy=partial(regression, beta=beta),
-        anchor="behavior",
-        induced=partial(gibbs, beta=beta) if exact else None,
-        nominal=partial(gibbs, beta=beta),
-    )
-
-
-IS_REGRESSION = Entry(
-    name="is_regression",
-    title="Importance-weighted regression (counterfactual twin)",
-    coefficient="min(rho, cap) (A - beta l)",
-    target=f"{GIBBS}; with a finite cap a fixed point that depends on the baseline",
-    family="regression",
-    level="sequence",
-    source="derived here",
-    make=weighted_regression_objective,
-    parameters={
-        "beta": positive(0.1, "regression temperature", unit=1, example=0.5, anchors=True),
-        "cap": positive(math.inf, "largest ratio; finite caps lose the closed form", infinite=True),
-    },
-    notes="Carries the ratio: nominal for every baseline while no cap binds (claim twins.nominal). Noise and "
-    "preconditioner differ too.",
-    regime="boundary",
-)
-
 ENTRIES = (
     OPMD,
     KIMI_K15,
@@ -393,5 +352,4 @@ ENTRIES = (
     REBEL,
     PAIRWISE_REGRESSION,
     CENTERED_REGRESSION,
-    IS_REGRESSION,
 )

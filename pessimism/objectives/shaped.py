@@ -100,7 +100,7 @@ def flipped(log_ratio: Array, advantage: Array, *, low: float, high: float, cap:
     >>> import numpy as np
     >>> ratio, advantage = np.array([0.25, 1.25, 1.5, 0.5, 4.0]), np.array([1.0, 1.0, 1.0, -1.0, -1.0])
     >>> flipped(np.log(ratio), advantage, low=0.2, high=0.25, cap=3.0)
-    array([ 3. ,  0.8,  0. , -0. , -3. ])
+    array([ 3. ,  0.8,  0. ,  0. , -3. ])
     """
     xp = array_namespace(log_ratio)
     ratio, zero = xp.exp(log_ratio), 0 * advantage

@@ -6,6 +6,7 @@ from .flow import Flow, softmax_flow
 from .lambert import LambertSolution, critical_offset, solve_fixed_kappa, solve_lambert
 from .lambert_functions import own_solution
 from .simplex import check_finite, expectation, log
+from .stepped import stepped_flow
 
 __all__ = [
     "DIVERGENCES",
@@ -26,5 +27,6 @@ __all__ = [
     "solve_fixed_kappa",
     "solve_fixed_point",
     "solve_lambert",
+    "stepped_flow",
     "total_variation",
 ]
