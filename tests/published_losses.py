@@ -197,6 +197,12 @@ def aspo(group: Group, low: float, high: float, cap: float, epsilon: float) -> T
     return group.average(-torch.where(group.advantage < 0, losing, gaining) * group.advantage)
 
 
+def luffy(group: Group, gamma: float) -> Tensor:
+    """The shaped probability of an off-policy sample, of whose sampler nothing is known."""
+    probability = group.log_policy.exp()
+    return group.average(-probability / (probability + gamma) * group.advantage)
+
+
 def gspo(batch: Completions, low: float, high: float, **_: float) -> Tensor:
     """(B,): PPO's clip of the geometric mean of the tokens' ratios."""
     ratio = batch.mean(batch.log_ratio).exp()
@@ -517,6 +523,7 @@ PUBLISHED_LOSSES: dict[str, Loss] = {
     "ppo_dual_clip": ppo_dual_clip,
     "ce_gppo": ce_gppo,
     "aspo": aspo,
+    "luffy": luffy,
     "grpo": ppo,
     "dr_grpo": ppo,
     "dapo": ppo,
@@ -576,7 +583,7 @@ PUBLISHED_LOSSES: dict[str, Loss] = {
 }
 
 # Losses whose masks or counts look at mu(y) itself: a sampled group hands that over as behavior=.
-NEED_PROBABILITIES = frozenset({"dppo_tv", "dppo_kl", "prime_rl.default", "prime_rl.ipo", "pevi"})
+NEED_PROBABILITIES = frozenset({"dppo_tv", "dppo_kl", "prime_rl.default", "prime_rl.ipo", "luffy", "pevi"})
 
 # Losses without a stop-gradient, whose minimum over the simplex is the target.
 MINIMIZED = [

@@ -1,4 +1,4 @@
-"""Clips that keep or turn over the weight of what they clip, and ratios that are shaped: CE-GPPO, ASPO."""
+"""Clips that keep or turn over the weight of what they clip, and shaped probabilities: CE-GPPO, ASPO, LUFFY."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ from array_api_compat import array_namespace
 
 from .. import baselines
 from ..algorithm import Algorithm
-from ..solve.simplex import Array
+from ..bandit import Bandit
+from ..baseline import Moments
+from ..masks import needed
+from ..solution import Solution, solution, still_or
+from ..solve.simplex import Array, log
 from .arrays import at_most
 from .clip import FLOW, clip_range, clipped, one_side_kinks
-from .entry import EPSILON, Entry, Parameter, nonnegative
+from .entry import EPSILON, Entry, Parameter, nonnegative, positive
 from .ratio import ratio_weighted
 
-__all__ = ["flipped", "gradient_preserving"]
+__all__ = ["flipped", "gradient_preserving", "shaped", "shaped_target"]
 
 # --- clipped samples keep a weight ------------------------------------------------------------------------------------
 
@@ -129,7 +133,70 @@ ASPO = Entry(
     bounded="all",
 )
 
+# --- shaped probabilities ---------------------------------------------------------------------------------------------
+
+
+def shaped(log_ratio: Array, advantage: Array, *, gamma: float, behavior: Array | None = None) -> Array:
+    r"""$c = \frac{\gamma\pi}{(\pi + \gamma)^2}A$, the derivative of $f(\pi)A$, $f(x) = x/(x + \gamma)$ (LUFFY).
+
+    ``behavior`` must hold $\mu(y)$ of each sample: $\pi = \mu\rho$. The weight is at most 1/4, at $\pi = \gamma$.
+
+    Raises:
+        ValueError: behavior is None.
+
+    >>> import numpy as np
+    >>> shaped(np.log([1.0, 2.0]), np.array([1.0, 1.0]), gamma=0.1, behavior=np.array([0.1, 0.45])).round(4)
+    array([0.25, 0.09])
+    """
+    xp, played = array_namespace(log_ratio), needed(behavior)
+    distance = log_ratio + xp.log(xp.where(played > 0, played / gamma, xp.ones_like(played)))
+    decay = xp.exp(-xp.abs(distance))
+    return advantage * decay / (1 + decay) ** 2
+
+
+def shaped_target(bandit: Bandit, moments: Moments, *, gamma: float) -> Solution:
+    r"""LUFFY: $\pi = [\sqrt{\gamma\mu A/\lambda} - \gamma]_+$ on arms of $A > 0$, which maximizes $E_\mu[A f(\pi)]$.
+
+    From $\mu c = \lambda\pi$: $\gamma\mu A = \lambda(\pi + \gamma)^2$, and the arms of the largest $\mu A$ come first.
+    Where an arm has $A > 0$ no other policy attracts the flow: moving mass to it from one of $A \le 0$ always gains,
+    and among those of $A > 0$ the objective is concave. Rows without one are left unsolved. Derived here.
+    """
+    root = np.sqrt(gamma * np.where(bandit.behavior > 0, bandit.behavior * np.maximum(moments.advantage, 0.0), 0.0))
+    ranked = -np.sort(-root, axis=-1)
+    levels = np.cumsum(ranked, axis=-1) / (1 + gamma * np.arange(1, bandit.arms + 1))  # sqrt(lambda) with so many arms
+    last = np.maximum((ranked > gamma * levels).sum(axis=-1) - 1, 0)[..., None]
+    level = np.take_along_axis(levels, last, axis=-1)
+    some = level[..., 0] > 0
+    policy = np.maximum(root / np.where(level > 0, level, 1.0) - gamma, 0.0)
+    total = policy.sum(axis=-1, keepdims=True)
+    log_ratio = log(policy / np.where(total > 0, total, 1.0)) - np.where(policy > 0, bandit.log_behavior, 0.0)
+    return still_or(bandit, moments, solution(log_ratio, level[..., 0] ** 2, solved=some))
+
+
+LUFFY = Entry(
+    name="luffy",
+    title="LUFFY's shaping of demonstrations",
+    coefficient="gamma pi/(pi + gamma)^2 A",
+    target="pi = [sqrt(gamma mu A/lambda) - gamma]+ where A > 0, else 0",
+    family="ratio",
+    level="token",
+    source="LUFFY, arXiv 2504.14945; ElliottYan/LUFFY",
+    make=lambda gamma: ratio_weighted(
+        partial(shaped, gamma=gamma),
+        baselines.mean(),
+        takes_behavior=True,
+        induced=partial(shaped_target, gamma=gamma),
+    ),
+    parameters={"gamma": positive(0.1, "probability at which a token weighs most")},
+    notes="Of demonstrations: the policy's own samples train with rho A, without a clip, and the mean reward is over "
+    "both, both as the authors' script sets. The probability stands for a ratio, the demonstrator's being taken for 1. "
+    "The coefficient needs behavior=.",
+    bounded="all",
+    feels_splits=True,
+)
+
 ENTRIES = (
     CE_GPPO,
     ASPO,
+    LUFFY,
 )
