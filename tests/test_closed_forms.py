@@ -287,6 +287,7 @@ BATCHED = {
     "awr": {"beta": 0.5, "cap": 2.0},
     "ls": {"t": 0.8},
     "topr": {},
+    "luffy": {"gamma": 0.3},
     "verl.tis": {"cap": 1.3},
     "cql": {"alpha": 0.6, "beta": 0.4},
     "pevi": {},
