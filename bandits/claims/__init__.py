@@ -2,7 +2,7 @@
 
 from pessimism.claims import Claim
 
-from . import collapse, completions, groups, lagged, leakage, rate, recursion
+from . import collapse, completions, groups, lagged, leakage, rate, recursion, three_policies
 
 CLAIMS: tuple[Claim, ...] = (
     *groups.CLAIMS,
@@ -12,5 +12,6 @@ CLAIMS: tuple[Claim, ...] = (
     *collapse.CLAIMS,
     *completions.CLAIMS,
     *leakage.CLAIMS,
+    *three_policies.CLAIMS,
 )
 """What `pessimism verify` checks besides the package's own claims."""
