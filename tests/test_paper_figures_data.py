@@ -29,6 +29,7 @@ from paper_figures import (
     sequence_levels,
     style,
     target_ratios,
+    three_policies,
     tied_winners,
     trust_region,
 )
@@ -49,6 +50,7 @@ SMALL = {
     "language_model_settings": language_model_settings.Settings(),
     "catalogue_map": catalogue_map.Settings(arms=4, spread=2.0, frontier=(1e-2, 1e2, 9), left_out=CLIPPED),
     "confidence_shift": confidence_shift.Settings(bandits=8, draws=2, samples=(80, 1280), points=9),
+    "three_policies": three_policies.Settings(bandits=2, runs=1, steps=32, every=16, samplers=(4, 16)),
     "trust_region": trust_region.Settings(bandits=30),
     "recursion_rate": recursion_rate.Settings(bandits=20, syncs=6),
     "residual_cells": residual_cells.Settings(syncs=2, seeds=2, worlds=(residual_cells.World(0.2, 20, 1.0, 0.5),)),
