@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -21,9 +21,6 @@ from .sample.engines.base import EngineError
 from .show.output import quiet_libraries
 from .start import FailedError, again, check_hardware, leads, make_model, ranks_started, told_failures
 from .start import train as train_on_all_ranks
-
-if TYPE_CHECKING:
-    from pessimism.studies import Done
 
 CONFIGS = Path(__file__).parent / "configs"
 RUNS, RESULTS = Path("runs"), Path("results/llm")
@@ -190,34 +187,6 @@ def sweep(
         except (RuntimeError, BackendLostError) as error:
             raise FailedError(str(error)) from error
     print(f"{found.height} rows in {out / f'{name}.parquet'}")
-
-
-@app.command(short_help="Compute what is missing of docs/experiment.md's runs.")
-def experiment(
-    out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Parquet file of the results; default: the repository's.")
-    ] = None,
-    blocks: Annotated[int, typer.Option(min=1, metavar="N", help="Of all cells, one seed and warm start each.")] = 24,
-    jobs: Annotated[int, typer.Option(min=1, metavar="N", help="Runs at a time, one thread each.")] = 1,
-) -> None:
-    """Dose, weight and lag crossed on a language model. Interrupted at any moment, the same command goes on.
-
-    Exit status 1 if a run failed (the others are kept), 2 for bad input, such as results of code that computes
-    something else.
-    """
-    from .study import experiment
-
-    quiet_libraries()
-    path = out or experiment.RESULTS
-
-    def told(done: Done | None, count: int, total: int) -> None:
-        what = "" if done is None else f"  {done.job.cell.config.name}, {done.seconds:.0f} s"
-        print(f"{count} of {total}{what}", flush=True)
-
-    failures = experiment.run(path, blocks, jobs, told)
-    print(path)
-    if failures:
-        raise FailedError(f"{len(failures)} runs failed; the first: {next(iter(failures.values()))}")
 
 
 @app.command(short_help="Train a transformer where the target is known.")

@@ -9,7 +9,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pessimism.studies.sealed import sha256
+from pessimism.studies import sha256
 
 from . import style
 from .contrasts import WEIGHTS, effect

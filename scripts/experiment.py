@@ -14,7 +14,7 @@ from paper_figures.experiment_dose import NAMES
 from paper_figures.experiment_variance import FACTORS, explained
 
 from .documents import ROOT, grid
-from .findings import holm, number, probability
+from .formats import holm, number, probability
 
 PAGE = ROOT / "docs" / "experiment.md"
 BOUND = 0.02

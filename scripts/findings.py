@@ -15,7 +15,9 @@ from scipy.stats import t
 from paper_figures import language_model_lag, language_model_settings
 from paper_figures.swept import interval
 
+from . import experiment
 from .documents import ROOT, markdown, refresh
+from .formats import holm, number, probability
 
 PAGE = ROOT / "docs" / "language_models.md"
 EQUATION = {
@@ -32,8 +34,6 @@ COMPARED = ("pmd_mean", "oapl", "is_regression", "asymre", "grpo", "rec_oneside_
 
 def main() -> int:
     """Rewrite or check the pages; return the exit status."""
-    from . import experiment
-
     pages = ((PAGE, tables), (experiment.PAGE, experiment.tables))
     return max([refresh(page, made, "python -m scripts.findings", __doc__) for page, made in pages])
 
@@ -127,26 +127,6 @@ def pooled() -> str:
     return said + "\n\n" + markdown([f"L = {lag}" for lag in lags], rows)
 
 
-def holm(values: np.ndarray) -> np.ndarray:
-    """p-values (n,) adjusted for their number by Holm's step-down rule.
-
-    >>> holm(np.array([0.01, 0.04, 0.03])).round(3).tolist()
-    [0.03, 0.06, 0.06]
-    """
-    order = np.argsort(values)
-    stepped = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1)).clip(max=1.0)
-    return stepped[np.argsort(order)]
-
-
-def probability(value: float) -> str:
-    """A p-value in a table.
-
-    >>> probability(0.0234), probability(1e-10), probability(1.0)
-    ('.023', '< .001', '1')
-    """
-    return "< .001" if value < 0.001 else "1" if value > 0.9995 else number(value)
-
-
 def distance() -> str:
     """KL(mu|pi) at the end of the last window by objective and lag, mean over seeds; it is nothing at L = 1."""
     runs = last_rows("lag").filter(pl.col("sync_every") > 1)
@@ -185,16 +165,6 @@ def equation() -> str:
 def last_rows(study: str) -> pl.DataFrame:
     """What the stored runs of a study were at their end."""
     return pl.read_parquet(language_model_settings.path(study)).filter("last")
-
-
-def number(value: float, digits: int = 3, sign: bool = False) -> str:
-    """A number without the zero before its point.
-
-    >>> number(0.25), number(-0.25), number(0.25, sign=True)
-    ('.250', '-.250', '+.250')
-    """
-    shown = f"{abs(value):.{digits}f}".removeprefix("0")
-    return ("-" if value < 0 else "+" if sign else "") + shown
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from scripts import findings
+from scripts import findings, formats
 
 TEXT = findings.PAGE.read_text("utf-8")
 
@@ -30,7 +30,7 @@ def test_a_stale_table_is_seen(monkeypatch, tmp_path, capsys):
 
 
 def test_examples_run():
-    found = doctest.testmod(findings)
+    found = doctest.testmod(formats)
     assert found.attempted >= 3
     assert found.failed == 0
 

@@ -14,18 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pessimism as ps
-from pessimism.objectives.residual import residual
-from pessimism.shell.files import write_whole
-from pessimism.studies import kept
-from pessimism.studies.provenance import ROOT, digest
-from pessimism.studies.sealed import sha256
-from pessimism.studies.workers import on_cores
+from pessimism.shell import write_whole
+from pessimism.studies import digest, kept, on_cores, sha256
 
 from ..config import Config, checked, set_value
 from ..run.watch import METRICS, Watcher, read
 from .sweep import Cell, Job, Quiet, Variant, compute
 
-DATA = ROOT / "paper_figures" / "data"
+DATA = Path(__file__).parents[2] / "paper_figures" / "data"
 RESULTS = DATA / "experiment_language_model.parquet"
 MODELS = Path("runs/warm")
 
@@ -48,12 +44,12 @@ BASE: Mapping[str, Any] = {
     "rollout": {
         "engine": "transformers",
         "place": "colocated",
-        "prompts": 8,
+        "prompts": 16,
         "group_size": GROUP_SIZE,
         "max_tokens": 9,
         "options": {"batch_size": 512},
     },
-    "optimizer": {"learning_rate": 1e-3, "clip_norm": 1.0, "warmup_steps": 20},
+    "optimizer": {"learning_rate": 5e-4, "clip_norm": 1.0, "warmup_steps": 20},
     "evaluation": {"every": STEPS, "before": False, "prompts": 256, "samples": 16},
 }
 
@@ -67,7 +63,7 @@ def member(dose: float, weight: str) -> Variant:
 
 def residual_missing_log_g() -> ps.Algorithm:
     """OAPL without its - beta1 log G as a residual: the same expected update, a centered coefficient at ratio one."""
-    return residual(ps.algorithm("oapl.missing_log_g", **MISSING), group_size=GROUP_SIZE)
+    return ps.residual(ps.algorithm("oapl.missing_log_g", **MISSING), group_size=GROUP_SIZE)
 
 
 MISSING = {"beta1": 1.0, "beta2": BETA}
