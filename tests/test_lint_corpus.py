@@ -1,6 +1,7 @@
 """The run over a folder of repositories, and the metadata by which others use lint: hook and action."""
 
 import json
+import re
 import shlex
 import subprocess
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from scripts import lint_corpus
+from scripts import lint_corpus, lint_verdicts
 
 ROOT = Path(__file__).resolve().parent.parent
 A2PO = "beta1: 0.5\nbeta2: 0.5\nnum_value_samples: 8\n"
@@ -100,3 +101,29 @@ def test_the_action_is_composed_of_commands_that_bash_can_read():
         for text in step.get("env", {}).values():  # values reach the script as variables, never as its text
             assert text.removeprefix("${{ inputs.").removesuffix(" }}") in action["inputs"]
         assert "${{" not in step["run"]
+
+
+def test_verdicts_are_whole_and_tabulated():
+    given = lint_verdicts.verdicts()
+    places = [(one.repository, one.path) for one in given]
+    assert len(set(places)) == len(places)
+    for one in given:
+        assert one.sample in lint_verdicts.SAMPLES, one
+        assert re.fullmatch(r"[\w.-]+/[\w.-]+", one.repository), one
+        assert re.fullmatch(r"[0-9a-f]{12}", one.commit), one
+        assert {one.found, one.mended} <= {"right", "wrong"}, one
+        assert one.why, one
+        assert not (one.found == "right" and one.mended == "wrong"), one  # what was right is not made wrong
+    first, second = ({one.repository for one in given if one.sample == name} for name in lint_verdicts.SAMPLES)
+    assert not first & second
+    assert [sum(one.sample == name for one in given) for name in lint_verdicts.SAMPLES] == [100, 60]
+    text = "\n".join(lint_verdicts.summary(given))
+    right = sum(one.sample == "second" and one.found == "right" for one in given)
+    assert f"| second | 60 | {len(second)} | {right} ({right / 60:.0%}) |" in text
+
+
+def test_a_verdict_of_other_columns_is_refused(tmp_path):
+    path = tmp_path / "verdicts.csv"
+    path.write_text("sample,repository,commit,path,found,mended,why\nfirst,a/b,0,run.sh,right\n")
+    with pytest.raises(ValueError, match=r"verdicts\.csv, line 2: the columns must be sample, repository"):
+        lint_verdicts.verdicts(path)

@@ -143,3 +143,79 @@ def test_a_file_of_strange_keys_fits_the_newest():
     known = tuple(Release(str(number), frozenset({"a", f"only{number}"})) for number in range(3))
     assert fitting({"strange": 1, "a": 2}, known).read_as == "2"
     assert fitting({"strange": 1, "only1": 2}, known).words("x") == "x 1"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (f"python3 -m recipe.sppo.main_sppo {ACTOR}.ppo_mini_batch_size=8", "SPPO"),
+        (f"python3 -m verl.trainer.main_ppo {ACTOR}.dpo_beta=0.1 {ACTOR}.ppo_mini_batch_size=8", "SPIN"),
+        (f"python3 -m my.copy.verl.trainer.main_ppo {ACTOR}.ppo_mini_batch_size=8", "algorithm.adv_estimator"),
+        (f"python3 -m verl.trainer.main_ppo {ACTOR}.ppo_epochs=1 reward_model.model.beta_train=0.05", "PRIME"),
+    ],
+)
+def test_a_program_of_its_own_is_not_taken_for_verls_ppo(tmp_path, words, told):
+    report = lint(script(tmp_path, words))
+    assert report.settings.objective.algorithm is None
+    assert told in report.settings.objective.unknown
+    assert (
+        "group-of-one" not in rules(lint(script(tmp_path, f"{words} algorithm.adv_estimator=grpo")))
+        or "my" not in words
+    )
+
+
+def test_no_error_rests_on_the_group_size_of_another_program(tmp_path):
+    own, verls = (
+        rules(lint(script(tmp_path, f"python3 -m {name} {ACTOR}.ppo_epochs=1 algorithm.adv_estimator=grpo")))
+        for name in ("my.main_ppo", "verl.trainer.main_ppo")
+    )
+    assert ("group-of-one" in own, "group-of-one" in verls) == (False, True)
+
+
+def test_one_step_off_is_asynchronous(tmp_path):
+    words = (
+        f"python3 -m verl.experimental.one_step_off_policy.main_ppo algorithm.adv_estimator=grpo {ACTOR}.ppo_epochs=1"
+    )
+    lag = lint(script(tmp_path, words)).settings.lag
+    assert (lag.asynchronous, lag.bound, lag.ratio_is_one) == (True, 1, False)
+
+
+def test_many_strange_keys_are_a_forks_and_one_like_the_trainers_is_its_own(tmp_path):
+    strange = " ".join(f"--own_{letter} 1" for letter in "abcdef")
+    base = (
+        "python -m openrlhf.cli.train_ppo_ray --n_samples_per_prompt 8 --advantage_estimator rloo --val_temperature 0.6"
+    )
+    assert "misspelt-key" in rules(lint(script(tmp_path, base)))
+    forked = lint(script(tmp_path, f"{base} {strange}"))
+    assert "misspelt-key" not in rules(forked)
+    assert "val_temperature" in {finding.key for finding in forked.findings if finding.rule.id == "unknown-key"}
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ("python main.py --critic_type drgrpo --num_ppo_epochs 1", "oat"),
+        ("trl vllm-serve --model x --num_generations 8", "TRL's commands other than grpo and rloo"),
+        ("llamafactory-cli train --stage ppo --num_generations 8", "LLaMA-Factory"),
+    ],
+)
+def test_programs_that_are_not_read_are_named(tmp_path, words, named):
+    with pytest.raises(ValueError, match=f"this is for {named}, which is not read"):
+        lint(script(tmp_path, words))
+
+
+def test_a_call_that_sets_nothing_is_no_configuration(tmp_path):
+    path = tmp_path / "trainer.py"
+    path.write_text('args = GRPOConfig(f"{name}-GRPO")\n')
+    with pytest.raises(ValueError, match="no call of a class that ends in Config or Arguments has a keyword"):
+        lint(path)
+
+
+def test_the_decoupled_loss_of_older_areal_weighs_by_the_sampler(tmp_path):
+    path = tmp_path / "run.yaml"
+    text = "gconfig: {n_samples: 8}\nrollout: {max_head_offpolicyness: 2}\nactor: {use_decoupled_loss: true"
+    path.write_text(f"{text}, behave_imp_weight_cap: 5.0}}\n")
+    older = lint(path)
+    assert (older.settings.correction.kind, older.settings.correction.bound) == ("mask", 5.0)
+    path.write_text(f"{text}}}\n")
+    assert [("stale-uncorrected" in rules(one)) for one in (older, lint(path))] == [False, True]

@@ -135,6 +135,10 @@ def _report(document: Document, trainer: str) -> Report:
     return Report(settings, findings((*GENERAL, *own.rules), settings, outlines, own.wordings))
 
 
+MOST_OWN = 5
+"""A file with more keys than this that are like none of the trainer's is a fork's, and a name like one is its own."""
+
+
 def _with_unknown(settings: Settings) -> Settings:
     """The settings with the keys of the file that their release does not have."""
     folder = TRAINERS[settings.trainer].keys
@@ -143,7 +147,9 @@ def _with_unknown(settings: Settings) -> Settings:
     fit = settings.fit.releases
     found = unknown_keys(settings.document.values, fit[-1].keys if fit else known_keys(folder))
     elsewhere = {key: where for key in found if (where := having(key, releases(folder, fit[-1].number)))} if fit else {}
-    meant = {key: "" if key in elsewhere else near_key for key, near_key in found.items()}
+    own = sum(not near_key and key not in elsewhere for key, near_key in found.items())
+    fork = own > MOST_OWN
+    meant = {key: "" if fork or key in elsewhere else near_key for key, near_key in found.items()}
     return replace(settings, unknown=meant, elsewhere=elsewhere)
 
 
@@ -183,7 +189,7 @@ NO_TARGETS = ReferenceTargets((), "")
 def _doubted(settings: Settings) -> Settings:
     """The settings without what rests on a value that only a run could tell."""
     for name in ("loss", "baseline", "scaling"):
-        if settings.uncertain(name):
+        if settings.uncertain(name) and not settings.objective.unknown:
             why = f"{settings.shown(name)} is not in the file, or may be set by a key that is not known"
             settings = replace(settings, objective=unknown(settings.objective.loss, why))
     doubtful = settings.uncertain("group_size") or settings.replaceable("group_size")

@@ -16,7 +16,7 @@ BASE = re.compile(r"config=[\w./-]+\.yaml")
 """An override that names the file which the command builds on, as OmegaConf's command lines do."""
 
 NUMBER = re.compile(r"-?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?")
-PROGRAMS = ("trl", "swift", "axolotl", "rl", "trainer", "orchestrator")
+PROGRAMS = ("trl", "swift", "axolotl", "rl", "trainer", "orchestrator", "llamafactory-cli")
 """Programs that start a training run and are no Python files."""
 
 COMMANDS = {("megatron", kind) for kind in ("rlhf", "sft", "pt")}

@@ -182,6 +182,12 @@ def _lag(reader: Reader) -> Lag:
     return Lag(steps, bound > 0, bound, ratio_is_one=steps == 1 and _recomputes(reader))
 
 
+WEIGHT = "actor.behave_imp_weight"
+OLDER = (f"{WEIGHT}_cap", f"{WEIGHT}_mode", "actor.behav_imp_weight_cap", "actor.group_adv_norm", "async_training")
+"""Keys of files for AReaL before ``rejection_sampling``, when the decoupled loss always had the weight of the proximal
+policy over the sampler, and left tokens out where it was above a cap."""
+
+
 def _recomputes(reader: Reader) -> bool:
     """Whether the clipped ratio is to log-probabilities that the trainer computes before its first step."""
     return reader.flag("actor.use_decoupled_loss", False) or reader.flag("actor.recompute_logprob", False)
@@ -191,6 +197,10 @@ def _correction(reader: Reader) -> Correction:
     if not _recomputes(reader):
         return Correction()
     section = "actor.rejection_sampling"
+    if reader.flag("actor.use_decoupled_loss", False) and any(reader.given(key) for key in OLDER):
+        cap = reader.number(f"{WEIGHT}_cap", reader.number("actor.behav_imp_weight_cap", math.inf))
+        disabled = reader.name(f"{WEIGHT}_mode", "token_mask") == "disabled"
+        return Correction("none" if disabled else "mask", "token", cap)
     if not reader.flag("actor.use_decoupled_loss", False) or not reader.given(section):
         return Correction("none")
     level: Level = "token"

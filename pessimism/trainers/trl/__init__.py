@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 from functools import partial
+from pathlib import PurePath
 
 from ..document import PYTHON, Document
 from ..keys import known_keys, unknown_keys
@@ -15,7 +16,7 @@ from .rules import RULES, WORDINGS
 def _recognizes(document: Document) -> bool:
     if document.suffix in PYTHON:
         return document.entry in CLASSES and _has_its_keys(document)
-    if document.entry == "trl":
+    if document.entry == "trl" or ("grpo" in PurePath(document.entry).stem and _has_its_keys(document)):
         return True
     keys = [key for key in KEYS if key != "loss_type" or _may_be_loss(document.values.get(key))]
     return document.has(*keys, *(key for keys in OWN_KEYS.values() for key in keys)) and _has_its_keys(document)

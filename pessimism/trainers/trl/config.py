@@ -135,7 +135,7 @@ def _grpo(fit: Fit, reader: Reader) -> Settings:
         reader.integer("num_generations", 8, 1),
         clip=clip if loss in CLIPPED and not plain else None,
         penalty=parts.penalty(reader.number("beta", 0.0), "k3", "loss"),
-        sampling=replace(sampling, trained_at=1.0) if plain else sampling,
+        sampling=replace(sampling, trained_at=1.0) if plain and reader.given("temperature") else sampling,
         lag=parts.lag(reader),
         correction=parts.correction(reader),
         drops=parts.drops(reader),

@@ -50,15 +50,22 @@ def _pinned(document: Document) -> str:
     """The release that the nearest file above asks for; "" where none does."""
     if not document.suffix or not Path(document.path).is_file():
         return ""
-    for folder in Path(document.path).resolve().parents[: MAX_UP + 1]:
-        for name in PINS:
+    folders = Path(document.path).resolve().parents[: MAX_UP + 1]
+    inside = next((place for place, folder in enumerate(folders) if (folder / ".git").exists()), -1)
+    for place, folder in enumerate(folders):
+        beside = sorted(folder.glob("*/setup.py"))[:MAX_BESIDE] if place <= inside else []
+        for path in (*(folder / name for name in PINS), *beside):
             try:
-                found = PIN.search(read_text(folder / name))
+                found = PIN.search(read_text(path))
             except (OSError, ValueError):
                 continue
             if found:
                 return found[1]
     return ""
+
+
+MAX_BESIDE = 20
+"""How many packages of a repository, beside the file's folder or one above it, are looked at."""
 
 
 def defaults(fit: Fit) -> dict[str, Any]:

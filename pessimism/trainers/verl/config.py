@@ -33,7 +33,7 @@ from ..settings import (
 from ..shared import clipped as clipped_ratio
 from ..shared import gated, with_known_baseline
 from . import older
-from .forks import ROLLOUT, group_key, group_size, is_prime, program
+from .forks import ROLLOUT, group_key, group_size, is_prime, open_defaults, own_loss, program
 
 RELEASE = "0.9.1"
 VERSION = f"verl {RELEASE}"
@@ -125,7 +125,7 @@ def read_verl(document: Document) -> Settings:
         keys={
             "loss": f"{CORRECTION}.loss_type" if bypass and loss != "pessimism" else f"{ACTOR}.policy_loss.loss_mode",
             "baseline": "algorithm.adv_estimator",
-            "scaling": "algorithm.norm_adv_by_std_in_grpo",
+            "scaling": "algorithm.norm_adv_by_std_in_grpo" if "grpo" in estimator else "algorithm.adv_estimator",
             "aggregation": f"{ACTOR}.loss_agg_mode",
             "group_size": group_key(reader),
             "clip_ratio": f"{ACTOR}.clip_ratio",
@@ -151,7 +151,11 @@ def read_verl(document: Document) -> Settings:
             "correction_on": f"{CORRECTION}.rollout_is",
             **{name: f"{ROLLOUT}.{name}" for name in ("temperature", "top_p", "top_k", "repetition_penalty")},
         },
-        unresolved=(*reader.unresolved, *(() if old or other else older.open_penalty(reader, fit))),
+        unresolved=(
+            *reader.unresolved,
+            *(() if other else open_defaults(reader)),
+            *(() if old or other else older.open_penalty(reader, fit)),
+        ),
         untrained=_untrained(reader),
         fit=fit,
         own_keys=other != "",
@@ -201,6 +205,8 @@ def _advantage(reader: Reader, name: str) -> Advantage:
 def _objective(reader: Reader, loss: str, estimator: str, advantage: Advantage, clip: Clip) -> Objective:
     if loss == "pessimism":
         return adapted(reader.section(f"{ACTOR}.policy_loss.objective"), advantage.baseline)
+    if own := own_loss(reader):
+        return unknown(loss, f"the loss is {own}; it is not read")
     if estimator not in ESTIMATORS:
         return unknown(loss, f"adv_estimator is {estimator!r}; {near(estimator, ESTIMATORS, 'estimators')}")
     if loss in NOT_IN_CATALOGUE:
@@ -322,6 +328,8 @@ def _lag(reader: Reader) -> Lag:
     steps = max(1.0, batch / mini) * epochs
     if any(value.key in (f"{ACTOR}.ppo_mini_batch_size", "data.train_batch_size") for value in reader.unresolved):
         return Lag(steps=None)
+    if "one_step_off" in reader.document.entry:  # samples of the next step are drawn while this one is trained on
+        return Lag(steps, True, 1)
     mode = reader.name("trainer.v1.trainer_mode", "sync") if reader.flag("trainer.use_v1", True) else "sync"
     if mode == "sync":  # with one step the old log-probabilities are the trainer's own, of the same weights
         return Lag(steps, ratio_is_one=steps == 1 and not reader.flag(f"{CORRECTION}.bypass_mode", False))
