@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import polars as pl
 
-from bandits.experiment.design import INSTANCES, LANDMARKS, OFFSETS, ORDER, RATES, WORLDS
+from bandits.experiment.design import DOSES, INSTANCES, LANDMARKS, OFFSETS, ORDER, RATES, WORLDS
 from paper_figures import experiment
 from paper_figures.contrasts import WEIGHTS, Crossing, Effect, contrasts, effect, pairs, rank_correlation, trend
 from paper_figures.experiment_dose import NAMES
@@ -23,6 +23,7 @@ BOUND = 0.02
 LONG = (100, 400)
 """Lags of the contrasts."""
 
+FRESH = (20,)
 LEVEL = 0.05
 REFUTING = ("nominal, h = 1", "Lambert, h = min(ρ, 2)", "Lambert, h = ρ")
 
@@ -40,6 +41,7 @@ def tables() -> dict[str, str]:
         "worlds": world_table(),
         "trend": trend_table(),
         "variance": variance_table(),
+        "explicit": explicit_table(),
         "offset": offset_table(),
         "landmarks": landmark_table(),
     }
@@ -189,6 +191,19 @@ def variance_table() -> str:
     names = list(explained(np.random.default_rng(0).normal(size=(2, 2, 2, 2))))
     assert tuple(names[: len(FACTORS)]) == FACTORS
     return grid(["rates", "outcome", *names], rows)
+
+
+def explicit_table() -> str:
+    """Explicit pessimism in weighted objectives on fresh data: every dose at L = 20, mean over worlds and rates."""
+    rows = []
+    for optimizer in main_optimizers():
+        found = {name: experiment.over_worlds(experiment.equal_rate(), optimizer, name) for name in MEASURES}
+        for weight in WEIGHTS[1:]:
+            cells = [
+                " / ".join(number(each.at(dose, weight, FRESH).mean()) for each in found.values()) for dose in DOSES
+            ]
+            rows.append([NAMES[optimizer], weight, *cells])
+    return grid(["optimizer", "h", *(f"s = {dose:g}" for dose in DOSES)], rows)
 
 
 def offset_table() -> str:

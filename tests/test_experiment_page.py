@@ -9,9 +9,9 @@ import polars as pl
 import pytest
 
 from bandits.experiment.compute import Job, rows
-from bandits.experiment.design import groups
+from bandits.experiment.design import DOSES, groups
 from paper_figures import experiment as stored
-from paper_figures.contrasts import WEIGHTS, contrasts, effect, pairs, trend
+from paper_figures.contrasts import WEIGHTS, contrasts, effect, pairs, rank_correlation, trend
 from pessimism.studies.provenance import digest
 from scripts import experiment as page
 
@@ -103,3 +103,27 @@ def test_noise_alone_makes_runs_collapse():
     for lag in stored.STALE:
         share = dict(table.filter(lag=lag).group_by("offset").agg(pl.col("collapsed").mean()).iter_rows())
         assert min(share[-2.0], share[2.0]) > share[0.0] + 0.2
+
+
+def test_explicit_pessimism_does_not_make_weighted_objectives_stable():
+    for weight in WEIGHTS[1:]:
+        by = {
+            (optimizer, measure): [
+                stored.over_worlds(stored.equal_rate(), optimizer, measure).at(dose, weight, page.FRESH).mean()
+                for dose in DOSES
+            ]
+            for optimizer, measure in (("sgd", "collapsed"), ("adam", "value"))
+        }
+        assert np.diff(by["sgd", "collapsed"]).min() > 0
+        assert np.ptp(by["adam", "value"]) < 0.01
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_measured_conservatism_orders_value_downwards_and_entropy_upwards(optimizer):
+    names = ("value", "entropy", "conservatism")
+    value, entropy, measured = (stored.over_worlds(stored.tuned(), optimizer, name).values for name in names)
+    for weight in range(len(WEIGHTS)):
+        for lag in (stored.STALE.index(lag) for lag in page.LONG):
+            for outcome, sign in ((value, -1), (entropy, 1)):
+                found = effect(rank_correlation(outcome[:, :, weight, lag], measured[:, :, weight, lag]))
+                assert sign * found.mean > found.half
