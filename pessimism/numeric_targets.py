@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -13,16 +14,23 @@ from .algorithm import Algorithm, Coefficient
 from .bandit import Bandit
 from .solve.divergences import total_variation
 from .solve.fixed_point import FixedPoint, solve_fixed_point
-from .solve.flow import softmax_flow
+from .solve.flow import Flow, softmax_flow
 from .solve.lambert_minima import regression_minima
 from .solve.simplex import expectation, log, log_expectation_exp
 from .solve.stepped import stepped_flow
+from .solve.tied_tail import given_up, tied_losers
 
 SMALL = 1e-5
 """Log-ratio over which the slope of a coefficient is measured."""
 
 SAME_BASIN = 0.05
 """Total variation within which a local minimum is taken for the one that a flow was running to."""
+
+STAGES = (1e6, 1e9, 1e12)
+"""Times, in units of 1 / coefficient, at which a flow is searched for tied arms that still divide their mass."""
+
+BAND = 1e-5
+"""Log-ratio to either side of a jump over which the flow makes it a ramp."""
 
 NARROW = 64
 """Arms up to which a flow along jumps keeps its default accuracy, 1e-5 in log-ratios."""
@@ -60,16 +68,7 @@ def solve_induced(bandit: Bandit, advantage: np.ndarray, algorithm: Algorithm) -
         fixed = np.flatnonzero(todo)[found]
         log_ratio[fixed], method[fixed], todo[fixed] = point.log_ratio[found], "fixed point", False
     if todo.any():
-        rest = flat_rows(bandit, todo)
-        flow = softmax_flow(
-            algorithm.coefficient,
-            rest.behavior,
-            advantage[todo],
-            reference=rest.reference,
-            kinks=bound_kinks(algorithm, rest.behavior),
-            **options,
-            **_wide_options(rest, advantage[todo], algorithm),
-        )
+        flow = _follow(flat_rows(bandit, todo), advantage[todo], algorithm)
         log_ratio[todo] = flow.log_ratio
         kind[todo] = np.where(flow.converged, kind[todo], "not converged")
         if algorithm.beta is not None and bandit.reference is None:
@@ -77,6 +76,88 @@ def solve_induced(bandit: Bandit, advantage: np.ndarray, algorithm: Algorithm) -
     values = algorithm.coefficient(log_ratio, advantage, **algorithm.weights(bandit.behavior))
     scale = _start_scale(bandit, advantage, algorithm)
     return Numeric(log_ratio, expectation(bandit.behavior, values), method, kind, scale)
+
+
+def _follow(bandit: Bandit, advantage: np.ndarray, algorithm: Algorithm) -> Flow:
+    """The flow of a flat batch from the behavior policy to its end, tied arms that lose included.
+
+    Where a coefficient jumps the flow is followed in ``STAGES``. Rows that still move after one, because tied arms
+    divide their mass by a power law, end with the arms that lose left out, to within the mass that arms of less
+    advantage still hold: at most about 1e-6 where the coefficient is of order one.
+    """
+    kinks = bound_kinks(algorithm, bandit.behavior)
+    options: dict[str, Any] = {"coupled": algorithm.coupled, "takes_behavior": algorithm.takes_behavior}
+    if kinks is not None:
+        options |= {"band": BAND} | _wide_options(bandit, advantage, algorithm)
+
+    def run(rows: np.ndarray, **more: Any) -> Flow:
+        part = flat_rows(bandit, rows)
+        jumps = bound_kinks(algorithm, part.behavior)
+        return softmax_flow(
+            algorithm.coefficient,
+            part.behavior,
+            advantage[rows],
+            reference=part.reference,
+            kinks=jumps,
+            **options,
+            **more,
+        )
+
+    late = np.arange(len(advantage))
+    if kinks is None:
+        return run(late)
+    flow = run(late, t_max=STAGES[0])
+    jumps = np.asarray(kinks(advantage), dtype=np.float64)
+    for elapsed, t_max in itertools.pairwise(STAGES):
+        late = late[~flow.converged[late]]
+        if late.size:
+            rest = flat_rows(bandit, late)
+            flow = _leave_out(flow, late, rest, advantage[late], algorithm, jumps[late], run, options["band"])
+            late = late[~flow.converged[late]]
+        if late.size:
+            more = run(late, start=flow.policy[late], elapsed=elapsed, scale=flow.scale[late], t_max=t_max)
+            flow = _put(flow, late, more)
+    return flow
+
+
+def _leave_out(
+    flow: Flow,
+    rows: np.ndarray,
+    bandit: Bandit,
+    advantage: np.ndarray,
+    algorithm: Algorithm,
+    jumps: np.ndarray,
+    run: Callable[..., Flow],
+    band: float,
+) -> Flow:
+    """The flow with `rows` ended without the tied arms that lose; not those whose leader meets a jump on its way.
+
+    From a jump on the leader would gain no more, and the arms that it had beaten would.
+    """
+    log_ratio, policy = flow.log_ratio[rows], flow.policy[rows]
+    held = (np.abs(log_ratio[..., None] - jumps) < 2.0 * band).any(axis=-1)
+    values = algorithm.coefficient(log_ratio, advantage, **algorithm.weights(bandit.behavior))
+    losers, leader = tied_losers(policy, np.where(held, 0.0, bandit.behavior * values), advantage)
+    tied = losers.any(axis=-1)
+    if not tied.any():
+        return flow
+    end = run(rows[tied], start=given_up(policy, losers, leader)[tied], scale=flow.scale[rows[tied]])
+    before, after = log_ratio[tied, :, None], end.log_ratio[..., None]
+    met = ((before < jumps[tied]) & (jumps[tied] < after + 2.0 * band)).any(axis=-1)
+    row, arm = np.nonzero(losers)
+    leads = np.zeros(losers.shape, dtype=bool)
+    leads[row, leader[row, arm]] = True
+    sound = end.converged & ~(met & leads[tied]).any(axis=-1)
+    return _put(flow, rows[tied][sound], end, sound)
+
+
+def _put(flow: Flow, rows: np.ndarray, part: Flow, chosen: np.ndarray | slice = slice(None)) -> Flow:
+    """A flow whose `rows` are the `chosen` rows of another."""
+    parts = {}
+    for name in ("log_ratio", "policy", "time", "residual", "converged", "scale"):
+        parts[name] = getattr(flow, name).copy()
+        parts[name][rows] = getattr(part, name)[chosen]
+    return replace(flow, **parts)
 
 
 def _wide_options(bandit: Bandit, advantage: np.ndarray, algorithm: Algorithm) -> dict[str, Any]:
@@ -91,7 +172,7 @@ def _wide_options(bandit: Bandit, advantage: np.ndarray, algorithm: Algorithm) -
         return {}
     places = np.abs(np.asarray(kinks(advantage), dtype=np.float64))
     nearest = places[np.isfinite(places) & (places > 0)].min(initial=1.0)
-    band = float(np.clip(nearest / 20, 1e-5, 1e-2))
+    band = float(np.clip(nearest / 20, BAND, 1e-2))
     return {"band": band, "rtol": band / 10}
 
 

@@ -254,6 +254,10 @@ def test_an_arm_that_is_never_played_is_no_candidate_for_the_second_branch() -> 
 class Flown:
     log_ratio: np.ndarray
     converged: np.ndarray
+    policy: np.ndarray
+    time: np.ndarray
+    residual: np.ndarray
+    scale: np.ndarray
 
 
 class Recorder:
@@ -264,7 +268,10 @@ class Recorder:
 
     def __call__(self, coefficient: Any, behavior: Any, advantage: Any, **options: Any) -> Flown:
         self.calls.append((coefficient, behavior, advantage, options))
-        return Flown(np.zeros(np.shape(behavior)), np.full(len(behavior), self.converged))
+        rows = len(behavior)
+        policy = options.get("reference", behavior)
+        zeros = np.zeros(np.shape(behavior))
+        return Flown(zeros, np.full(rows, self.converged), policy, *(np.full(rows, value) for value in (1e6, 1.0, 2.0)))
 
 
 def jumping(log_ratio: np.ndarray, advantage: np.ndarray, behavior: np.ndarray | None = None) -> np.ndarray:
@@ -285,14 +292,17 @@ def test_a_flow_along_jumps_is_told_all_about_them(converged: bool, monkeypatch:
 
     made = ps.Algorithm(jumping, kinks=kinks, takes_behavior=True, beta=0.5)
     found = numeric.solve_induced(ps.Bandit(behavior, advantage, reference), advantage, made)
-    ((coefficient, weights, gain, options),) = flow.calls
+    (coefficient, weights, gain, options), *later = flow.calls
     assert coefficient is jumping
     np.testing.assert_array_equal(weights, behavior)
     np.testing.assert_array_equal(gain, advantage)
     np.testing.assert_array_equal(options.pop("reference"), reference)
     np.testing.assert_array_equal(options.pop("kinks")(advantage), np.full((2, arms, 1), 0.1))
-    wanted = {"coupled": False, "takes_behavior": True, "band": 0.005, "rtol": 0.0005}
+    wanted = {"coupled": False, "takes_behavior": True, "band": 0.005, "rtol": 0.0005, "t_max": 1e6}
     assert options == pytest.approx(wanted)
+    stages = [(more["elapsed"], more["t_max"], *more["scale"]) for *_, more in later]
+    assert stages == ([] if converged else [(1e6, 1e9, 2.0, 2.0), (1e9, 1e12, 2.0, 2.0)])
+    assert all((more["start"] == reference).all() for *_, more in later)
     assert set(found.method) == {"flow"}
     assert set(found.kind) == {"path-dependent" if converged else "not converged"}
     np.testing.assert_allclose(found.normalizer, (behavior * advantage).sum(axis=-1), atol=1e-15)

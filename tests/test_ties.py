@@ -197,3 +197,47 @@ def test_the_claims_see_a_wrong_division(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(ties, "induced", proportional)
     for claim in (ties_winner_takes_all, ties_greedy_fill):
         assert (claim.violations(case) > claim.tolerance).any()
+
+
+@pytest.mark.parametrize(
+    ("mu", "reward"),
+    [
+        ([0.1423, 0.6935, 0.1115, 0.0527], [1.0, 1.0, 1.0, 0.0]),
+        ([0.000312166, 0.130198, 0.646453, 0.22303683399999997], [0.0, 0.5, 0.5, 0.5]),  # advantages of 1e-4: slow
+    ],
+)
+def test_tied_winners_that_fill_a_clipped_simplex_end_as_the_greedy_fill_says(
+    mu: list[float], reward: list[float]
+) -> None:
+    """The flow alone does not end: their power law needs 1e16 units of time to a residual of 1e-8."""
+    behavior, gain = np.array(mu), np.array(reward)
+    winners = gain == gain.max()
+    expected = greedy_fill(winners, behavior, np.array(1.0), 1.2).policy
+    target = ps.induced_target(ps.Bandit(behavior, gain), ps.algorithm("ppo"))
+    assert target.kind == "path-dependent"
+    np.testing.assert_allclose(target.policy, expected, atol=5e-5)
+    assert target.policy.sum() == pytest.approx(1.0, abs=1e-12)
+
+
+def test_tied_arms_stay_where_their_leader_is_held_by_the_clip() -> None:
+    """Two winners meet the clip with room to spare, so that neither loses although they tie."""
+    behavior = np.array([0.3, 0.2, 0.5])
+    target = ps.induced_target(ps.Bandit(behavior, np.array([1.0, 1.0, 0.0])), ps.algorithm("ppo"))
+    ratio = target.policy[:2] / behavior[:2]
+    assert (ratio > 1.2 - 1e-4).all()
+    assert (ratio < 1.22).all()
+
+
+def test_a_flow_goes_on_where_another_one_stopped() -> None:
+    behavior, gain = np.array([0.5, 0.3, 0.2]), np.array([-0.2, -0.2, 0.8])
+
+    def field(log_ratio: np.ndarray, advantage: np.ndarray) -> np.ndarray:
+        return np.exp(log_ratio) * advantage
+
+    whole = softmax_flow(field, behavior, gain, t_max=1e4, tol=1e-30)
+    half = softmax_flow(field, behavior, gain, t_max=1e2, tol=1e-30)
+    rest = softmax_flow(field, behavior, gain, start=half.policy, elapsed=1e2, t_max=1e4, tol=1e-30)
+    np.testing.assert_allclose(rest.policy, whole.policy, atol=1e-6)
+    assert rest.time == whole.time == 1e4
+    with pytest.raises(ValueError, match="elapsed is 10000; it must be at least 0 and less than t_max"):
+        softmax_flow(field, behavior, gain, elapsed=1e4, t_max=1e4)

@@ -62,6 +62,7 @@ class Flow:
     residual: (...) max_y |d pi_y / d log t| at the stop: what the policy still moves by per factor e of time,
         which for an approach like 1/t is the distance left to go.
     converged: (...) residual <= tol and no arm, however rare, still on its way up.
+    scale: (...) the largest E|c| on the way, to which rounding and what is still on its way are relative.
     steps: integrator steps taken by the slowest row, rejected ones included.
     times, policies: (..., keep) and (..., keep, K) when `keep` snapshots were asked for: accepted steps nearest to
         log-spaced times (one may repeat), the start at time 0 first.
@@ -72,6 +73,7 @@ class Flow:
     time: Array
     residual: Array
     converged: NDArray[np.bool_]
+    scale: Array
     steps: int
     times: Array | None = None
     policies: Array | None = None
@@ -88,6 +90,8 @@ def softmax_flow(
     takes_behavior: bool = False,
     on_policy: bool = False,
     kinks: Callable[[Array], Array] | None = None,
+    elapsed: float = 0.0,
+    scale: ArrayLike = 0.0,
     t_max: float = 1e12,
     rtol: float = 1e-6,
     atol: float = 1e-9,
@@ -113,6 +117,8 @@ def softmax_flow(
         on_policy: the data come from pi itself: d theta_y/dt = pi_y (c_y - E_pi[c]).
         kinks: advantage (rows, K) -> log-ratios (rows, K, n) at which the arm-wise coefficient jumps; NaN or
             infinite for none. At least 2 * band apart on an arm (or equal).
+        elapsed: time at the start, for a flow that goes on where another one stopped.
+        scale: (...), that flow's scale.
         t_max: time at which to give up, in units of 1 / coefficient. An arm moves at a rate of about mu_y c_y, so
             rare arms need times beyond 1 / mu_y; the cost is a few steps per factor of ten.
         rtol: per-step error allowed in log pi relative to max(1, |log_ratio|).
@@ -144,6 +150,8 @@ def softmax_flow(
     for name, value in {"t_max": t_max, "rtol": rtol, "atol": atol, "tol": tol, "band": band}.items():
         if not (np.isfinite(value) and value > 0):
             raise ValueError(f"{name} is {value}; it must be positive and finite")
+    if not 0 <= elapsed < t_max:
+        raise ValueError(f"elapsed is {elapsed:g}; it must be at least 0 and less than t_max, {t_max:g}")
     field = Field(
         coefficient=coefficient,
         behavior=mu,
@@ -157,7 +165,10 @@ def softmax_flow(
         on_policy=on_policy,
     )
     begin = _normalize(log(first))
-    final, converged, steps, record = _integrate(field, begin, t_max, rtol, atol, tol, shape[:-1], keep)
+    least = np.broadcast_to(np.asarray(scale, dtype=np.float64), shape[:-1]).reshape(-1)
+    final, converged, steps, record = _integrate(
+        field, begin, (elapsed, t_max), least, rtol, atol, tol, shape[:-1], keep
+    )
     times, policies = _snapshots(record, begin, keep) if keep else (None, None)
     return Flow(
         log_ratio=np.subtract(final.log_policy, log(anchor), out=np.zeros_like(begin), where=anchor > 0).reshape(shape),
@@ -165,6 +176,7 @@ def softmax_flow(
         time=final.time.reshape(shape[:-1]),
         residual=final.residual.reshape(shape[:-1]),
         converged=converged.reshape(shape[:-1]),
+        scale=final.scale.reshape(shape[:-1]),
         steps=steps,
         times=None if times is None else times.reshape(*shape[:-1], keep),
         policies=None if policies is None else policies.reshape(*shape[:-1], keep, shape[-1]),
@@ -193,18 +205,26 @@ class _State:
 
 
 def _integrate(
-    field: Field, start: Array, t_max: float, rtol: float, atol: float, tol: float, batch: tuple[int, ...], keep: int
+    field: Field,
+    start: Array,
+    span: tuple[float, float],
+    scale: Array,
+    rtol: float,
+    atol: float,
+    tol: float,
+    batch: tuple[int, ...],
+    keep: int,
 ) -> tuple[_State, NDArray[np.bool_], int, list[_Step]]:
     """Final state of every row, which rows converged, the steps taken and, to `keep` snapshots, the accepted steps."""
-    rows = len(start)
+    rows, (elapsed, t_max) = len(start), span
     final = _State(
         row=np.arange(rows),
         log_policy=start.copy(),
-        time=np.zeros(rows),
+        time=np.full(rows, elapsed),
         step=np.full(rows, np.nan),
         growth=np.full(rows, _GROWTH),
         residual=np.full(rows, np.inf),
-        scale=np.zeros(rows),
+        scale=scale.copy(),
     )
     state, converged = final.take(final.row), np.zeros(rows, dtype=bool)
     record: list[_Step] = []
