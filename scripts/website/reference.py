@@ -18,7 +18,10 @@ PACKAGE = {
     "pessimism.objectives.policy_gradient": "coefficients and targets of policy gradients",
     "pessimism.objectives.ratio": "coefficients and targets of importance-weighted objectives",
     "pessimism.objectives.clip": "coefficients and jumps of clipped objectives",
+    "pessimism.objectives.rec": "REC's clips, with and without the ratio",
+    "pessimism.objectives.shaped": "clips and ratios of another shape: CE-GPPO, ASPO, LUFFY",
     "pessimism.objectives.regression": "coefficients and targets of log-ratio regression",
+    "pessimism.objectives.importance_regression": "log-ratio regression with an importance weight, FlowRL",
     "pessimism.objectives.residual": "regression with part of its pessimism taken out",
     "pessimism.objectives.weighted": "coefficients and targets of weighted likelihood",
     "pessimism.objectives.preference": "coefficients and targets of preference losses",
@@ -61,6 +64,7 @@ CHECKOUT = {
     "bandits.settings": "settings of a simulation",
     "bandits.simulate": "lagged learning, many seeds at a time",
     "bandits.trajectory": "what a simulation records",
+    "bandits.three_policies": "clips measured from the sampler or from a newer policy",
     "bandits.recursion": "the ideal recursion of targets",
     "bandits.sweeps": "grids of simulations",
 }
