@@ -14,7 +14,7 @@ RATIOS = np.geomspace(1 / 16, 16, 241)
 SHARES = np.linspace(0.02, 0.98, 49)
 REGIMES = {"positive": "#2171b5", "boundary": "#000000", "negative": "#c01c28"}
 CAPTION = (
-    "Left: the coefficient of a sample of probability 0.3 in a group of its own kind, against its ratio. Right, where "
+    "Left: the coefficient of a sample whose probability was 0.05, against its ratio. Right, where "
     "the target has a closed form: mass of the passing completions in the target against their share in the data, of "
     "rewards 0 and 1, by regime. Example settings where the entry has some, else the published ones."
 )
@@ -44,7 +44,7 @@ def _pull(axes: Axes, algorithm: ps.Algorithm) -> None:
         return
     log_ratio = np.log(RATIOS)
     for gain, color in ((1.0, "#2171b5"), (-1.0, "#c01c28")):
-        taken = algorithm.weights(np.full_like(RATIOS, 0.3))
+        taken = algorithm.weights(np.full_like(RATIOS, 0.05))
         values = np.asarray(algorithm.coefficient(log_ratio, np.full_like(RATIOS, gain), **taken))
         axes.plot(RATIOS, np.clip(values, -4, 4), color=color, linewidth=1.2, label=f"A = {gain:+.0f}")
     axes.legend(fontsize=6, frameon=False)
