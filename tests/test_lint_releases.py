@@ -219,3 +219,23 @@ def test_the_decoupled_loss_of_older_areal_weighs_by_the_sampler(tmp_path):
     assert (older.settings.correction.kind, older.settings.correction.bound) == ("mask", 5.0)
     path.write_text(f"{text}}}\n")
     assert [("stale-uncorrected" in rules(one)) for one in (older, lint(path))] == [False, True]
+
+
+def test_a_copy_of_old_verl_with_two_bounds_has_them(tmp_path):
+    words = f"{MAIN} {OLD_KEY} +{ACTOR}.clip_ratio_high=0.27 actor_rollout_ref.rollout.val_temperature=1"
+    copy_of_verl(tmp_path, "algorithm:\n  kl_ctrl:\n    kl_coef: 0.001\n")
+    clip = lint(script(tmp_path, words)).settings.clip
+    assert clip is not None
+    assert (clip.low, clip.high, clip.cap) == (0.2, 0.27, float("inf"))
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_base_in_a_folder_that_a_variable_names_is_looked_for_above_or_told(tmp_path, there):
+    if there:
+        (tmp_path / "examples").mkdir()
+        (tmp_path / "examples" / "run.yaml").write_text("worker:\n  rollout:\n    n: 6\n")
+    words = "python -m verl.trainer.main config=$HOME_OF_IT/examples/run.yaml worker.actor.global_batch_size=8"
+    report = lint(script(tmp_path, words))
+    assert report.settings.group_size == (6 if there else None)
+    assert "group-of-one" not in rules(report)
+    assert ("unresolved" in rules(report)) is not there

@@ -12,7 +12,7 @@ from .hydra import OVERRIDE, apply, split_override
 from .shell_words import Word
 
 LAUNCHERS = ("torch.distributed.run", "torch.distributed.launch", "accelerate.commands.launch", "deepspeed")
-BASE = re.compile(r"config=[\w./-]+\.yaml")
+BASE = re.compile(r"config=[\w./${}-]+\.yaml")
 """An override that names the file which the command builds on, as OmegaConf's command lines do."""
 
 NUMBER = re.compile(r"-?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?")

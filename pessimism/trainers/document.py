@@ -7,6 +7,7 @@ classes). Nothing is executed; ``${...}`` is resolved within the file only.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -200,6 +201,7 @@ def _completed(found: CommandLine, path: Path, suffix: str, name: str, overrides
     values = dict(found.values)
     base = next((values[key] for key in BASES if isinstance(values.get(key), str)), None)
     if suffix in SHELL and base is not None:
+        base = IN_A_FOLDER.sub("", base)
         values["defaults"] = [base.removesuffix(".yaml"), "_self_"]
     folder = path.resolve().parent
     values, missing = with_bases(values, folder if suffix not in SHELL else _started_in(folder, base))
@@ -217,6 +219,9 @@ def _started_in(folder: Path, base: str | None) -> Path:
     name = f"{base or ''}".removesuffix(".yaml")
     return next((place for place in above if name and (place / f"{name}.yaml").is_file()), folder)
 
+
+IN_A_FOLDER = re.compile(r"\$\{?\w+\}?/")
+"""A folder that only a run could tell, before the path of a base; the path is looked for above the script instead."""
 
 BASES = ("config_name", "config", "cn")
 """Flags that name a file which the command builds on."""

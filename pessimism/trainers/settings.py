@@ -327,8 +327,9 @@ class Settings:
         return not self.given(name) and any(_may_replace(other, meant, key) for other, meant in self.unknown.items())
 
     def replaceable(self, name: str) -> bool:
-        """Whether a field is at its default, and words of a command that only a run could tell may set it."""
-        return bool(self.document.open) and not self.given(name)
+        """Whether a field is at its default, and what is not in the file may set it: words of a command that only a
+        run could tell, or a base that is not next to it."""
+        return bool(self.document.open or self.document.missing) and not self.given(name)
 
     def given(self, name: str) -> bool:
         """Whether the file sets the field."""

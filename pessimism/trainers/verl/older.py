@@ -67,9 +67,10 @@ def penalty(reader: Reader, estimators: dict[str, str]) -> Penalty | None:
 
 
 def clip(reader: Reader) -> Clip:
-    """The one range of the ratio."""
+    """The one range of the ratio; a copy that was given two bounds has them under the names of later releases."""
     shared = reader.number("actor_rollout_ref.actor.clip_ratio", 0.2)
-    return Clip(shared, shared)
+    low, high = (reader.number(f"actor_rollout_ref.actor.clip_ratio_{side}", shared) for side in ("low", "high"))
+    return Clip(low, high)
 
 
 def open_penalty(reader: Reader, fit: Fit) -> tuple[Unresolved, ...]:
