@@ -15,7 +15,7 @@ from scipy.stats import t
 from paper_figures import language_model_lag, language_model_settings
 from paper_figures.swept import interval
 
-from . import experiment
+from . import experiment, experiment_model
 from .documents import ROOT, markdown, refresh
 from .formats import holm, number, probability
 
@@ -34,7 +34,7 @@ COMPARED = ("pmd_mean", "oapl", "is_regression", "asymre", "grpo", "rec_oneside_
 
 def main() -> int:
     """Rewrite or check the pages; return the exit status."""
-    pages = ((PAGE, tables), (experiment.PAGE, experiment.tables))
+    pages = ((PAGE, tables), (experiment.PAGE, experiment.tables), (experiment.PAGE, experiment_model.tables))
     return max([refresh(page, made, "python -m scripts.findings", __doc__) for page, made in pages])
 
 

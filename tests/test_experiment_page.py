@@ -3,6 +3,7 @@
 import doctest
 import json
 import re
+from functools import cache
 
 import numpy as np
 import polars as pl
@@ -10,22 +11,29 @@ import pytest
 
 from bandits.experiment.compute import Job, rows
 from bandits.experiment.design import DOSES, groups
+from llm.study.experiment import block
 from paper_figures import experiment as stored
 from paper_figures.contrasts import WEIGHTS, contrasts, effect, pairs, rank_correlation, trend
 from pessimism.studies.provenance import digest
 from scripts import experiment as page
+from scripts import experiment_model
 
 TEXT = page.PAGE.read_text("utf-8")
 RATES = [(optimizer, kind) for optimizer in ("sgd", "adam") for kind in page.KINDS]
 
 
+@cache
+def tables():
+    return page.tables() | experiment_model.tables()
+
+
 def test_tables_are_current():
-    for name, content in page.tables().items():
+    for name, content in tables().items():
         assert f"<!-- begin {name} -->\n{content}\n<!-- end {name} -->" in TEXT, "run python -m scripts.findings"
 
 
 def test_every_table_stands_on_the_page_and_links_resolve():
-    assert set(re.findall(r"<!-- begin (\w+) -->", TEXT)) == set(page.tables())
+    assert set(re.findall(r"<!-- begin (\w+) -->", TEXT)) == set(tables())
     anchors = {
         re.sub(r"[^\w -]", "", line).strip().lower().replace(" ", "-") for line in re.findall("^#+(.*)$", TEXT, re.M)
     }
@@ -127,3 +135,27 @@ def test_measured_conservatism_orders_value_downwards_and_entropy_upwards(optimi
             for outcome, sign in ((value, -1), (entropy, 1)):
                 found = effect(rank_correlation(outcome[:, :, weight, lag], measured[:, :, weight, lag]))
                 assert sign * found.mean > found.half
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_tables_of_the_model_take_any_number_of_whole_blocks(count, monkeypatch, tmp_path):
+    rows = []
+    for cell in [*block(0, 0), *block(1, 0)][: 21 * count or 2]:
+        dose = cell.variant.parameters.get("dose", 0.0)
+        outcome = dict.fromkeys(experiment_model.OUTCOMES, 0.5 + 0.1 * dose)
+        place = {
+            "study": cell.study,
+            "variant": cell.variant.label,
+            "seed": 0,
+            "sync_every": cell.config.lag.sync_every,
+        }
+        rows.append({**place, "last": True, **outcome})
+    pl.DataFrame(rows).write_parquet(tmp_path / "runs.parquet")
+    monkeypatch.setattr(stored, "LANGUAGE_MODEL", tmp_path / "runs.parquet")
+    stored.language_model.cache_clear()
+    made = experiment_model.tables()
+    stored.language_model.cache_clear()
+    assert f"{count} of 24" in made["model_runs"]
+    assert ("+.100" in made["model_contrasts"]) == (count > 0)
+    assert (" ± " in made["model_contrasts"]) == (count > 1)
+    assert "missing_log_g" in made["model_noise"]

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from scripts import findings, formats
+from scripts import experiment, experiment_model, findings, formats
 
 TEXT = findings.PAGE.read_text("utf-8")
 
@@ -21,6 +21,8 @@ def test_a_stale_table_is_seen(monkeypatch, tmp_path, capsys):
     stale = tmp_path / "page.md"
     stale.write_text(TEXT.replace("| oapl |", "| opal |"), "utf-8")
     monkeypatch.setattr(findings, "PAGE", stale)
+    for other in (experiment, experiment_model):  # of a page of their own
+        monkeypatch.setattr(other, "tables", dict)
     monkeypatch.setattr("sys.argv", ["findings", "--check"])
     assert findings.main() == 1
     assert "out of date" in capsys.readouterr().err
