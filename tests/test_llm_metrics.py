@@ -10,6 +10,7 @@ import pessimism as ps
 from llm.update.batch import Batch
 from llm.update.loss import Step
 from llm.update.metrics import describe, ratio_numbers
+from llm.update.monitor import StepMonitor
 
 POSITIVE = [
     ("oapl", {"beta1": 1.0, "beta2": 0.2}),
@@ -144,3 +145,35 @@ def test_overflow_is_infinite_and_no_error():
     assert numbers["ratio/max"] == np.inf
     assert numbers["ratio/ess"] == pytest.approx(0.5)
     assert numbers["kl/k1"] == -1000
+
+
+def test_the_monitor_tells_the_gap_to_the_nominal_target_and_how_much_was_moved():
+    algorithm, reward = ps.algorithm("oapl", beta1=1.0, beta2=0.2), rewards(1)
+    comparison = ps.compare_group(reward, algorithm)
+    log_ratio = 0.1 * comparison.induced.log_ratio
+    numbers = StepMonitor(algorithm)(1, step_at(log_ratio, reward, algorithm), 1)
+    signal = np.ptp(reward, axis=1) > 0
+    for name, wanted in (("target_kl", comparison.induced_metrics.kl), ("nominal_kl", comparison.nominal_metrics.kl)):
+        assert numbers[f"monitor/{name}"] == pytest.approx(wanted[signal].mean())
+    assert numbers["monitor/kl_gap"] > 0
+    k3 = np.mean(np.exp(log_ratio) - 1 - log_ratio)
+    assert numbers["monitor/moved"] == pytest.approx(k3 / numbers["monitor/target_kl"])
+
+
+def test_the_monitor_says_an_alert_once_and_its_numbers_do_not_depend_on_what_it_saw(caplog):
+    algorithm, reward = ps.algorithm("shifted_mean", beta=1.0, delta=-2.0), rewards(2)
+    monitor = StepMonitor(algorithm)
+    step = step_at(np.zeros(reward.shape), reward, algorithm)
+    first, again = (monitor(number, step, 1) for number in (1, 2))
+    assert first == again == StepMonitor(algorithm)(9, step, 1)
+    assert [record.message.split(":")[0] for record in caplog.records] == ["step 1", "step 9"]
+    assert "negative regime on 100.0%" in caplog.text
+
+
+def test_an_engine_that_disagrees_raises_an_alert_at_lag_0_only(caplog):
+    algorithm, reward = ps.algorithm("grpo"), rewards(3)
+    step = step_at(np.full(reward.shape, -0.4) + 1e-3 * reward, reward, algorithm)
+    assert StepMonitor(algorithm)(1, step, 2) == {}
+    assert "shift" not in caplog.text
+    StepMonitor(algorithm)(1, step, 0)
+    assert "shift at lag 0: trainer and sampler differ by -0.399" in caplog.text

@@ -28,6 +28,7 @@ from ..tasks.shaping import shaped
 from ..update.batch import check_room
 from ..update.learner import Learner, Snapshot, engine_weights, make_learner, snapshot, swapped, update
 from ..update.metrics import describe, drawn, log_ratio_pairs, mismatch
+from ..update.monitor import StepMonitor
 from ..update.ranks import ALONE, END, Ranks
 from . import checkpoint
 from .buffer import Buffer
@@ -102,6 +103,7 @@ def train(config: Config, folder: Path, watcher: Watcher, ranks: Ranks = ALONE) 
             unseen=unseen,
             request=probe(questions, size.max_tokens),
             watcher=watcher,
+            monitor=StepMonitor(learner.algorithm),
             checkpoints=folder / CHECKPOINTS,
             began_with=began_with,
             stop=stop,
@@ -120,7 +122,7 @@ class Run:
     """A run as it stands.
 
     Attributes:
-        learner, engine, source, task, held_out, unseen, request, watcher: what it consists of.
+        learner, engine, source, task, held_out, unseen, request, watcher, monitor: what it consists of.
         checkpoints: their folder.
         began_with: see :func:`llm.run.state.origin`.
         stop: whether it is asked to stop.
@@ -138,6 +140,7 @@ class Run:
     unseen: Sequence[tuple[int, ...]]
     request: Request
     watcher: Watcher
+    monitor: StepMonitor
     checkpoints: Path
     began_with: dict[str, str]
     stop: Stop
@@ -179,6 +182,7 @@ class Run:
         clock.append(time.perf_counter())
         self.step += 1
         self.owed = numbers | describe(result, self.learner.algorithm) | drawn(groups) | {"gradient/norm": norm}
+        self.owed |= self.monitor(self.step, result, here.lag)
         if here.lag == 0:
             self.owed |= mismatch(result)
         if here.lag > 0 and place(self.step, self.learner.config.lag).syncs:

@@ -115,17 +115,17 @@ def compare_with_targets(step: Step, algorithm: ps.Algorithm) -> dict[str, float
     Returns:
         Nothing where the objective has no closed form, or is not taken on whole completions.
     """
-    if not _has_targets(algorithm):
+    if not has_targets(algorithm):
         return {}
     batch, beta = step.batch, algorithm.beta
     advantage, log_ratio, weight, coefficient = (
         values.reshape(batch.groups, -1) for values in (batch.advantage, step.log_ratio, batch.weight, step.coefficient)
     )
     numbers: dict[str, float] = {}
-    sign = _regimes(step, algorithm)
+    sign = regimes(step, algorithm)
     if beta is not None:
-        regimes = (("positive", 1), ("boundary", 0), ("negative", -1))
-        numbers |= {f"target/{name}": float((sign == value).mean()) for name, value in regimes}
+        named = (("positive", 1), ("boundary", 0), ("negative", -1))
+        numbers |= {f"target/{name}": float((sign == value).mean()) for name, value in named}
         normalizer = (weight * coefficient).sum(axis=1, keepdims=True)
         behavior, held = sampled(batch)
         with np.errstate(over="ignore"):
@@ -161,18 +161,19 @@ def log_ratio_pairs(step: Step, algorithm: ps.Algorithm) -> np.ndarray:
     Both are taken from their group's mean; groups that :func:`compare_with_targets` leaves out, and samples whose
     prediction is not finite, are left out here too.
     """
-    solvable = _has_targets(algorithm) & (_regimes(step, algorithm) >= 0)
+    solvable = has_targets(algorithm) & (regimes(step, algorithm) >= 0)
     if not solvable.any():
         return np.empty((2, 0))
     pairs = np.stack(_both(*_targets(step, algorithm, solvable))).reshape(2, -1)
     return pairs[:, np.isfinite(pairs[0])]
 
 
-def _has_targets(algorithm: ps.Algorithm) -> bool:
+def has_targets(algorithm: ps.Algorithm) -> bool:
+    """Whether groups' targets are known in closed form and taken on whole completions."""
     return algorithm.induced is not None and algorithm.level == "sequence"
 
 
-def _regimes(step: Step, algorithm: ps.Algorithm) -> np.ndarray:
+def regimes(step: Step, algorithm: ps.Algorithm) -> np.ndarray:
     """The sign (groups,) of each group's regime; objectives that are no regressions have one target, as if positive."""
     if algorithm.beta is None:
         return np.ones(step.batch.groups)

@@ -3,6 +3,6 @@
 :class:`Monitor` takes rewards and log-probabilities as arrays and knows no trainer.
 """
 
-from .monitor import Bounds, Monitor, Told
+from .monitor import ALERTS, Bounds, Monitor, Told, negative_alert
 
-__all__ = ["Bounds", "Monitor", "Told"]
+__all__ = ["ALERTS", "Bounds", "Monitor", "Told", "negative_alert"]

@@ -19,6 +19,7 @@ from ..audit.totals import Bins
 from ..given import understood_algorithm
 
 ALERTS = logging.getLogger("pessimism.monitor")
+"""Where alerts are said."""
 
 
 @dataclass(frozen=True)
@@ -165,13 +166,35 @@ class Monitor:
         started = time.perf_counter()
         own = np.asarray(mask) > 0
         mu, pi = (_tokens(values, own) for values in (behavior, current))
+        self._see(mu, pi, lag, high, sampled)
+        self.seconds += time.perf_counter() - started
+
+    def see_packed(
+        self,
+        behavior: ArrayLike,
+        current: ArrayLike,
+        lengths: ArrayLike,
+        lag: float = 0,
+        high: ArrayLike | None = None,
+        sampled: bool = True,
+    ) -> None:
+        """The same for log-probabilities (N,) of B completions one after another, of ``lengths`` (B,) tokens.
+
+        Raises:
+            ValueError: lengths that do not add up to N.
+        """
+        started = time.perf_counter()
+        mu, pi = (_packed(values, lengths) for values in (behavior, current))
+        self._see(mu, pi, lag, high, sampled)
+        self.seconds += time.perf_counter() - started
+
+    def _see(self, mu: TokenLists, pi: TokenLists, lag: float, high: ArrayLike | None, sampled: bool) -> None:
         known = np.isfinite(log_prob_sums(mu)) & np.isfinite(log_prob_sums(pi)) & (mu.lengths > 0)
         values = _values(mu, pi, None if high is None else np.asarray(high, dtype=bool), known)
         if known.any():
             for bins in (self._window.all, *([self._window.fresh] if lag == 0 and sampled else [])):
                 bins.add(np.zeros(int(known.sum()), np.int64), values)
             self._window.lags.append(float(lag))
-        self.seconds += time.perf_counter() - started
 
     def step(self, entropy: float | None = None) -> Told:
         """The numbers and alerts of everything seen since the last call.
@@ -188,10 +211,7 @@ class Monitor:
         if "target_kl" in numbers and numbers["target_kl"] > 0 and "k3" in numbers:
             numbers["moved"] = numbers["k3"] / numbers["target_kl"]
         if numbers.get("negative", 0.0) > self.bounds.negative:
-            alerts["negative"] = (
-                f"negative regime on {numbers['negative']:.1%} of the groups with signal: the target is more "
-                "aggressive than the objective claims, and there can be several; lower the baseline"
-            )
+            alerts["negative"] = negative_alert(numbers["negative"])
         if entropy is not None:
             self._of_entropy(entropy, numbers, alerts)
         told = Told(numbers, tuple(text for name, text in alerts.items() if self._is_due(name)))
@@ -303,6 +323,21 @@ FREE = 1.0
 
 NOTHING = 1e-2
 """Nats per completion by which entropy may fall where the target explains nothing."""
+
+
+def negative_alert(share: float) -> str:
+    """What is said where this share of the groups with signal is in the negative regime."""
+    return (
+        f"negative regime on {share:.1%} of the groups with signal: the target is more aggressive than the objective "
+        "claims, and there can be several; lower the baseline"
+    )
+
+
+def _packed(values: ArrayLike, lengths: ArrayLike) -> TokenLists:
+    array, sizes = np.asarray(values, dtype=np.float64), np.asarray(lengths, dtype=np.int64)
+    if array.shape != (int(sizes.sum()),):
+        raise ValueError(f"log-probabilities have shape {array.shape} and the lengths add up to {sizes.sum()}")
+    return TokenLists(array, sizes, np.zeros(len(sizes), dtype=bool))
 
 
 def _tokens(values: ArrayLike, own: np.ndarray) -> TokenLists:
