@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -324,10 +325,65 @@ def test_folders_are_read_with_the_folders_in_them(tmp_path):
 
 
 def test_a_pickle_is_refused_with_what_to_do(tmp_path):
-    path = tmp_path / "rollout.pt"
+    path = tmp_path / "rollout.pkl"
     path.write_bytes(b"x")
-    with pytest.raises(ValueError, match="weights_only=True"):
+    with pytest.raises(ValueError, match="runs code when it is read"):
         of(path)
+
+
+SLIME = [
+    {"group_index": group, "index": 4 * group + i, "reward": float(i > group), "response_length": 2,
+     "rollout_log_probs": torch.tensor([-0.5, -0.25 * i]), "tokens": [1, 2], "status": "completed", "metadata": {}}
+    for group in range(2) for i in range(4)
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        SLIME,
+        {"rollout_id": 3, "samples": SLIME},
+        {"group": [row["group_index"] for row in SLIME], "reward": [row["reward"] for row in SLIME]},
+        {"group": torch.arange(8) // 4, "reward": torch.tensor([row["reward"] for row in SLIME])},
+    ],
+)
+def test_what_torch_saved_is_read_as_the_records_that_it_holds(tmp_path, wrapped):
+    path = tmp_path / "rollout_3.pt"
+    torch.save(wrapped, path)
+    plain = [{"group": f"{row['group_index']}", "reward": row["reward"]} for row in SLIME]
+    assert sentence(path) == sentence(plain)
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(ValueError, match=r"rollout_3\.pt: .*damaged or cut off"):
+        of(path)
+
+
+class Runs:
+    """What a pickle can do to whoever loads it."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_no_file_of_torch_runs_code_or_fills_memory(tmp_path):
+    path, mark = tmp_path / "a.pt", tmp_path / "owned"
+    repeated: list[object] = [1.0] * 64
+    for _ in range(8):
+        repeated = [repeated] * 64
+    for content, message in (
+        ([{"group": 1, "reward": Runs(mark)}], "would run code"),
+        (repeated, "more than 33,554,432 values"),
+        ([{"group": 1, "reward": torch.zeros(1).expand(1 << 40)}], "more than 33,554,432 values"),
+        ({"weight": torch.zeros(2, 2), "step": 3}, "no list of records|one length|group"),
+        (3, "no list of records in it, but a int"),
+        ([], "no list of records"),
+    ):
+        torch.save(content, path)
+        with pytest.raises(ValueError, match=message):
+            of(path)
+    assert not mark.exists()
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".json", ".csv", ".parquet", ".jsonl.gz"])

@@ -29,6 +29,9 @@ DENSEST = 200
 
 COMPRESSED = (".gz", ".zst")
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet", ".csv", ".arrow", ".db", ".sqlite")
+TENSORS = (".pt", ".pth")
+"""What torch saves: read where it is named, as folders hold weights too."""
+
 DATASET_FILES = ("dataset_info.json", "state.json", "dataset_dict.json")
 """What `datasets` writes beside its data."""
 
@@ -127,13 +130,13 @@ def _suffix(path: Path) -> str:
 
 def _open(path: Path, given: Mapping[str, str]) -> Source:
     suffix = _suffix(path)
-    if suffix in (".pt", ".pth", ".pkl", ".pickle"):
+    if suffix in (".pkl", ".pickle"):
         raise ValueError(
-            f"{path}: a pickle, which runs code when it is read. Load it where you trust it, with "
-            "torch.load(path, weights_only=True), and give pessimism.audit the list of records"
+            f"{path}: a pickle, which runs code when it is read. Load it where you trust it, and give pessimism.audit "
+            "the list of records"
         )
-    if suffix not in SUFFIXES:
-        raise ValueError(f"{path}: the suffix is {suffix!r}; it must be one of {', '.join(SUFFIXES)}")
+    if suffix not in (*SUFFIXES, *TENSORS):
+        raise ValueError(f"{path}: the suffix is {suffix!r}; it must be one of {', '.join((*SUFFIXES, *TENSORS))}")
     if not path.is_file():
         fault = "is no regular file (but a device, a pipe or a broken link)"
         raise ValueError(f"{path}: {fault if os.path.lexists(path) else 'there is no such file'}")
@@ -144,7 +147,7 @@ def _open(path: Path, given: Mapping[str, str]) -> Source:
     try:
         if layout is not None:
             return _own(path, layout, given, size)
-        readers = {".parquet": _parquet, ".csv": _csv, ".arrow": _arrow}
+        readers = {".parquet": _parquet, ".csv": _csv, ".arrow": _arrow, ".pt": _torch, ".pth": _torch}
         return readers.get(suffix, _json_lines)(path, given, size)
     except ValueError as error:
         message = " ".join(str(error).split("\n"))
@@ -241,6 +244,15 @@ def _arrow(path: Path, given: Mapping[str, str], size: int) -> Source:
     columns, layout = resolve(header_of(schema), given)
     heads = list(dict.fromkeys(name if name in schema else name.split(".")[0] for name in columns.used))
     return Source(path, layout, columns, "row", partial(arrow_pieces, path, columns, heads, size), size)
+
+
+def _torch(path: Path, given: Mapping[str, str], size: int) -> Source:
+    from .tensors import saved_frame  # torch
+
+    frame = saved_frame(path)
+    lines.check_width(frame.width)
+    columns, layout = resolved(frame, given, path)
+    return Source(path, layout, columns, "row", partial(frame_pieces, frame, columns, path=path), size)
 
 
 # --- CSV ------------------------------------------------------------------------------------------------------------

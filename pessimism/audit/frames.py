@@ -66,7 +66,7 @@ def header_of(schema: pl.Schema) -> Header:
     return Header(schema.names(), [name for name, dtype in inner.items() if dtype.is_numeric()], lists)
 
 
-def frame_pieces(frame: pl.DataFrame, columns: Columns, number: int) -> Iterator[Piece]:
+def frame_pieces(frame: pl.DataFrame, columns: Columns, number: int, path: Path = FRAME) -> Iterator[Piece]:
     """A frame's rows, some at a time."""
     heads = list(dict.fromkeys(name if name in frame.columns else name.split(".")[0] for name in columns.used))
     chosen = frame.select(heads)
@@ -76,21 +76,21 @@ def frame_pieces(frame: pl.DataFrame, columns: Columns, number: int) -> Iterator
         try:
             yield canonical(part, columns, number, place), (first + part.height) / chosen.height
         except ValueError as error:
-            raise ValueError(f"{FRAME}: {error}") from None
+            raise ValueError(f"{path}: {error}") from None
 
 
-def resolved(frame: pl.DataFrame, given: Mapping[str, str]) -> tuple[Columns, str]:
+def resolved(frame: pl.DataFrame, given: Mapping[str, str], path: Path = FRAME) -> tuple[Columns, str]:
     """Which column of a frame is which, and its layout.
 
     Raises:
         ValueError: an empty frame, or columns that are not there.
     """
     if frame.height == 0:
-        raise ValueError(f"{FRAME}: is empty")
+        raise ValueError(f"{path}: is empty")
     try:
         return resolve(header_of(frame.schema), given)
     except ValueError as error:
-        raise ValueError(f"{FRAME}: {error}") from None
+        raise ValueError(f"{path}: {error}") from None
 
 
 # --- Arrow ----------------------------------------------------------------------------------------------------------
