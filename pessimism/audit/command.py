@@ -33,8 +33,8 @@ def audit(
         list[str],
         typer.Argument(
             metavar="FILE...",
-            help="Logs of rollouts, or folders of them: .parquet, .csv, .jsonl, .json, .arrow; - is standard input. "
-            "Those of trainers (.db too) are read as they are.",
+            help="Logs of rollouts, or folders of them: .parquet, .csv, .jsonl, .json, .arrow, .pt; - is standard "
+            "input. Those of trainers (.db too) are read as they are.",
         ),
     ],
     algorithm: Annotated[
