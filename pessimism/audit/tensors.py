@@ -1,6 +1,6 @@
 """Rollouts that torch saved, read without running code: by ``torch.load(weights_only=True)``.
 
-slime and miles write such files (``--save-debug-rollout-data``): an object with a list of samples.
+Trainers write such files to look at rollouts later: an object with a list of samples.
 """
 
 from __future__ import annotations
