@@ -134,10 +134,32 @@ class Rollout(Part):
     timeout: Positive = Field(default=600.0, description="seconds after which a silent engine is restarted")
     restarts: Annotated[int, Field(ge=0)] = Field(default=3, description="restarts in a row before giving up")
     options: dict[str, Any] = Field(default_factory=dict, description="passed to the engine (vLLM's LLM(...))")
+    servers: tuple[str, ...] | str = Field(
+        default=(),
+        description="URLs of vLLM servers that sample instead of an engine here, or a file with one in each line, "
+        "which is read again and again",
+    )
+    weights: str | None = Field(
+        default=None, description="folder that weights go to servers through, by the same path on all machines"
+    )
 
     @model_validator(mode="after")
     def _unbiased(self) -> Rollout:
         check_options(self.options)
+        return self
+
+    @model_validator(mode="after")
+    def _servers_are_whole(self) -> Rollout:
+        if bool(self.servers) != (self.weights is not None):
+            raise ValueError("servers and weights go together: the folder weights is where servers read weights from")
+        if self.servers and (self.engine != "vllm" or self.place != "process" or self.options):
+            raise ValueError(
+                'servers are vLLM\'s: engine = "vllm" and place = "process", and what would be in options is given to '
+                "`vllm serve`"
+            )
+        for url in self.servers if isinstance(self.servers, tuple) else ():
+            if not url.startswith(("http://", "https://")):
+                raise ValueError(f"servers: {url!r} is no URL; it must begin with http:// or https://")
         return self
 
 

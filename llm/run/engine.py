@@ -44,5 +44,6 @@ def sync(
     weights, trainer = engine_weights(learner), trainer_log_probs(learner)
     with waiting():
         engine.sync(weights, version)
-        (answers,) = engine.generate([request])
-    return probe_gap(engine.version, request, answers, trainer, learner.config.rollout.probe_tolerance)
+        each = engine.ask_each(request)
+    tolerance = learner.config.rollout.probe_tolerance
+    return max(probe_gap(name, version, request, answers, trainer, tolerance) for name, answers in each.items())

@@ -13,17 +13,18 @@ Draw = Callable[[int, int], Callable[[], Sequence[Group]]]
 """(batch, version) -> what waits for the batch's groups, drawn by the weights of that version."""
 
 DEPTH = 2
-"""Batches asked for before they are needed: an engine beside the trainer always has one more to draw."""
+"""Batches asked for at a time: an engine beside the trainer always has one more to draw."""
 
 
 class Source:
     """The batches of a run, each drawn once and kept.
 
-    What a batch holds depends on its number and the weights of its window only, so a run may stop anywhere.
+    What a batch holds depends on its number and the weights of its window only, so a run may stop anywhere. ``depth``:
+    batches asked for before they are needed.
     """
 
-    def __init__(self, draw: Draw, buffer: Buffer, lag: Lag, steps: int) -> None:
-        self._draw, self._buffer, self._lag, self._steps = draw, buffer, lag, steps
+    def __init__(self, draw: Draw, buffer: Buffer, lag: Lag, steps: int, depth: int = DEPTH) -> None:
+        self._draw, self._buffer, self._lag, self._steps, self._depth = draw, buffer, lag, steps, depth
         self._waiting: dict[int, Callable[[], Sequence[Group]]] = {}
 
     def take(self, step: int) -> list[Group]:
@@ -52,7 +53,7 @@ class Source:
     def _ask(self, step: int) -> None:
         version = place(step, self._lag).version
         for batch in ahead(step, self._lag, self._steps):
-            if len(self._waiting) >= DEPTH:
+            if len(self._waiting) >= self._depth:
                 return
             if batch not in self._waiting and not self._buffer.has(batch):
                 self._waiting[batch] = self._draw(batch, version)

@@ -19,6 +19,7 @@ from .schedule import place
 CHANGEABLE = (
     *("name", "steps", "checkpoint_every", "watch", "hardware"),
     *("rollout.place", "rollout.timeout", "rollout.restarts", "rollout.options", "rollout.probe_tolerance"),
+    *("rollout.servers", "rollout.weights"),
     *("model.gradient_checkpointing", "model.compile", "optimizer.tokens_per_pass", "evaluation", "task.judges"),
 )
 """What may differ in the configuration that a run goes on with: what leaves the mathematics as it is. (Rounding may

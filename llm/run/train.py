@@ -34,7 +34,7 @@ from . import checkpoint
 from .buffer import Buffer
 from .engine import start, sync
 from .schedule import place
-from .source import Source
+from .source import DEPTH, Source
 from .state import origin, restore, state
 from .stopping import Stop, Stopped, asked_to_stop
 from .watch import Watcher, cut_back
@@ -94,10 +94,12 @@ def train(config: Config, folder: Path, watcher: Watcher, ranks: Ranks = ALONE) 
             config.seed,
             config.task.judges,
         )
+        # Servers get all batches of a window at once, so that none waits for the longest completion of another.
+        depth = DEPTH if size.weights is None else config.lag.batches
         run = Run(
             learner=learner,
             engine=engine,
-            source=Source(rollouts.draw, buffer, config.lag, config.steps),
+            source=Source(rollouts.draw, buffer, config.lag, config.steps, depth),
             task=task,
             held_out=held_out,
             unseen=unseen,

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -77,7 +78,7 @@ class Rollouts:
             Request(self.tokens[index], self.group_size, seed) for index, seed in zip(chosen, seeds, strict=True)
         ]
         judge = partial(self._judge, chosen, self.engine.submit(requests), version, batch)
-        if not isinstance(self.engine, ProcessEngine):  # samples where it is waited for
+        if isinstance(self.engine, LocalEngine):  # samples where it is waited for
             return judge
         thread = ThreadPoolExecutor(1, thread_name_prefix="judge")
         judged = thread.submit(judge)
@@ -205,9 +206,25 @@ def start_engine(settings: Settings, rollout: config.Rollout) -> Engine:
     Raises:
         EngineError: it does not start.
     """
+    if rollout.weights is not None:
+        from .engines.servers import Servers
+
+        listed = partial(listed_servers, rollout.servers)
+        return Servers(settings, listed, Path(rollout.weights), rollout.probe_tolerance, rollout.timeout)
     if rollout.place == "colocated":
         return LocalEngine(settings)
     return ProcessEngine(settings, rollout.timeout, rollout.restarts)
+
+
+def listed_servers(servers: Sequence[str] | str) -> list[str]:
+    """The URLs of a list, or those that stand in a file now, one in each line.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    if not isinstance(servers, str):
+        return list(servers)
+    return [line.strip() for line in Path(servers).read_text("utf-8").splitlines() if line.strip()]
 
 
 def check_group_size(algorithm: ps.Algorithm, group_size: int) -> None:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 Answers = list[list[Completion]]
 """Completions of each request, in the order of the requests."""
 
+ENGINE = "the engine"
+"""What an engine is called in messages where there is one."""
+
 CUTS = (
     "changes the distribution that completions are drawn from; log-probabilities are of softmax(logits / temperature), "
     "so that every log-ratio would be biased"
@@ -156,6 +159,10 @@ class Engine(Protocol):
         """Ask for completions and wait for them."""
         ...
 
+    def ask_each(self, request: Request) -> dict[str, list[Completion]]:
+        """What everything that samples answers to one request, by what it is called in messages."""
+        ...
+
     def close(self) -> None:
         """Let go of memory and processes."""
         ...
@@ -258,22 +265,24 @@ def check_probe(
     Raises:
         EngineError: a larger one.
     """
-    return probe_gap(engine.version, request, engine.generate([request])[0], trainer, tolerance)
+    each = engine.ask_each(request)
+    return max(probe_gap(name, engine.version, request, found, trainer, tolerance) for name, found in each.items())
 
 
 def probe_gap(
+    name: str,
     version: int,
     request: Request,
     answers: Sequence[Completion],
     trainer: Callable[[Sequence[int], np.ndarray], np.ndarray],
     tolerance: float,
 ) -> float:
-    """:func:`check_probe` of what an engine with weights of this version has answered."""
+    """:func:`check_probe` of what an engine of that name with weights of this version has answered."""
     gaps = [np.abs(sample.log_probs - trainer(request.tokens, sample.tokens)) for sample in answers]
     gap = float(np.max(np.concatenate(gaps)))
     if not gap <= tolerance:
         raise EngineError(
-            f"weights of step {version}: engine and trainer disagree by up to {gap:.2g} nats on a token of the "
-            f"probe, more than the {tolerance:g} allowed; the engine does not sample from the trainer's policy"
+            f"weights of step {version}: {name} and trainer disagree by up to {gap:.2g} nats on a token of the "
+            f"probe, more than the {tolerance:g} allowed; {name} does not sample from the trainer's policy"
         )
     return gap

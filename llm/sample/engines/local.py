@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from ...samples import Request
-from .base import Answers, EngineError, Settings, check_requests, random_state_kept
+from ...samples import Completion, Request
+from .base import ENGINE, Answers, EngineError, Settings, check_requests, random_state_kept
 
 if TYPE_CHECKING:
     import torch
@@ -72,6 +72,9 @@ class LocalEngine:
 
     def generate(self, requests: Sequence[Request]) -> Answers:
         return self.submit(requests)()
+
+    def ask_each(self, request: Request) -> dict[str, list[Completion]]:
+        return {ENGINE: self.generate([request])[0]}
 
     def close(self) -> None:
         self._backend.close()

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
 import numpy as np
 
-from ...samples import Request
-from .base import Answers, EngineError, Settings, check_requests
+from ...samples import Completion, Request
+from .base import ENGINE, Answers, EngineError, Settings, check_requests
 from .wire import Weights, answers_from_arrays, receive, requests_to_json, send, settings_to_json
 
 if TYPE_CHECKING:
@@ -178,6 +178,9 @@ class ProcessEngine:
 
     def generate(self, requests: Sequence[Request]) -> Answers:
         return self.submit(requests)()
+
+    def ask_each(self, request: Request) -> dict[str, list[Completion]]:
+        return {ENGINE: self.generate([request])[0]}
 
     def close(self) -> None:
         self._closing = True
