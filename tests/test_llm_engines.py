@@ -401,9 +401,9 @@ def test_the_probe_compares_every_token(error):
     class Fixed:
         version = 4
 
-        def generate(self, requests):
+        def ask_each(self, request):
             sample = Completion(np.array([1, 2], np.int32), np.array([-1.0, -2.0], np.float32), True)
-            return [[sample, sample]]
+            return {"the engine": [sample, sample]}
 
     engine: Any = Fixed()
     assert check_probe(engine, LONG, lambda prompt, tokens: np.array([-1.0, -2.25]), 0.25) == 0.25
