@@ -17,14 +17,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
 
 from scripts.lint_corpus import table
 
 PLACE = Path(__file__).with_suffix(".csv")
 SAMPLES = ("first", "second", "third")
 
-Opinion = Literal["right", "wrong"]
+OPINIONS = ("right", "wrong")
 
 
 @dataclass(frozen=True)
@@ -35,8 +34,8 @@ class Verdict:
     repository: str
     commit: str
     path: str
-    found: Opinion
-    mended: Opinion
+    found: str
+    mended: str
     why: str
 
 
@@ -44,7 +43,7 @@ def verdicts(path: Path = PLACE) -> list[Verdict]:
     """Every verdict.
 
     Raises:
-        ValueError: the head or a line has other columns than a verdict.
+        ValueError: the head or a line has other columns than a verdict, or an opinion is not one of ``OPINIONS``.
     """
     names = [field.name for field in fields(Verdict)]
     with path.open(encoding="utf-8", newline="") as file:
@@ -52,6 +51,8 @@ def verdicts(path: Path = PLACE) -> list[Verdict]:
     for number, row in enumerate(rows, start=2):
         if list(row) != names or None in row.values():
             raise ValueError(f"{path.name}, line {number}: the columns must be {', '.join(names)}")
+        if not {row["found"], row["mended"]} <= set(OPINIONS):
+            raise ValueError(f"{path.name}, line {number}: found and mended must be {' or '.join(OPINIONS)}")
     return [Verdict(**row) for row in rows]
 
 

@@ -127,3 +127,6 @@ def test_a_verdict_of_other_columns_is_refused(tmp_path):
     path.write_text("sample,repository,commit,path,found,mended,why\nfirst,a/b,0,run.sh,right\n")
     with pytest.raises(ValueError, match=r"verdicts\.csv, line 2: the columns must be sample, repository"):
         lint_verdicts.verdicts(path)
+    path.write_text("sample,repository,commit,path,found,mended,why\nfirst,a/b,c,d,right,maybe,\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="line 2: found and mended must be right or wrong"):
+        lint_verdicts.verdicts(path)
