@@ -98,10 +98,10 @@ def test_trinity(kind, arguments):
 
 
 def told(settings):
-    """Everything that rules look at, without where it was read."""
+    """Everything that rules look at, without where it was read and which releases its keys fit."""
     kept = {name: getattr(settings, name) for name in settings.__dataclass_fields__}
     made = kept.pop("objective")
-    for name in ("document", "keys", "unresolved"):
+    for name in ("document", "keys", "unresolved", "fit"):
         kept.pop(name)
     return kept | {"entry": made.entry, "parameters": dict(settings.parameters), "remarks": made.remarks}
 
