@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -20,8 +19,6 @@ LANGUAGE_MODEL = BANDITS.with_name("experiment_language_model.parquet")
 CELL = ("world", "optimizer", "lag", "objective", "dose", "weight", "offset")
 STALE = (20, 100, 400)
 """Lags at which dose and weight make a difference."""
-
-MEASURES = ("value", "entropy", "collapsed", "average")
 
 
 @cache
@@ -70,34 +67,33 @@ def equal_rate() -> pl.DataFrame:
     return table.group_by(*CELL, "block", maintain_order=True).agg(pl.col(numbers).mean())
 
 
+PLACE = pl.col("weight").replace_strict(dict(zip(WEIGHTS, range(len(WEIGHTS)), strict=True)))
+"""The place of a weight in the order of the design."""
+
+
 def crossing(table: pl.DataFrame, world: str, optimizer: str, measure: str) -> Crossing:
     """One measure in one world with one optimizer."""
     cells = table.filter(objective="residual", offset=0.0, world=world, optimizer=optimizer)
-    cells = cells.filter(pl.col("lag").is_in(STALE)).with_columns(
-        place=pl.col("weight").replace_strict(dict(zip(WEIGHTS, range(len(WEIGHTS)), strict=True)))
-    )
-    ordered = cells.sort("block", "dose", "place", "lag")
+    ordered = cells.filter(pl.col("lag").is_in(STALE)).with_columns(place=PLACE).sort("block", "dose", "place", "lag")
     shape = (ordered["block"].n_unique(), len(DOSES), len(WEIGHTS), len(STALE))
     return Crossing(ordered[measure].to_numpy().reshape(shape), DOSES, STALE)
 
 
 def over_worlds(table: pl.DataFrame, optimizer: str, measure: str) -> Crossing:
     """The mean over the worlds that are trained with an optimizer, block by block; only blocks that all have."""
-    worlds = [world for world, name in trained() if name == optimizer]
-    found = [crossing(table, world, optimizer, measure).values for world in worlds]
+    found = [crossing(table, world, optimizer, measure).values for world in worlds_of(optimizer)]
     blocks = min(len(values) for values in found)
     return Crossing(np.mean([values[:blocks] for values in found], axis=0), DOSES, STALE)
 
 
-def optimizers() -> Iterator[str]:
-    """Those that are there."""
-    yield from dict.fromkeys(name for _, name in trained())
+def main_optimizers() -> list[str]:
+    """Those that are there and run in more than one world; "normalized" is not."""
+    return [name for name in dict.fromkeys(name for _, name in trained()) if name != "normalized"]
 
 
-def on_policy(table: pl.DataFrame, world: str, optimizer: str, measure: str) -> np.ndarray:
-    """The one cell of L = 1, (blocks,)."""
-    cells = table.filter(objective="residual", offset=0.0, world=world, optimizer=optimizer, lag=1)
-    return cells.sort("block")[measure].to_numpy()
+def worlds_of(optimizer: str) -> list[str]:
+    """The worlds that are trained with an optimizer."""
+    return [world for world, name in trained() if name == optimizer]
 
 
 LAGS_OF_MODEL = (100, 400)
@@ -121,7 +117,6 @@ def whole_blocks() -> pl.DataFrame:
 
 def model_crossing(measure: str) -> Crossing:
     """One measure of the whole blocks, with doses 0, 1 and 2."""
-    place = pl.col("weight").replace_strict(dict(zip(WEIGHTS, range(len(WEIGHTS)), strict=True)))
-    ordered = whole_blocks().with_columns(place=place).sort("seed", "study", "dose", "place", "sync_every")
+    ordered = whole_blocks().with_columns(place=PLACE).sort("seed", "study", "dose", "place", "sync_every")
     shape = (-1, len(PRIMARY), len(WEIGHTS), len(LAGS_OF_MODEL))
     return Crossing(ordered[measure].to_numpy().reshape(shape), PRIMARY, LAGS_OF_MODEL)

@@ -13,7 +13,7 @@ from pessimism.studies import sha256
 
 from . import style
 from .contrasts import WEIGHTS, effect
-from .experiment import BANDITS, STALE, optimizers, over_worlds, tuned
+from .experiment import BANDITS, STALE, main_optimizers, over_worlds, tuned
 from .spec import FigureSpec
 
 LABELS = {"value": "value", "entropy": "entropy, nats", "collapsed": "share collapsed"}
@@ -42,7 +42,7 @@ CAPTION = (
 def compute(settings: Settings) -> pl.DataFrame:
     """Columns optimizer, measure, lag, weight, dose, mean, half."""
     rows = []
-    for optimizer in (name for name in optimizers() if name != "normalized"):  # that is run in one world
+    for optimizer in main_optimizers():
         for measure in LABELS:
             found = over_worlds(tuned(), optimizer, measure)
             for lag in STALE:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from . import style
 from .contrasts import WEIGHTS, effect
-from .experiment import bandits, optimizers, trained
+from .experiment import bandits, main_optimizers, worlds_of
 from .experiment_dose import COLORS, LABELS, NAMES, Settings
 from .spec import FigureSpec
 
@@ -29,8 +29,8 @@ def compute(settings: Settings) -> pl.DataFrame:
     """Columns optimizer, measure, weight, dose, rate, mean, half."""
     table = bandits().filter(pl.col("dose").is_in(list(DOSES)), objective="residual", offset=0.0, lag=LAG)
     rows: list[dict[str, Any]] = []
-    for optimizer in (name for name in optimizers() if name != "normalized"):
-        worlds = [world for world, name in trained() if name == optimizer]
+    for optimizer in main_optimizers():
+        worlds = worlds_of(optimizer)
         here = table.filter(pl.col("world").is_in(worlds), optimizer=optimizer)
         for measure in LABELS:
             blocks = here.group_by("weight", "dose", "rate", "block").agg(pl.col(measure).mean(), pl.len())

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from . import style
 from .contrasts import shares
-from .experiment import crossing, equal_rate, optimizers, trained, tuned
+from .experiment import crossing, equal_rate, main_optimizers, tuned, worlds_of
 from .experiment_dose import LABELS, NAMES, Settings
 from .spec import FigureSpec
 
@@ -37,12 +37,11 @@ CAPTION = (
 def compute(settings: Settings) -> pl.DataFrame:
     """Columns optimizer, rate ("tuned" or "equal"), measure, factor, share."""
     rows = []
-    for optimizer in (name for name in optimizers() if name != "normalized"):
-        worlds = [world for world, name in trained() if name == optimizer]
+    for optimizer in main_optimizers():
         for rate, table in (("tuned", tuned()), ("equal", equal_rate())):
             for measure in LABELS:
-                means = np.stack([crossing(table, world, optimizer, measure).values.mean(axis=0) for world in worlds])
-                found = explained(means)
+                each = [crossing(table, world, optimizer, measure).values for world in worlds_of(optimizer)]
+                found = explained(np.stack([values.mean(axis=0) for values in each]))
                 keys = {"optimizer": optimizer, "rate": rate, "measure": measure}
                 rows += [keys | {"factor": factor, "share": share} for factor, share in found.items()]
     return pl.DataFrame(rows)

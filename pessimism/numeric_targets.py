@@ -56,14 +56,15 @@ def solve_induced(bandit: Bandit, advantage: np.ndarray, algorithm: Algorithm) -
     resting = _rests_unstably(bandit, advantage, algorithm)
     log_ratio[resting], method[resting], kind[resting] = 0.0, "fixed point", "unstable"
     todo = ~resting
-    options: dict[str, Any] = {"coupled": algorithm.coupled, "takes_behavior": algorithm.takes_behavior}
     if algorithm.switches and todo.any():
         open_ = flat_rows(bandit, todo)
         log_ratio[todo], rests = stepped_flow(algorithm.coefficient, open_.behavior, advantage[todo])
         kind[todo], todo = np.where(rests, "path-dependent", "not converged"), np.zeros(rows, dtype=bool)
     if algorithm.kinks is None and todo.any():
         open_, gain = flat_rows(bandit, todo), advantage[todo]
-        point = solve_fixed_point(algorithm.coefficient, open_.behavior, gain, reference=open_.reference, **options)
+        point = solve_fixed_point(
+            algorithm.coefficient, open_.behavior, gain, reference=open_.reference, **_how_called(algorithm)
+        )
         found = _is_fixed(point, open_, gain, algorithm)
         fixed = np.flatnonzero(todo)[found]
         log_ratio[fixed], method[fixed], todo[fixed] = point.log_ratio[found], "fixed point", False
@@ -78,6 +79,11 @@ def solve_induced(bandit: Bandit, advantage: np.ndarray, algorithm: Algorithm) -
     return Numeric(log_ratio, expectation(bandit.behavior, values), method, kind, scale)
 
 
+def _how_called(algorithm: Algorithm) -> dict[str, Any]:
+    """What solvers are told of a coefficient: whether it sees all arms at once, and whether it takes their weights."""
+    return {"coupled": algorithm.coupled, "takes_behavior": algorithm.takes_behavior}
+
+
 def _follow(bandit: Bandit, advantage: np.ndarray, algorithm: Algorithm) -> Flow:
     """The flow of a flat batch from the behavior policy to its end, tied arms that lose included.
 
@@ -86,7 +92,7 @@ def _follow(bandit: Bandit, advantage: np.ndarray, algorithm: Algorithm) -> Flow
     advantage still hold: at most about 1e-6 where the coefficient is of order one.
     """
     kinks = bound_kinks(algorithm, bandit.behavior)
-    options: dict[str, Any] = {"coupled": algorithm.coupled, "takes_behavior": algorithm.takes_behavior}
+    options = _how_called(algorithm)
     if kinks is not None:
         options |= {"band": BAND} | _wide_options(bandit, advantage, algorithm)
 

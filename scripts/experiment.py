@@ -8,10 +8,10 @@ import numpy as np
 import polars as pl
 
 from bandits.experiment.design import DOSES, INSTANCES, LANDMARKS, OFFSETS, ORDER, RATES, WORLDS
-from paper_figures import experiment
+from paper_figures import experiment, experiment_variance
 from paper_figures.contrasts import WEIGHTS, Crossing, Effect, contrasts, effect, pairs, rank_correlation, trend
+from paper_figures.experiment import main_optimizers
 from paper_figures.experiment_dose import NAMES
-from paper_figures.experiment_variance import FACTORS, explained
 
 from .documents import ROOT, grid
 from .formats import holm, number, probability
@@ -45,11 +45,6 @@ def tables() -> dict[str, str]:
         "offset": offset_table(),
         "landmarks": landmark_table(),
     }
-
-
-def main_optimizers() -> list[str]:
-    """Those that are run in more than one world."""
-    return [name for name in experiment.optimizers() if name != "normalized"]
 
 
 def runs() -> str:
@@ -179,18 +174,14 @@ def correlation(outcome: Crossing, measured: Crossing, weight: str, lag: int) ->
 
 
 def variance_table() -> str:
-    """Shares of the sum of squares."""
+    """Shares of the sum of squares, those of the figure."""
+    table = experiment_variance.compute(experiment_variance.FIGURE.settings)
+    factors = table["factor"].unique(maintain_order=True).to_list()
     rows = []
-    for optimizer in main_optimizers():
-        worlds = [world for world, name in experiment.trained() if name == optimizer]
-        for kind, table in KINDS.items():
-            for measure, label in MEASURES.items():
-                each = [experiment.crossing(table(), world, optimizer, measure).values for world in worlds]
-                found = explained(np.stack([values.mean(axis=0) for values in each]))
-                rows.append([f"{NAMES[optimizer]}, {kind}", label, *(number(share, 2) for share in found.values())])
-    names = list(explained(np.random.default_rng(0).normal(size=(2, 2, 2, 2))))
-    assert tuple(names[: len(FACTORS)]) == FACTORS
-    return grid(["rates", "outcome", *names], rows)
+    for (optimizer, rate, measure), cell in table.group_by("optimizer", "rate", "measure", maintain_order=True):
+        shares = [number(share, 2) for share in cell["share"]]
+        rows.append([f"{NAMES[str(optimizer)]}, {rate}", MEASURES[str(measure)], *shares])
+    return grid(["rates", "outcome", *factors], rows)
 
 
 def explicit_table() -> str:

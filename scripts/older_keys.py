@@ -19,6 +19,7 @@ from pathlib import Path
 
 import yaml
 
+from scripts.source_keys import classes_of
 from scripts.trainer_keys import FOLDER, of_values
 
 VERL_FILE = re.compile(r"verl/trainer/config/(?:_generated_)?ppo_(?:\w+_)?trainer\.yaml")
@@ -86,11 +87,9 @@ def transformers_keys(folder: Path) -> set[str]:
 
 def fields(text: bytes, classes: set[str]) -> Iterator[str]:
     """The annotated fields of some classes of a module."""
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.ClassDef) and node.name in classes:
-            for inner in node.body:
-                if isinstance(inner, ast.AnnAssign) and isinstance(inner.target, ast.Name):
-                    yield inner.target.id
+    for name, made in classes_of(text):
+        if name in classes:
+            yield from made.fields
 
 
 def openrlhf_keys(wheel: Wheel) -> set[str]:

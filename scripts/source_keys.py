@@ -77,9 +77,10 @@ def _dots(key: str) -> Iterator[int]:
     return (place for place, letter in enumerate(key) if letter == "." and not key.startswith(".*", place))
 
 
-def classes_of(text: str) -> Iterator[tuple[str, Class]]:
+def classes_of(text: str | bytes) -> Iterator[tuple[str, Class]]:
     """The classes of a module that have annotated fields, or bases."""
-    for node in ast.walk(ast.parse(text)):
+    module = ast.parse(text)
+    for node in ast.walk(module):
         if isinstance(node, ast.ClassDef):
             own = {
                 one.target.id: one.annotation
@@ -87,7 +88,7 @@ def classes_of(text: str) -> Iterator[tuple[str, Class]]:
                 if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name)
             }
             yield node.name, Class(tuple(ast.unparse(base).rpartition(".")[2] for base in node.bases), own)
-    for node in ast.parse(text).body:  # an alias: A = B | C, or A: TypeAlias = B | C
+    for node in module.body:  # an alias: A = B | C, or A: TypeAlias = B | C
         target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
         value = getattr(node, "value", None)
         if isinstance(target, ast.Name) and value is not None:

@@ -218,6 +218,10 @@ class Monitor:
         self.seconds += time.perf_counter() - started
         return told
 
+    def report(self, number: int, raised: list[tuple[int, str]]) -> dict[str, float]:
+        """:meth:`step` as a trainer reports it (:meth:`Told.reported`), with the seconds that the monitor has taken."""
+        return self.step().reported(number, raised) | {"pessimism/seconds": self.seconds}
+
     def _is_due(self, name: str) -> bool:
         last = self._raised.get(name)
         due = last is None or self._steps - last >= self.bounds.repeat

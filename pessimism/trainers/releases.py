@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
+from .formats import read_text
 from .keys import known_keys, unknown_keys
 
 
@@ -54,6 +56,15 @@ def releases(folder: str, newest: str) -> tuple[Release, ...]:
             keys[index].add(key)
     older = tuple(Release(number, frozenset(own)) for number, own in zip(numbers, keys, strict=True))
     return (*older, *found)
+
+
+def texts(paths: Iterable[Path]) -> Iterator[str]:
+    """The texts of those files that are there and can be read, in their order; opened one at a time."""
+    for path in paths:
+        try:
+            yield read_text(path)
+        except (OSError, ValueError):
+            continue
 
 
 @dataclass(frozen=True)

@@ -147,4 +147,4 @@ class _Orchestrator:
             return {}
         self.logs += 1
         self.monitor.see_groups_of_any_size(groups)
-        return self.monitor.step().reported(self.logs, self.alerts) | {"pessimism/seconds": self.monitor.seconds}
+        return self.monitor.report(self.logs, self.alerts)

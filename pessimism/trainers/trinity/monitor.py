@@ -56,8 +56,7 @@ class Watch(ExperienceOperator):
             return exps, {}
         self.steps += 1
         self.monitor.see_groups_of_any_size(groups)
-        told = self.monitor.step().reported(self.steps, self.alerts)
-        return exps, told | {"pessimism/seconds": self.monitor.seconds}
+        return exps, self.monitor.report(self.steps, self.alerts)
 
 
 def _rewards(group: list[Experience]) -> list[float]:

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ..document import Document
-from ..formats import read_text
 from ..hydra import MAX_UP
 from ..reader import Unresolved
-from ..releases import Fit, fitting, order, releases
+from ..releases import Fit, fitting, order, releases, texts
 
 CHANGES: Mapping[str, tuple[tuple[str, Any], ...]] = {
     "beta": (("0.14.0", 0.04), ("0.19.1", 0.0)),
@@ -54,11 +53,8 @@ def _pinned(document: Document) -> str:
     inside = next((place for place, folder in enumerate(folders) if (folder / ".git").exists()), -1)
     for place, folder in enumerate(folders):
         beside = sorted(folder.glob("*/setup.py"))[:MAX_BESIDE] if place <= inside else []
-        for path in (*(folder / name for name in PINS), *beside):
-            try:
-                found = PIN.search(read_text(path))
-            except (OSError, ValueError):
-                continue
+        for text in texts((*(folder / name for name in PINS), *beside)):
+            found = PIN.search(text)
             if found:
                 return found[1]
     return ""

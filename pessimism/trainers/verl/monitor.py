@@ -74,8 +74,7 @@ class Watch:
         if self.monitor is None or not self._seen:
             return {}
         self._seen = False
-        numbers = self.monitor.step().reported(step, self.alerts)
-        return numbers | {"pessimism/seconds": self.monitor.seconds}
+        return self.monitor.report(step, self.alerts)
 
     def _of(self, values: dict[str, Any]) -> Monitor:
         if self.monitor is None:

@@ -10,10 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..document import Document
-from ..formats import read_text
 from ..hydra import MAX_UP
 from ..reader import Reader, Unresolved
-from ..releases import Fit, fitting, order, releases
+from ..releases import Fit, fitting, order, releases, texts
 from ..settings import Clip, Penalty
 
 LAST = "0.3.0"
@@ -46,13 +45,8 @@ def _copy(document: Document) -> str:
     """The text of the nearest copy of verl's defaults; "" where there is none."""
     if not document.path or not document.suffix:
         return ""
-    for folder in Path(document.path).resolve().parents[: MAX_UP + 1]:
-        for name in COPIES:
-            try:
-                return read_text(folder / name)
-            except (OSError, ValueError):
-                continue
-    return ""
+    folders = Path(document.path).resolve().parents[: MAX_UP + 1]
+    return next(texts(folder / name for folder in folders for name in COPIES), "")
 
 
 def penalty(reader: Reader, estimators: dict[str, str]) -> Penalty | None:
