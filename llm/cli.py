@@ -23,7 +23,7 @@ from .start import FailedError, again, check_hardware, leads, make_model, ranks_
 from .start import train as train_on_all_ranks
 
 CONFIGS = Path(__file__).parent / "configs"
-RUNS, RESULTS = Path("runs"), Path("results/llm")
+RUNS, RESULTS, EXPORTS = Path("runs"), Path("results/llm"), Path("exports")
 
 app = new_app("llm")
 
@@ -246,24 +246,54 @@ def selftest(config: ConfigArgument, overrides: Overrides = None) -> None:
         raise typer.Exit(FAILED)
 
 
-@app.command(short_help="Write a run's policy as a Hugging Face folder.")
+@app.command(short_help="Write a run's policy as a Hugging Face folder, or a configuration for verl, TRL or prime-rl.")
 def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run, finished or not.")],
-    to: Annotated[Path, typer.Option(metavar="DIR", help="Folder to make.")],
+    config: Annotated[
+        str,
+        typer.Argument(metavar="RUN|CONFIG", help="Folder of a run; for a trainer, a TOML file or a name too."),
+    ],
+    to: Annotated[str, typer.Option(metavar="DIR|TRAINER", help="Folder to make, or verl, trl or prime-rl.")],
+    overrides: Overrides = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="A trainer's folder; default: exports/ and both names."),
+    ] = None,
+    gpus: Annotated[int, typer.Option(min=1, metavar="N", help="For a trainer: GPUs of each machine.")] = 1,
+    nodes: Annotated[int, typer.Option(min=1, metavar="N", help="For a trainer: machines.")] = 1,
     step: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Which checkpoint of the run; default: its latest.")
+        int | None, typer.Option(min=1, metavar="N", help="Of a run: which checkpoint; default: its latest.")
     ] = None,
     dtype: Annotated[Dtype | None, typer.Option(help="Of the weights; default: the run's model.dtype.")] = None,
 ) -> None:
-    """Write a checkpoint's policy as a folder that from_pretrained and vllm serve load.
+    """Write the weights of a run, or the settings of a configuration.
 
-    Adapters are merged. Tokenizer, generation settings and a model card with objective, lag, numbers and digests go
-    with it.
+    RUN --to DIR: a checkpoint's policy as a folder that from_pretrained and vllm serve load. Adapters are merged;
+    tokenizer, generation settings and a model card with objective, lag, numbers and digests go with it.
+
+    CONFIG --to verl, trl or prime-rl: that trainer's own configuration, with the objective through our adapter, the
+    rewards as a module and a launch script. What the trainer cannot say is refused; what it does otherwise is told.
     """
-    quiet_libraries()
-    from .run.export import export as write
+    from .export.write import TRAINERS
 
-    print(f"{to}: the policy of step {write(run, to, step, None if dtype is None else dtype.value)}")
+    if to in TRAINERS:
+        from .export.said import Machines
+        from .export.write import write as write_settings
+
+        if step is not None or dtype is not None:
+            raise ValueError(f"--step and --dtype are for weights; --to {to} writes settings")
+        chosen = _chosen(config, overrides)
+        folder = out or EXPORTS / f"{chosen.name}-{to}"
+        for note in write_settings(chosen, to, folder, Machines(gpus, nodes)):
+            print(f"note: {note}")
+        print(folder)
+        return
+    if out is not None or overrides or (gpus, nodes) != (1, 1):
+        raise ValueError(f"--out, --gpus, --nodes and KEY=VALUE go with --to {', '.join(TRAINERS)}, not with a folder")
+    quiet_libraries()
+    from .run.export import export as write_weights
+
+    made = write_weights(Path(config), Path(to), step, None if dtype is None else dtype.value)
+    print(f"{to}: the policy of step {made}")
 
 
 @app.command(short_help="Check this machine's GPU, and this program on it.")

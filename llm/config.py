@@ -309,7 +309,17 @@ def to_toml(config: Config) -> str:
     deterministic = false
     hardware.gpu = false
     """
-    return "".join(f"{name} = {_toml(value)}\n" for name, value in flat(config.model_dump()) if value is not None)
+    return toml_lines(config.model_dump())
+
+
+def toml_lines(table: Mapping[str, Any]) -> str:
+    """Nested tables as TOML, one line per value; None is left out.
+
+    >>> print(toml_lines({"lag": {"sync_every": 4, "max_staleness": None}, "names": [{"a": 1}]}), end="")
+    lag.sync_every = 4
+    names = [{"a" = 1}]
+    """
+    return "".join(f"{name} = {_toml(value)}\n" for name, value in flat(table) if value is not None)
 
 
 def flat(table: Mapping[str, Any], outer: str = "") -> Iterator[tuple[str, Any]]:

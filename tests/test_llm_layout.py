@@ -14,6 +14,7 @@ ORDER = (
     "update",
     "run",
     "fit",
+    "export",
     "show",
     "check",
     "study",
