@@ -29,4 +29,4 @@ def finite_average(values: Array, behavior: Array | None) -> Array:
 
 def at_most(xp: object, values: Array, bound: float) -> Array:
     """min(values, bound), with no work where the bound is infinite."""
-    return values if bound == math.inf else xp.clip(values, None, bound)  # type: ignore[attr-defined]
+    return values if bound == math.inf else xp.where(values > bound, bound, values)  # type: ignore[attr-defined]

@@ -38,12 +38,8 @@ def inside_binary_divergence(log_ratio: Array, advantage: Array, behavior: Array
     $\mathrm{KL} = \mu\log\frac{\mu}{\pi} + (1 - \mu)\log\frac{1 - \mu}{1 - \pi}$; inward is $\pi \le \mu$ for $A > 0$
     and $\pi \ge \mu$ for $A \le 0$.
     """
-    xp = array_namespace(log_ratio)
-    return xp.where(
-        advantage > 0,
-        (binary_divergence(log_ratio, behavior) <= high) | (log_ratio <= 0),
-        (binary_divergence(log_ratio, behavior) <= low) | (log_ratio >= 0),
-    )
+    xp, distance = array_namespace(log_ratio), binary_divergence(log_ratio, behavior)
+    return xp.where(advantage > 0, (distance <= high) | (log_ratio <= 0), (distance <= low) | (log_ratio >= 0))
 
 
 def binary_divergence(log_ratio: Array, behavior: Array) -> Array:

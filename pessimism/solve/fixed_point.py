@@ -25,6 +25,10 @@ Array = NDArray[np.float64]
 _DIFFERENCE = 1e-7  # forward difference of the coefficient; its error slows convergence and does not move the result
 _FIRST_RADIUS = 4.0  # log-ratio an arm may move by before its tangent has been tested
 _SEEN = 0.01  # least move from the mean for which a coupled arm's slope is measured; below, the row's steepest is used
+_SEARCH = 100  # evaluations of a model in search of its lambda: 5 where Newton's steps hold
+_NEAR = 1e-9  # relative change of lambda from which one more step of Newton's is exact
+_EXACT = 1e-15  # and that of a bracket that has closed
+_LARGEST = 1e300  # |lambda| at which the search for it ends
 _FLOOR = 1e-12  # least slope, relative to the terms it is compared with
 
 
@@ -65,21 +69,32 @@ class _Model:
     radius: Array
     proportional: NDArray[np.bool_]
 
-    def step(self, normalizer: Array, rows: NDArray[np.intp]) -> Array:
-        """d(lambda) for each row, (len(rows), K): non-increasing in lambda, limited to the radius."""
+    def step(self, normalizer: Array, rows: NDArray[np.intp]) -> tuple[Array, Array]:
+        """d(lambda) for each row, (len(rows), K): non-increasing in lambda, limited to the radius; dd/d log|lambda|."""
         value, slope, ratio = self.value[rows], self.slope[rows], self.ratio[rows]
-        radius, sign = self.radius[rows], np.sign(normalizer)[:, None]
+        radius, sign, proportional = self.radius[rows], np.sign(normalizer)[:, None], self.proportional[rows]
         with np.errstate(all="ignore"):
             steep = np.maximum(-slope, np.maximum(_FLOOR * np.abs(value), np.finfo(float).tiny))
             log_weight = np.log(np.abs(normalizer))[:, None] + np.log(ratio) - np.log(steep)
-            tangent = _exponential_step(value / steep, sign, log_weight)
-            linear = (value - normalizer[:, None] * ratio) / np.maximum(value - slope, np.finfo(float).tiny)
-            tangent = np.where(self.proportional[rows], linear, tangent)
-        return np.clip(np.where(np.isnan(tangent), 0.0, tangent), -radius, radius)
+            offset = value / steep
+            tangent = _exponential_step(offset, sign, log_weight)
+            pull = offset - tangent  # sign e^(log_weight + d), in (1) divided by the slope
+            rate = -pull / (1.0 + pull)
+            if proportional.any():
+                spread = np.maximum(value - slope, np.finfo(float).tiny)
+                linear = (value - normalizer[:, None] * ratio) / spread
+                tangent = np.where(proportional, linear, tangent)
+                rate = np.where(proportional, -normalizer[:, None] * ratio / spread, rate)
+            free = np.abs(tangent) < radius  # NaN is not
+            return np.clip(np.where(np.isnan(tangent), 0.0, tangent), -radius, radius), np.where(free, rate, 0.0)
 
-    def excess(self, normalizer: Array, rows: NDArray[np.intp]) -> Array:
-        """log of the total probability after the step, (len(rows),)."""
-        return np.asarray(logsumexp(self.log_policy[rows] + self.step(normalizer, rows), axis=-1))
+    def excess(self, normalizer: Array, rows: NDArray[np.intp]) -> tuple[Array, Array]:
+        """log of the total probability after the step, and its derivative in log|lambda|, both (len(rows),)."""
+        step, rate = self.step(normalizer, rows)
+        after = self.log_policy[rows] + step
+        total = np.asarray(logsumexp(after, axis=-1))
+        with np.errstate(invalid="ignore"):
+            return total, (np.exp(after - total[:, None]) * rate).sum(axis=-1)
 
 
 def _exponential_step(offset: Array, sign: Array, log_weight: Array) -> Array:
@@ -95,32 +110,43 @@ def _exponential_step(offset: Array, sign: Array, log_weight: Array) -> Array:
     return np.where(sign == 0, offset, step)
 
 
-def _solve_model(model: _Model, scale: Array, balanced: NDArray[np.bool_]) -> tuple[Array, Array]:
-    """lambda (B,) and the step (B, K) of the model problem; `scale` (B,) is a first guess of |lambda|.
+def _solve_model(model: _Model, scale: Array, guess: Array, balanced: NDArray[np.bool_]) -> tuple[Array, Array]:
+    """lambda (B,) and the step (B, K) of the model problem, from a `guess` of lambda and the `scale` (B,) of |lambda|.
 
-    Where the coefficient is `balanced`, lambda is 0, and normalizing is left to the caller.
+    Where the coefficient is `balanced`, lambda is 0, and normalizing is left to the caller. The excess falls with
+    |lambda| from what it is at 0: Newton's steps in lambda, or where they leave the bracket in log|lambda|. Some rows
+    have no root.
     """
     rows = np.arange(len(scale))
-    at_zero = model.excess(np.zeros(len(scale)), rows)
-    sign = np.where(at_zero > 0, 1.0, -1.0)
-    open_rows = rows[(np.abs(at_zero) > 1e-16) & ~balanced]
-
-    def gap(log_size: Array, row: Array) -> Array:
-        index = row.astype(np.intp)
-        return model.excess(sign[index] * np.exp(np.minimum(log_size, 700.0)), index)
-
     normalizer = np.zeros(len(scale))
-    if open_rows.size:
-        guess = np.log(scale[open_rows])
-        index = open_rows.astype(np.float64)
-        # Brackets double: twenty times leave the range of floats far behind, and some rows have no root.
-        from scipy.optimize import elementwise  # takes longer to import than all the rest
-
-        bracket = elementwise.bracket_root(gap, guess - 0.5, guess + 0.5, args=(index,), maxiter=20)
-        found = elementwise.find_root(gap, bracket.bracket, args=(index,))
-        size = np.where(found.success, np.exp(found.x), 0.0)
-        normalizer[open_rows] = sign[open_rows] * size
-    return normalizer, model.step(normalizer, rows)
+    at_zero = model.excess(normalizer, rows)[0]
+    sign = np.where(at_zero > 0, 1.0, -1.0)
+    size = np.where(guess * sign > 0, np.abs(guess), scale)
+    low, high = np.zeros(len(scale)), np.full(len(scale), np.inf)
+    todo = rows[(np.abs(at_zero) > 1e-16) & ~balanced]
+    for turn in range(_SEARCH):
+        if not todo.size:
+            break
+        leap = 4.0 ** (turn + 1)
+        signs, now = sign[todo], size[todo]
+        total, rate = model.excess(signs * now, todo)
+        short = signs * total > 0
+        low[todo], high[todo] = np.where(short, now, low[todo]), np.where(short, high[todo], now)
+        bottom, top = low[todo], high[todo]
+        with np.errstate(all="ignore"):
+            newton = now * (1.0 - total / rate)
+            in_log = now * np.exp(-total / rate)
+            middle = np.where(
+                np.isinf(top), leap * now, np.where(bottom == 0, now / leap, np.sqrt(bottom) * np.sqrt(top))
+            )
+        following = np.where((bottom < in_log) & (in_log < top), in_log, middle)
+        sharp = (bottom < newton) & (newton < top)
+        following = np.where(total == 0, now, np.where(sharp, newton, following))
+        size[todo] = following
+        found = np.abs(following - now) <= np.where(sharp, _NEAR, _EXACT) * now
+        normalizer[todo[found]] = (signs * following)[found]
+        todo = todo[~found & (following > 1 / _LARGEST) & (following < _LARGEST)]
+    return normalizer, model.step(normalizer, rows)[0]
 
 
 def _balanced_signs(weights: Array) -> Array:
@@ -248,7 +274,7 @@ def solve_fixed_point(
         size = (mu[rows] * np.abs(here)).sum(axis=-1)
         if passes == 2:
             balanced = coupled & (np.abs((mu * here).sum(axis=-1)) <= 1e-12 * size)
-        normalizer[rows], step = _solve_model(model, np.where(size > 0, size, 1.0), balanced[rows])
+        normalizer[rows], step = _solve_model(model, np.where(size > 0, size, 1.0), normalizer[rows], balanced[rows])
         step = np.where(played[rows] & ~alone[rows], step, 0.0)
         residual[rows] = (np.abs(step) / np.maximum(1.0, np.abs(x[rows]))).max(axis=-1)
         # Both sides of the equation underflowed: any log-ratio would pass for a solution on this arm.

@@ -16,7 +16,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .flow_field import Field, check_problem, kink_interval, knots_of, linear_solver, velocity_of
+from .flow_field import Field, check_problem, knots_of, linear_solver, nearest_band, velocity_of
 from .simplex import check_policy, first_index, log
 
 Array = NDArray[np.float64]
@@ -272,7 +272,7 @@ def _allowed(field: Field, log_policy: Array, policy: Array, drift: Array, rtol:
     allowed = rtol * np.maximum(1.0, np.abs(log_ratio)) + vanishing
     if field.knots is None:
         return allowed
-    low, high, inside = kink_interval(field, log_ratio)
+    low, high, inside = nearest_band(field, log_ratio)
     depth = np.maximum(np.minimum(log_ratio - low, high - log_ratio), 1e-4 * field.band)
     return np.where(inside, np.minimum(allowed, _DEPTH * depth), allowed)
 
