@@ -1,16 +1,22 @@
 """Lint over a folder of repositories: what is read, what is refused and why, what is found, and how long it takes.
 
-    python -m scripts.lint_corpus DIR [--sample 100 --seed 0] [--lines FILE]
+    python -m scripts.lint_corpus DIR [--lines FILE]
+    python -m scripts.lint_corpus DIR --sample 40 --seed 0
 
-DIR holds one folder per repository, fetched by whoever runs this; nothing of them is executed. ``--sample`` draws
-files at random, to be judged by hand; ``--lines`` keeps one JSON line per file. Exit status 1: a traceback.
+DIR holds one folder per repository, named ``owner+name`` and fetched by whoever runs this; nothing of them is executed.
+``--lines`` keeps one JSON line per file. Exit status 1: a traceback.
+
+``--sample`` draws files to be judged by hand, and lints these only. Whoever has the same commits draws the same files,
+whatever lint says of them: of the files that name a setting of reinforcement learning (``SPEAKS``), each content once,
+every repository offers the ``--most`` that come first by the SHA-256 of seed, repository and path, and of all that are
+offered the first N in that order are drawn.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
-import random
 import re
 import subprocess
 import sys
@@ -28,6 +34,13 @@ from pessimism.trainers.document import PYTHON, SUFFIXES
 
 CONFIG_CALL = re.compile(rb"(?:Config|Arguments|Args)\(")
 """What a Python file must hold to be counted; all others have no configuration to be read."""
+
+SPEAKS = re.compile(
+    rb"adv(?:antage)?[_-]estimator|actor_rollout_ref|algorithm_type|rlhf_type|num_generations|n[_-]samples[_-]per_prompt"
+    rb"|n-samples-per-prompt|num_samples_per_prompt|rollouts_per_example|repeat_times|n_samples:|group_size\s*[=:]"
+    rb"|(?:GRPO|RLOO|PPO|OnlineDPO)Config\(|ratio_clip|clip_ratio|eps[_-]clip"
+)
+"""What a file must hold to be drawn: a setting of how completions are sampled or weighted, in a trainer's words."""
 
 SKIPPED = {".git", "node_modules", ".venv", "site-packages"}
 REFUSALS = (
@@ -195,27 +208,58 @@ def _by_trainer(readings: Sequence[Reading]) -> Iterator[tuple[object, ...]]:
         )
 
 
-def drawn(outcomes: Sequence[Outcome], count: int, seed: int) -> list[str]:
-    """Files drawn at random, without those that hold no settings, with what lint said of each."""
-    speaking = [
-        one for one in outcomes if one.readings or one.refusal not in ("no settings in it", "told to be none's")
-    ]
-    chosen = random.Random(seed).sample(speaking, min(count, len(speaking)))
-    lines: list[str] = []
-    for number, one in enumerate(chosen, start=1):
-        lines.append(f"{number}. {one.repository}/{one.path}")
-        if one.refused:
-            lines.append(f"   refused: {one.refused}")
-        for reading in one.readings:
-            told = reading.entry or f"cannot tell: {reading.unknown}"
-            lines.append(f"   {reading.version}, {reading.kind}: {reading.loss}, {told}; group {reading.group_size}")
-            lines += [f"     {severity} {rule}: {message}" for severity, rule, message in reading.findings]
+@dataclass(frozen=True)
+class Drawn:
+    """A file of a sample: where it is, at which commit."""
+
+    repository: str
+    commit: str
+    path: str
+
+
+def draw(root: Path, count: int, seed: int, most: int) -> list[Drawn]:
+    """Files drawn at random, as the module says."""
+    offered: list[tuple[str, Drawn]] = []
+    seen: set[bytes] = set()
+    for folder in _repositories(root):
+        commit = commit_of(folder)
+        paths = [str(path.relative_to(folder)) for path in candidates(folder)]
+        own = sorted((_place(seed, folder.name, path), path) for path in paths)
+        kept: list[tuple[str, Drawn]] = []
+        for place, path in own:
+            content = (folder / path).read_bytes()
+            if len(kept) == most:
+                break
+            if SPEAKS.search(content) and content not in seen:
+                seen.add(content)
+                kept.append((place, Drawn(folder.name, commit, path)))
+        offered += kept
+    return [one for _, one in sorted(offered, key=lambda pair: pair[0])[:count]]
+
+
+def _place(seed: int, repository: str, path: str) -> str:
+    return hashlib.sha256(f"{seed} {repository} {path}".encode()).hexdigest()
+
+
+def _repositories(root: Path) -> list[Path]:
+    return sorted(path for path in root.iterdir() if path.is_dir())
+
+
+def told(outcome: Outcome) -> list[str]:
+    """What lint said of a file, for whoever judges it."""
+    lines = [f"{outcome.repository}/{outcome.path}"]
+    if outcome.refused:
+        lines.append(f"   refused: {outcome.refused}")
+    for reading in outcome.readings:
+        entry = reading.entry or f"cannot tell: {reading.unknown}"
+        lines.append(f"   {reading.version}, {reading.kind}: {reading.loss}, {entry}; group {reading.group_size}")
+        lines += [f"     {severity} {rule}: {message}" for severity, rule, message in reading.findings]
     return lines
 
 
 def examine_all(root: Path, jobs: int) -> tuple[list[Outcome], dict[str, str]]:
     """Every outcome, in order, and the commit of every repository."""
-    folders = sorted(path for path in root.iterdir() if path.is_dir())
+    folders = _repositories(root)
     files = [(folder.name, str(path.relative_to(folder))) for folder in folders for path in candidates(folder)]
     with ProcessPoolExecutor(jobs) as pool:
         names, paths = [name for name, _ in files], [path for _, path in files]
@@ -227,12 +271,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Run lint over a folder of repositories, and tabulate what it says.")
     parser.add_argument("folder", type=Path, help="one folder per repository")
     parser.add_argument("--jobs", type=int, default=2, help="worker processes; default 2")
-    parser.add_argument("--sample", type=int, default=0, help="how many files to draw for judging by hand; default 0")
+    parser.add_argument("--sample", type=int, default=0, help="draw this many files for judging by hand, lint no other")
     parser.add_argument("--seed", type=int, default=0, help="seed of the draw; default 0")
+    parser.add_argument("--most", type=int, default=4, help="how many files a repository offers; default 4")
     parser.add_argument("--lines", type=Path, help="a file that gets one JSON line per file")
     given = parser.parse_args(arguments)
     if not given.folder.is_dir():
         parser.error(f"{given.folder} is no folder")
+    if given.sample:
+        return _judge(given.folder, draw(given.folder, given.sample, given.seed, given.most))
     outcomes, commits = examine_all(given.folder, given.jobs)
     if not outcomes:
         parser.error(
@@ -244,9 +291,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for one in outcomes:
         if one.broken:
             print(f"{one.repository}/{one.path}\n{one.broken}")
-    if given.sample:
-        print("\n".join(drawn(outcomes, given.sample, given.seed)))
     return int(any(one.broken for one in outcomes))
+
+
+def _judge(root: Path, sample: Sequence[Drawn]) -> int:
+    """Print what lint says of each file of a sample."""
+    broken = False
+    for number, one in enumerate(sample, start=1):
+        outcome = examine(str(root), one.repository, one.path)
+        broken |= bool(outcome.broken)
+        print("\n".join([f"{number}. [{one.commit}]", *told(outcome), outcome.broken]))
+    return int(broken)
 
 
 if __name__ == "__main__":

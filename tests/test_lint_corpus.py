@@ -36,7 +36,7 @@ def corpus(tmp_path: Path) -> Path:
 
 def test_what_is_tabulated(corpus, tmp_path, capsys):
     lines = tmp_path / "lines.jsonl"
-    assert lint_corpus.main([str(corpus), "--jobs", "1", "--sample", "3", "--lines", str(lines)]) == 0
+    assert lint_corpus.main([str(corpus), "--jobs", "1", "--lines", str(lines)]) == 0
     output = capsys.readouterr().out
     assert output.startswith("6 files of 2 repositories; 1 read (1 configurations), 5 refused, 0 tracebacks\n")
     assert "| one | not known | 5 | 1 | trl 1 |" in output
@@ -47,15 +47,33 @@ def test_what_is_tabulated(corpus, tmp_path, capsys):
     assert "| not of its format |  | 1 |" in output
     outcomes = [json.loads(line) for line in lines.read_text().splitlines()]
     assert {one["path"] for one in outcomes if one["readings"]} == {"run.yaml"}
-    assert output.count("\n1. ") == output.count("\n3. ") == 1
 
 
-def test_the_draw_is_that_of_the_seed(corpus):
-    outcomes = [
-        lint_corpus.Outcome("one", str(place), refused="this is for X, which is not read") for place in range(40)
-    ]
-    assert lint_corpus.drawn(outcomes, 5, 1) == lint_corpus.drawn(outcomes, 5, 1)
-    assert lint_corpus.drawn(outcomes, 5, 1) != lint_corpus.drawn(outcomes, 5, 2)
+def test_the_draw_is_that_of_the_seed_and_of_each_repository(tmp_path, capsys):
+    """Every repository offers its own files, each content once, whatever other repositories there are."""
+    for name in ("a+one", "b+two"):
+        for place in range(12):
+            path = tmp_path / name / f"run{place}.yaml"
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(
+                f"{A2PO}num_generations: {place % 6 + 2}\n"
+            )  # every content twice, and in both repositories
+        (tmp_path / name / "compose.yaml").write_text("services: {}\n")
+    drawn = lint_corpus.draw(tmp_path, 100, 1, 3)
+    assert drawn == lint_corpus.draw(tmp_path, 100, 1, 3) != lint_corpus.draw(tmp_path, 100, 2, 3)
+    contents = [(tmp_path / one.repository / one.path).read_text() for one in drawn]
+    assert len(drawn) == len(set(contents)) == 6
+    assert [one.repository for one in drawn].count("a+one") == 3
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    (tmp_path / "a+one").rename(alone / "a+one")
+    assert lint_corpus.draw(alone, 100, 1, 3) == [one for one in drawn if one.repository == "a+one"]
+    assert lint_corpus.draw(alone, 2, 1, 3) == lint_corpus.draw(alone, 100, 1, 3)[:2]
+    assert lint_corpus.main([str(alone), "--sample", "2", "--seed", "1"]) == 0
+    output = capsys.readouterr().out
+    assert output.startswith("1. [not known]\na+one/run")
+    assert "beta-order" in output
+    assert "\n3. " not in output
 
 
 def test_a_traceback_is_told_and_fails(corpus, capsys, monkeypatch):

@@ -224,3 +224,51 @@ def test_runs_of_prime_rl_without_a_reward_are_told_so(tmp_path, text, what):
     report = lint(path)
     assert what in report.settings.untrained
     assert {finding.rule.id for finding in report.findings} == {"nothing-trained"}
+
+
+OLD_PRIME_RL = """[orchestrator]
+batch_size = 256
+rollouts_per_example = 16
+[[orchestrator.env]]
+id = "math"
+[orchestrator.sampling]
+max_tokens = 1024
+[trainer.loss]
+"""
+
+
+@pytest.mark.parametrize(
+    ("loss", "entry", "told"),
+    [
+        ("", "", "whose default loss changed"),
+        ("kl_tau = 0.01", "", "whose default loss changed"),
+        ("token_mask_high = 5.0", "verl.icepop", ""),
+        ("mask_ratio_low = 0.25", "verl.icepop", ""),
+        ("mask_ratio_low = 0.25\nkl_tau = 0.1", "", "KL term"),
+        ("ipo_mask_low = 0.1\nipo_mask_high = 0.1", "prime_rl.ipo", ""),
+        ("ipo_mask_low = 0.1", "", "two bounds"),
+        ("ratio_type = 'sequence'", "", "ratio of completions"),
+        ("dppo_mask_low = 0.2", "", "whose default loss changed"),
+    ],
+)
+def test_older_prime_rl_is_not_read_by_the_defaults_of_today(tmp_path, loss, entry, told):
+    path = tmp_path / "rl.toml"
+    path.write_text(OLD_PRIME_RL + loss)
+    report = lint(path)
+    settings = report.settings
+    assert settings.version == "prime-rl before 0.6.0"
+    assert settings.group_size == 16
+    assert settings.objective.entry == entry
+    assert told in settings.objective.unknown
+    assert "unknown-key" not in {one.rule.id for one in report.findings}
+
+
+def test_older_prime_rls_mask_is_the_coefficient_of_its_loss(tmp_path):
+    """Its loss is -(ratio A) over the tokens whose ratio is inside the bounds (commit 7e2f027), taken apart here."""
+    path = tmp_path / "rl.toml"
+    path.write_text(OLD_PRIME_RL + "token_mask_low = 0.5\ntoken_mask_high = 3.0")
+    made = lint(path).settings.objective.algorithm
+    log_ratio, advantage = np.random.default_rng(1).normal(size=(2, 200, 4))
+    ratio = np.exp(log_ratio)
+    expected = np.where((ratio >= 0.5) & (ratio <= 3.0), ratio * advantage, 0.0)
+    np.testing.assert_allclose(made.coefficient(log_ratio, advantage), expected, rtol=1e-12)

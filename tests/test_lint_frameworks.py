@@ -176,7 +176,6 @@ UNKNOWN = [
     ),
     ("skyrl", (f"{ALGORITHM}.policy_loss_type=regulr",), "did you mean regular"),
     ("skyrl", (f"{ALGORITHM}.advantage_estimator=mine",), "advantage_estimator is 'mine'"),
-    ("skyrl", (f"{ALGORITHM}.advantage_estimator=maxrl",), "divided by the group mean"),
     ("skyrl", (f"{ALGORITHM}.policy_loss_type=kl_cov",), "not in the catalogue"),
     ("openrlhf", ("advantage_estimator=reinforce",), "mean of the batch"),
     ("openrlhf", ("advantage_estimator=grpo",), "known estimators"),

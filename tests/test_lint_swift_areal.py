@@ -98,7 +98,6 @@ def test_the_objective_is_the_trainers(trainer, overrides, entry, parameters, ad
         ("easyr1", ("algorithm.adv_estimator=remax",), "greedy completion"),
         ("easyr1", ("algorithm.adv_estimator=grp",), "grpo?"),
         ("easyr1", ("worker.actor.loss_type=dro",), "known losses"),
-        ("areal", ("actor.m2_threshold=0.04",), "m2po"),
         ("areal", ("actor.reward_norm.mean_level=batch",), "mean of the batch"),
         ("areal", ("actor.reward_norm=null", "actor.adv_norm={mean_level: batch}"), "tokens of the batch"),
         ("areal", ("actor.importance_sampling_level=seq",), "levels"),
@@ -256,3 +255,17 @@ def test_a_script_of_easyr1_builds_on_the_file_that_it_names(tmp_path: Path):
     assert (report.settings.group_size, report.settings.lag.steps) == (None, None)
     assert "gone.yaml, which it builds on" in report.settings.objective.unknown
     assert {"group-of-one", "clip-range-level"} & {finding.rule.id for finding in report.findings} == set()
+
+
+def test_areals_m2po_is_its_clip_under_the_mask_of_second_moments():
+    plain, masked = settings("areal").objective, settings("areal", "actor.m2_threshold=0.04").objective
+    assert masked.entry == plain.entry
+    assert masked.loss == "ppo with m2po"
+    assert masked.algorithm.parameters["mask"] == "second_moment(budget=0.04, of=all)"
+    advantage = np.array([1.0, 1.0, -1.0, -1.0])
+    log_ratio = np.log(np.array([0.95, 1.05, 1.1, 3.0]))
+    given = dict(behavior=np.full(4, 0.25))
+    kept = masked.algorithm.coefficient(log_ratio, advantage, **given)
+    np.testing.assert_allclose(kept[:3], plain.algorithm.coefficient(log_ratio, advantage)[:3])
+    assert kept[3] == 0  # its squared log-ratio, 1.2, is beyond what the budget of the mean allows
+    assert settings("areal", "actor.m2_threshold=0.04").trainer == "areal"

@@ -126,6 +126,7 @@ PRIME_RL = [
     (("trainer.loss.adv_tau=2.0", "trainer.loss.kl_tau=0.01"), "prime_rl.default", {"tau": 0.005}, "mean", "token"),
     (("trainer.loss.dppo_mask_high=0.3",), "prime_rl.default", {"low": 0.2, "high": 0.3}, "mean", "token"),
     (("orchestrator.algo.type=echo",), "prime_rl.default", {}, "mean", "token"),
+    (("orchestrator.algo.type=max_rl",), "prime_rl.default", {}, "mean normalized", "token"),
     (("trainer.loss.kl_tau=0.0",), "prime_rl.default", {"tau": 0.0}, "mean", "token"),
     (("trainer.loss.type=ipo",), "prime_rl.ipo", {"threshold": 0.1, "tau": 1e-3}, "mean", "token"),
 ]
@@ -172,11 +173,12 @@ REC = [
     ),
     (
         (f"{LOSS}.clip_mode=gspo-one-side", f"{LOSS}.weight=gspo_importance_sampling"),
-        "gspo",
+        "rec_gspo_is",
         {"low": 0.2},
         "mean",
         "sequence mean",
     ),
+    ((f"{LOSS}.clip_mode=gspo-one-side",), "rec_gspo_nois", {"low": 0.2}, "mean", "sequence mean"),
     ((f"{LOSS}.clip_mode=none",), "reinforce", {}, "mean", "token"),
     ((f"{LOSS}.clip_mode=none", f"{ADVANTAGE}.std_normalize=true"), "grpo.no_ratio", {}, STD, "token"),
     (

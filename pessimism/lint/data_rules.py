@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from ..levels import RULES
 from ..trainers.rule import Found, Groups, Rule
 from ..trainers.settings import Settings
 
@@ -69,43 +68,6 @@ def _biased_drop(settings: Settings, groups: Groups) -> Iterator[Found]:
         yield Found("bound", f"samples more than {settings.lag.bound:g} versions old are dropped")
 
 
-def _sequence_mask(settings: Settings, groups: Groups) -> Iterator[Found]:
-    correction = settings.correction
-    if correction.kind == "mask" and correction.level == "sequence":
-        origin = ", on by default" if correction.by_default else ""
-        yield Found(
-            "correction",
-            f"completions whose summed ratio exceeds {correction.bound:g} are left out of the loss{origin}",
-        )
-
-
-def _mixed_levels(settings: Settings, groups: Groups) -> Iterator[Found]:
-    made, correction = settings.objective.algorithm, settings.correction
-    if made is None or correction.kind not in ("mask", "truncate"):
-        return
-    how = {"sum": "summed", "mean": "averaged", "all": "averaged"}
-    own, other = (how.get(RULES[level].log_ratio) for level in (made.level, correction.level))
-    if own and other and own != other:
-        yield Found(
-            "correction",
-            f"the loss takes the {own} log-ratio of a completion, the sampler's correction the {other} one",
-        )
-
-
-def _uncorrected_sampler(settings: Settings, groups: Groups) -> Iterator[Found]:
-    if settings.correction.kind == "none" and settings.objective.uses_log_ratio:
-        yield Found(
-            "correction_on", "the ratio is taken to probabilities that the trainer recomputes, not to the sampler's"
-        )
-
-
-def _stale_uncorrected(settings: Settings, groups: Groups) -> Iterator[Found]:
-    if settings.correction.kind == "none" and settings.lag.asynchronous and settings.lag.bound > 0:
-        yield Found(
-            "correction_on", "samples come from older policies, but the ratio is taken to the trainer's own last one"
-        )
-
-
 def _cannot_tell(settings: Settings, groups: Groups) -> Iterator[Found]:
     if settings.objective.unknown and not settings.untrained:
         yield Found("loss", f"cannot tell what the objective is: {settings.objective.unknown}")
@@ -123,15 +85,33 @@ def _misspelt(settings: Settings, groups: Groups) -> Iterator[Found]:
 
 
 def _unknown(settings: Settings, groups: Groups) -> Iterator[Found]:
+    """One finding for all keys of which the same is to be said, at the first of them."""
+    alike: dict[tuple[str, str], list[str]] = {}
     for key, meant in settings.unknown.items():
         if not meant:
             other = f" (other releases have it: {settings.elsewhere[key]})" if key in settings.elsewhere else ""
             read = any(own == key or own.startswith(f"{key}.") for own in settings.keys.values())
-            then = "it is read as a fork's, or an older, name" if read else DOUBT
-            yield Found(key, f"{key} is no key of {settings.version}{other}; {then}")
+            alike.setdefault((other, OLDER if read else DOUBT), []).append(key)
+    for (other, then), keys in alike.items():
+        words = f"{keys[0]} is no key" if len(keys) == 1 else f"{_some(keys)} are no keys"
+        one = other if len(keys) == 1 else other.replace("have it", "have them")
+        then = then if len(keys) == 1 else then.replace("it ", "they ").replace("is read", "are read")
+        yield Found(keys[0], f"{words} of {settings.version}{one}; {then}")
 
 
+SHOWN = 6
+OLDER = "it is read as a fork's, or an older, name"
 DOUBT = "no finding rests on a default that it may replace"
+
+
+def _some(keys: list[str]) -> str:
+    """The first keys of a list, and how many there are beyond.
+
+    >>> _some(["a", "b"])
+    'a, b'
+    """
+    rest = len(keys) - SHOWN
+    return ", ".join(keys[:SHOWN]) + (f" and {rest} others" if rest > 1 else f", {keys[-1]}" if rest == 1 else "")
 
 
 def _unresolved(settings: Settings, groups: Groups) -> Iterator[Found]:
@@ -210,40 +190,6 @@ DATA_RULES = (
         "short and easy ones.",
         "tinker-cookbook#822, marin#8955",
         "Wait for what is late instead of dropping it, or watch the share dropped by length and prompt.",
-    ),
-    Rule(
-        "sequence-mask",
-        "warning",
-        _sequence_mask,
-        "The log-ratio between trainer and sampler is summed over a completion, so its size grows with the length: "
-        "long completions are left out first, at a bound that says nothing about length.",
-        "derived here",
-        "Use a correction per token, or a bound that suits your lengths, and watch the share masked.",
-    ),
-    Rule(
-        "mixed-levels",
-        "warning",
-        _mixed_levels,
-        "A sum and a mean of log-ratios differ by the factor of the length, silently.",
-        "derived here",
-        "Take both at the same level.",
-    ),
-    Rule(
-        "uncorrected-sampler",
-        "note",
-        _uncorrected_sampler,
-        "Sampler and trainer disagree on probabilities (kernels, precision), and the behavior policy is the sampler's.",
-        "open-instruct#1473",
-        "Turn the correction on, or use the sampler's log-probabilities in the ratio.",
-    ),
-    Rule(
-        "stale-uncorrected",
-        "warning",
-        _stale_uncorrected,
-        "The behavior policy is the one that sampled; a ratio to a newer one leaves the lag out of the clip and the "
-        "weight.",
-        "derived here",
-        "Use the sampler's log-probabilities in the ratio.",
     ),
     Rule(
         "cannot-tell",

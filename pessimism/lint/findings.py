@@ -23,6 +23,7 @@ def findings(
     rules: Sequence[Rule], settings: Settings, groups: Groups, wordings: Mapping[str, Wording]
 ) -> tuple[Finding, ...]:
     """What the rules find, the most severe first, in the words of the settings' trainer (``wordings``, by rule)."""
+    based = bool(settings.document.missing)  # on what is not at hand: no default of the trainer's is known to hold
     found = [
         Finding(
             _worded(rule, wordings.get(rule.id)),
@@ -33,7 +34,7 @@ def findings(
         for rule in rules
         for one in rule.check(settings, groups)
         if rule.about_reading or not (settings.untrained or settings.uncertain(one.name))
-        if rule.about_reading or rule.severity == "note" or not settings.replaceable(one.name)
+        if rule.about_reading or not settings.replaceable(one.name) or (rule.severity == "note" and not based)
     ]
     return tuple(sorted(found, key=lambda finding: -SEVERITIES.index(finding.rule.severity)))
 

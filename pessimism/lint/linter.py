@@ -19,12 +19,13 @@ from ..trainers.releases import having, releases
 from ..trainers.rule import SEVERITIES, Rule, Severity
 from ..trainers.settings import Objective, Settings, unknown
 from ..trainers.trainer import ConfigReader, trainers
+from .correction_rules import CORRECTION_RULES
 from .data_rules import DATA_RULES
 from .findings import Finding, findings
 from .ratio_rules import RATIO_RULES
 from .target_rules import TARGET_RULES
 
-GENERAL: tuple[Rule, ...] = (*RATIO_RULES, *TARGET_RULES, *DATA_RULES)
+GENERAL: tuple[Rule, ...] = (*RATIO_RULES, *TARGET_RULES, *DATA_RULES, *CORRECTION_RULES)
 """Rules that look at every configuration."""
 
 APPLIED: Mapping[Rule, tuple[str, ...]] = {
@@ -192,6 +193,10 @@ def _doubted(settings: Settings) -> Settings:
         if settings.uncertain(name) and not settings.objective.unknown:
             why = f"{settings.shown(name)} is not in the file, or may be set by a key that is not known"
             settings = replace(settings, objective=unknown(settings.objective.loss, why))
+    missing = settings.document.missing
+    if missing and not settings.objective.unknown and not (settings.given("baseline") or settings.given("loss")):
+        why = f"{missing[0]}, which it builds on, is not at hand"
+        settings = replace(settings, objective=unknown(settings.objective.loss, why))
     doubtful = settings.uncertain("group_size") or settings.replaceable("group_size")
     return replace(settings, group_size=None) if doubtful else settings
 

@@ -60,6 +60,9 @@ def _clip_range_level(settings: Settings, groups: Groups) -> Iterator[Found]:
 
 
 def _dual_clip(settings: Settings, groups: Groups) -> Iterator[Found]:
+    """Silent about a trainer's default, and where no ratio can reach the cap."""
+    if settings.lag.ratio_is_one or not settings.given("cap"):
+        return
     if settings.clip is not None and math.isfinite(settings.clip.cap):
         yield Found("cap", f"negative samples whose ratio exceeds {settings.clip.cap:g} get no gradient")
 

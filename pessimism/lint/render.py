@@ -151,7 +151,10 @@ def _lines(settings: Settings) -> Iterator[tuple[str, str]]:
         yield "objective", f"cannot tell: {objective.unknown}"
     else:
         entry = catalogue()[objective.entry]
-        given = ", ".join(f"{name}={value:g}" for name, value in made.parameters.items())
+        given = ", ".join(
+            f"{name}={value if isinstance(value, str) else format(value, 'g')}"
+            for name, value in made.parameters.items()
+        )
         yield "objective", f"{objective.entry}({given}): {entry.title}; {entry.source}"
         yield "coefficient", entry.coefficient
     yield "baseline", settings.baseline

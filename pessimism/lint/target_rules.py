@@ -112,12 +112,13 @@ def _never_binds(settings: Settings, groups: Groups) -> float:
 
 
 def _kl_too_small(settings: Settings, groups: Groups) -> Iterator[Found]:
+    """Silent about a trainer's default: what nobody chose is no choice to think over."""
     gap = _never_binds(settings, groups)
-    if gap and settings.penalty is not None:
+    if gap and settings.penalty is not None and settings.given("penalty"):
         yield Found(
             "penalty",
             f"at {settings.penalty.coefficient:g} the penalty holds the advantage only once a passing completion is "
-            f"e^{gap:.3g} times more likely than a failing one",
+            f"e^{gap:.0f} times more likely than a failing one",
         )
 
 

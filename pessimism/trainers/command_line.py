@@ -9,6 +9,7 @@ from pathlib import PurePath
 from typing import Any
 
 from .hydra import OVERRIDE, apply, split_override
+from .shell import started_script
 from .shell_words import Word
 
 LAUNCHERS = ("torch.distributed.run", "torch.distributed.launch", "accelerate.commands.launch", "deepspeed")
@@ -36,12 +37,14 @@ class CommandLine:
         values: nested values of its overrides and flags.
         lines: the line of every key.
         open: words that only a run could tell; they may set anything.
+        missing: a script that is started with these words, and that is not at hand.
     """
 
     entry: str
     values: dict[str, Any] = field(default_factory=dict)
     lines: dict[str, int] = field(default_factory=dict)
     open: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
 
 
 def read_command(words: Sequence[Word]) -> CommandLine:
@@ -60,7 +63,9 @@ def read_command(words: Sequence[Word]) -> CommandLine:
     unknown: list[str] = []
     for name, text, line in _settings(words[start:], unknown):
         apply(values, lines, name, text, line, free=True)
-    return CommandLine(entry, values, lines, tuple(unknown))
+    script = None if entry else started_script(words)
+    missing = () if script is None else (PurePath(words[script].text).name,)
+    return CommandLine(entry, values, lines, tuple(unknown), missing)
 
 
 def _entry(words: Sequence[Word]) -> tuple[str, int]:

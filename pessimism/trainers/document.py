@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ from .formats import (
 )
 from .hydra import MAX_UP, apply, overridden, split_override, with_bases
 from .python_source import config_calls, notebook_source
-from .shell import commands
+from .shell import commands, no_scripts
+from .shell_files import script_text
 
 FORMATS = {".yaml": yaml_values, ".yml": yaml_values, ".json": json_values, ".toml": toml_values}
 SHELL = (".sh", ".bash", ".slurm", ".sbatch")
@@ -141,10 +143,10 @@ def _found(path: Path) -> tuple[str, list[CommandLine]]:
         text = read_text(path, MAX_NOTEBOOK_BYTES if suffix == ".ipynb" else MAX_BYTES)
         if not suffix and not text.startswith("#!"):
             raise ValueError(f"no suffix, and no #! in its first line; the suffix must be one of {', '.join(SUFFIXES)}")
-    return suffix or SHELL[0], _configurations(text, suffix)
+    return suffix or SHELL[0], _configurations(text, suffix, path.resolve().parent)
 
 
-def _configurations(text: str, suffix: str) -> list[CommandLine]:
+def _configurations(text: str, suffix: str, folder: Path | None = None) -> list[CommandLine]:
     if suffix in FORMATS:
         return [_plain(*FORMATS[suffix](text))]
     if suffix in PYTHON:
@@ -152,7 +154,8 @@ def _configurations(text: str, suffix: str) -> list[CommandLine]:
         if not calls:
             raise ValueError("no call of a class that ends in Config or Arguments has a keyword argument")
         return calls
-    started = [command for words in commands(text) if (command := read_command(words)).values]
+    read = no_scripts if folder is None else partial(script_text, folder)
+    started = [command for words in commands(text, read) if (command := read_command(words)).values]
     if not started:
         raise ValueError("no word of the script is an override of the form key.path=value, or a flag")
     return started
@@ -210,7 +213,7 @@ def _completed(found: CommandLine, path: Path, suffix: str, name: str, overrides
     lines = dict(found.lines)
     for override in overrides:
         apply(values, lines, *split_override(override))
-    return Document(name, values, lines, suffix, missing, entry=found.entry, open=found.open)
+    return Document(name, values, lines, suffix, (*found.missing, *missing), entry=found.entry, open=found.open)
 
 
 def _started_in(folder: Path, base: str | None) -> Path:

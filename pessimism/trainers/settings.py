@@ -236,12 +236,14 @@ class Correction:
         level: "token", "sequence" (summed) or "sequence mean".
         bound: upper bound of the ratio.
         by_default: whether the file does not ask for it.
+        low: lower bound of the ratio; 0: none.
     """
 
     kind: str = "not needed"
     level: Level = "token"
     bound: float = math.inf
     by_default: bool = True
+    low: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -284,6 +286,8 @@ class Settings:
         elsewhere: those of them that other releases have -> which, in words.
         fit: the releases that the file may be for, where the trainer's reader looks at that.
         own_keys: whether the file is for another of the trainer's programs, whose keys are not listed.
+        off_policy_mask_to_sampler: whether the mask of failing completions that moved away measures that from the
+            sampler's probabilities, not from the trainer's own.
     """
 
     document: Document
@@ -309,6 +313,7 @@ class Settings:
     elsewhere: Mapping[str, str] = field(default_factory=dict)
     fit: Fit = NEWEST
     own_keys: bool = False
+    off_policy_mask_to_sampler: bool = True
 
     def key(self, name: str) -> str:
         """The trainer's own key of a field; the field's name where it has none."""
@@ -339,6 +344,12 @@ class Settings:
     def value(self, name: str) -> Any:
         """What the file sets a field to, as it stands there; None where it does not."""
         return self.document.find(self.key(name))[1]
+
+    @property
+    def length(self) -> int | None:
+        """The most tokens of a completion; None where the file does not set it to a number."""
+        value = self.value("length")
+        return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
     @property
     def parameters(self) -> Mapping[str, Any]:

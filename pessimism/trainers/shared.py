@@ -24,6 +24,12 @@ def group_mean() -> Advantage:
     return Advantage(baselines.mean(), "group mean")
 
 
+def mean_normalized(epsilon: str) -> Advantage:
+    """MaxRL's: the reward minus its group's mean, divided by that mean plus ``epsilon``."""
+    words = "group mean, divided by the group mean" + (f" + {epsilon}" if float(epsilon) else "")
+    return Advantage(baselines.mean_normalized(float(epsilon)), words, "group mean")
+
+
 def batch_standardized() -> Advantage:
     """The reward minus its group's mean, divided by the standard deviation of the batch."""
     return Advantage(baselines.mean(), "group mean, divided by the batch's std", "batch std")

@@ -1,6 +1,7 @@
 """Reader of shell scripts: the commands that a script would start, with what it puts into their words.
 
 The script is parsed by tree-sitter-bash and followed as if it had been started without arguments. Nothing is executed.
+Scripts that it sources or starts are followed too, where ``read`` finds them.
 What only a run could tell (another program's output, a variable of the environment, a variable that the branches of an
 undecided condition set differently) stays in a word as ``$NAME``, ``${NAME}`` or ``${computed}``.
 """
@@ -35,8 +36,20 @@ OPERATORS: dict[str, Callable[[str, str], bool]] = {
 }
 
 
-def commands(text: str) -> list[list[Word]]:
+Scripts = Callable[[str], str | None]
+"""The text of another script by the path that this one writes; None where it is not at hand."""
+
+
+def no_scripts(path: str) -> str | None:
+    """No other script is at hand."""
+
+
+def commands(text: str, read: Scripts = no_scripts) -> list[list[Word]]:
     """The commands of a script, in order, each as its words.
+
+    Args:
+        text: the script.
+        read: finds the scripts that it sources or starts.
 
     Raises:
         ValueError: it is no shell script, or following it would take too long or too much memory.
@@ -44,7 +57,7 @@ def commands(text: str) -> list[list[Word]]:
     >>> [[word.text for word in words] for words in commands('n=2; run a.b=$((n * 4)) "a.c=${M:-3}"')]
     [['run', 'a.b=8', 'a.c=3']]
     """
-    walk = _Walk()
+    walk = _Walk(read)
     walk.script(text, 0)
     return walk.found
 
@@ -52,8 +65,9 @@ def commands(text: str) -> list[list[Word]]:
 class _Walk(Words):
     """One pass over a script."""
 
-    def __init__(self) -> None:
+    def __init__(self, read: Scripts) -> None:
         super().__init__()
+        self.read = read
         self.found: list[list[Word]] = []
         self.nested = 0
 
@@ -61,10 +75,10 @@ class _Walk(Words):
         if nested > MAX_NESTED:
             raise ValueError(f"commands are nested in texts more than {MAX_NESTED} deep")
         before, self.offset, self.nested = (self.offset, self.nested), first_line, nested
-        root = _parsed(re.sub(r"\\\s*\Z", "\n", text))
-        broken = next((child for child in root.children if child.type == "ERROR"), None)
-        if root.type == "ERROR" or broken is not None:
-            raise ValueError(f"line {self.line(broken or root)}: not a shell script, as far as bash's grammar goes")
+        root = _parsed(text)
+        broken = _broken(root)
+        if broken is not None:
+            raise ValueError(f"line {self.line(broken)}: not a shell script, as far as bash's grammar goes")
         self.run(root, 0)
         self.offset, self.nested = before
 
@@ -115,7 +129,39 @@ class _Walk(Words):
         if inner is not None:
             self.script(inner.text, inner.line - 1, self.nested + 1)
             return
-        self.found.append(words)
+        if not self.other_script(node, words, depth):
+            self.found.append(words)
+
+    def other_script(self, node: Node, words: Sequence[Word], depth: int) -> bool:
+        """Follow a script that the command sources or starts; whether there is one at hand.
+
+        A script that is started gets every variable of this one, as if all were exported. Its words stand, for
+        messages, where it is started.
+        """
+        sourced = words[0].text in SOURCE
+        place = 1 if sourced else started_script(words)
+        if place is None or place >= len(words) or self.nested >= MAX_NESTED:
+            return False
+        text = self.read(words[place].text)
+        root = None if text is None else _parsed(text)
+        if root is None or _broken(root) is not None:
+            return False
+        before, fixed = self.state, self.fixed
+        if not sourced:
+            self.state = before.copy()
+            for child in node.children:
+                if child.type == "variable_assignment":
+                    self.assign(child, depth + 1)
+        if not sourced or words[place + 1 :]:
+            self.state.arguments = tuple(words[place + 1 :])
+        self.fixed = self.line(node)
+        self.nested += 1
+        self.run(root, depth + 1)
+        self.nested -= 1
+        self.fixed = fixed
+        if not sourced:
+            self.state = before
+        return True
 
     def call(self, body: Node, arguments: tuple[Word, ...], depth: int) -> None:
         before, self.state.arguments = self.state.arguments, arguments
@@ -321,7 +367,35 @@ def _inner_script(words: Sequence[Word]) -> Word | None:
     return None
 
 
+SOURCE = ("source", ".")
+
+
+def started_script(words: Sequence[Word]) -> int | None:
+    """Which word of a command is a script that a shell starts: ``bash run.sh``, ``sbatch run.sh``, ``./run.sh``.
+
+    >>> started_script([Word(text, 1) for text in "bash -x scripts/run.sh a.b=1".split()])
+    2
+    """
+    for place, word in enumerate(words):
+        name = word.text.rpartition("/")[2]
+        if word.text.endswith(SHELL_ENDS) and "=" not in word.text:
+            return place
+        if name not in STARTERS and not word.text.startswith("-"):
+            return None
+    return None
+
+
+SHELL_ENDS = (".sh", ".bash", ".slurm", ".sbatch")
+STARTERS = (*SHELLS, "sbatch", "exec", "env", "time", "nohup")
+
+
+def _broken(root: Node) -> Node | None:
+    """Where a script stops to be one; None where it is one."""
+    return root if root.type == "ERROR" else next((child for child in root.children if child.type == "ERROR"), None)
+
+
 def _parsed(text: str) -> Node:
+    text = re.sub(r"\\\s*\Z", "\n", text)
     need("shell scripts", "tree_sitter", "tree_sitter_bash")
     import tree_sitter_bash
     from tree_sitter import Language, Parser

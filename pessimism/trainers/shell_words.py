@@ -59,9 +59,11 @@ class Words:
         self.steps = 0
         self.written = 0
         self.offset = 0
+        self.fixed: int | None = None
 
     def line(self, node: Node) -> int:
-        return self.offset + node.start_point[0] + 1
+        """The line of the script that a node stands in; of another script, the line that starts it."""
+        return self.offset + node.start_point[0] + 1 if self.fixed is None else self.fixed
 
     def tick(self, node: Node, depth: int) -> None:
         self.steps += 1

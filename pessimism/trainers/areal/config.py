@@ -7,8 +7,10 @@ Read from AReaL at commit 4aef98d (May 2026): ``areal/api/cli_args.py`` (the def
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
-from ... import baselines
+from ... import baselines, masks
+from ...compose import composed
 from ...hints import near
 from ...levels import Level
 from ..document import Document
@@ -67,6 +69,7 @@ def read_areal(document: Document) -> Settings:
             "baseline": "actor.reward_norm",
             "scaling": "actor.reward_norm",
             "level": "actor.importance_sampling_level",
+            "length": "gconfig.max_new_tokens",
             "group_size": "gconfig.n_samples",
             "low": "actor.eps_clip",
             "high": "actor.eps_clip_higher",
@@ -75,6 +78,7 @@ def read_areal(document: Document) -> Settings:
             "kl_estimator": "actor.kl_estimator",
             "steps": "actor.ppo_n_minibatches",
             "bound": "rollout.max_head_offpolicyness",
+            "correction_bound": "actor.rejection_sampling.upper",
             "correction": "actor.rejection_sampling",
             "correction_on": "actor.rejection_sampling",
             "temperature": "gconfig.temperature",
@@ -129,12 +133,25 @@ def _objective(reader: Reader, loss: str, level_name: str, advantage: Advantage,
         return unknown(
             loss, f"importance_sampling_level is {level_name!r}; {near(level_name, ('token', 'sequence'), 'levels')}"
         )
-    if reader.given("actor.m2_threshold"):
-        return unknown("m2po", "m2po is not in the catalogue: tokens of the largest squared log-ratios are masked")
     if loss == "sapo":
         taus = reader.number("actor.sapo_tau_pos", 1.0), reader.number("actor.sapo_tau_neg", 1.05)
-        return gated(loss, advantage, *taus)
-    return clipped(loss, advantage, clip, "sequence mean" if level_name == "sequence" else "token")
+        made = gated(loss, advantage, *taus)
+    else:
+        made = clipped(loss, advantage, clip, "sequence mean" if level_name == "sequence" else "token")
+    budget = reader.number("actor.m2_threshold", None)
+    return made if budget is None else _m2po(made, budget)
+
+
+def _m2po(made: Objective, budget: float) -> Objective:
+    """The objective without the tokens of the largest squared log-ratios between sampler and proximal policy."""
+    if made.algorithm is None:
+        return made
+    try:
+        masked = composed(made.algorithm, mask=masks.second_moment(budget, "all"))
+    except ValueError as error:
+        return unknown("m2po", str(error))
+    remark = "the mask looks at the sampler and the proximal policy, which the targets take for the policy itself"
+    return remarked(replace(made, loss=f"{made.loss} with m2po", algorithm=masked), remark)
 
 
 def _clip(reader: Reader) -> Clip:

@@ -56,6 +56,7 @@ def read_easyr1(document: Document) -> Settings:
             "baseline": "algorithm.adv_estimator",
             "scaling": "algorithm.adv_estimator",
             "aggregation": f"{ACTOR}.loss_avg_mode",
+            "length": "data.max_response_length",
             "group_size": group,
             "low": f"{ACTOR}.clip_ratio_low",
             "high": f"{ACTOR}.clip_ratio_high",

@@ -95,6 +95,7 @@ def read_openrlhf(document: Document) -> Settings:
             "loss": keys["actor.policy_loss_type"],
             "baseline": keys["algo.advantage.estimator"],
             "scaling": keys["algo.advantage.estimator"],
+            "length": "generate_max_len",
             "group_size": keys["rollout.n_samples_per_prompt"],
             "low": keys["actor.eps_clip"],
             "high": keys["actor.eps_clip_low_high"],

@@ -5,6 +5,8 @@ Read from prime-rl 0.8.0 (commit 559b447): ``prime_rl.configs``, ``trainer/rl/lo
 
 from __future__ import annotations
 
+from functools import partial
+
 from ... import baselines
 from ...baseline import Baseline
 from ...hints import near
@@ -12,11 +14,11 @@ from ..document import Document
 from ..reader import Reader, Unresolved
 from ..settings import Drop, Lag, Objective, Sampling, Settings, adapted, objective, unknown
 from ..shared import holding
+from .older import is_older, objective_of
 
 VERSION = "prime-rl 0.8.0"
 LOSSES = ("default", "ipo", "custom")
 OTHER_ADVANTAGES = {
-    "max_rl": "the group mean, divided by the group mean",
     "rae": "a moving average per agent",
     "hierarchical_grpo": "means over roles and problems",
 }
@@ -25,7 +27,7 @@ WITHOUT_REWARD = {
     "opsd": "distillation from the policy itself",
     "sft": "cross-entropy on samples",
 }
-ALGORITHMS = ("grpo", "echo", *OTHER_ADVANTAGES, *WITHOUT_REWARD)
+ALGORITHMS = ("grpo", "echo", "max_rl", *OTHER_ADVANTAGES, *WITHOUT_REWARD)
 NEEDS_GROUP = ("grpo", "echo", "max_rl", "hierarchical_grpo")
 
 
@@ -44,8 +46,13 @@ def read_prime_rl(document: Document) -> Settings:
     bound = reader.integer(f"{orchestrator}max_off_policy_steps", 8, 0)
     loss = reader.name(f"{trainer}loss.type", "default")
     penalized = reader.given(f"{algorithm.removesuffix('type')}length_penalty")
-    baseline = None if part == "trainer" else baselines.mean()
-    made = _objective(reader, kind, loss, f"{trainer}loss", _remarks(reader, kind, orchestrator, penalized), baseline)
+    own = baselines.mean_normalized(0.0) if kind == "max_rl" else baselines.mean()
+    baseline = None if part == "trainer" else own
+    remarks = _remarks(reader, kind, orchestrator, penalized)
+    old = loss == "default" and is_older(document, orchestrator)
+    made = (objective_of if old else partial(_objective, kind=kind))(
+        reader, loss=loss, section=f"{trainer}loss", remarks=remarks, baseline=baseline
+    )
     elsewhere = {
         "trainer": Unresolved("orchestrator", "it has a file of its own", "its defaults"),
         "orchestrator": Unresolved("trainer", "it has a file of its own", "its defaults"),
@@ -53,11 +60,11 @@ def read_prime_rl(document: Document) -> Settings:
     return Settings(
         document,
         "prime-rl",
-        VERSION,
+        "prime-rl before 0.6.0" if old else VERSION,
         f"RL, the {part}" if part in elsewhere else "RL",
         made if part else unknown("", "no section is one of prime-rl's RL: orchestrator, trainer, train or loss"),
         _words(kind, part),
-        "",
+        "group mean" if kind == "max_rl" else "",
         "token",
         reader.integer(group, 1, 1) if part in ("whole", "orchestrator") else None,
         kind in NEEDS_GROUP,
@@ -65,7 +72,7 @@ def read_prime_rl(document: Document) -> Settings:
         lag=Lag(1, bound > 0, bound, drops_stale=True) if part in ("whole", "orchestrator") else Lag(),
         drops=_drops(reader, f"{orchestrator}train.source"),
         keys={
-            "loss": f"{trainer}loss.type" if kind in ("grpo", "echo") else algorithm,
+            "loss": f"{trainer}loss.type" if kind in ("grpo", "echo", "max_rl") else algorithm,
             "group_size": group,
             "baseline": algorithm,
             "untrained": algorithm if kind in WITHOUT_REWARD else "data",
@@ -73,6 +80,7 @@ def read_prime_rl(document: Document) -> Settings:
             **keys,
         },
         unresolved=(*reader.unresolved, *([elsewhere[part]] if part in elsewhere else [])),
+        own_keys=old,
         untrained=WITHOUT_REWARD.get(kind, "" if part or not document.has("data") else "supervised fine-tuning"),
     )
 
@@ -89,6 +97,8 @@ def _part(document: Document) -> str:
 def _words(kind: str, part: str) -> str:
     if part == "trainer":
         return "the orchestrator's, in a file of its own"
+    if kind == "max_rl":
+        return "group mean, divided by the group mean"
     return "group mean" if kind in ("grpo", "echo") else OTHER_ADVANTAGES.get(kind, "none")
 
 

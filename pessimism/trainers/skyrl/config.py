@@ -33,6 +33,7 @@ from ..shared import (
     group_mean,
     group_standardized,
     holding,
+    mean_normalized,
     mean_of_others,
     other,
     remarked,
@@ -103,6 +104,7 @@ def read_skyrl(document: Document) -> Settings:
             "baseline": f"{ALGORITHM}.advantage_estimator",
             "scaling": f"{ALGORITHM}.grpo_norm_by_std",
             "aggregation": f"{ALGORITHM}.loss_reduction",
+            "length": "generator.sampling_params.max_generate_length",
             "group_size": "generator.n_samples_per_prompt",
             "low": f"{ALGORITHM}.eps_clip_low",
             "high": f"{ALGORITHM}.eps_clip_high",
@@ -148,7 +150,9 @@ def _advantage(reader: Reader) -> Advantage:
         return mean_of_others()
     if name == "gae":
         return critic()
-    known = {"reinforce++": "mean of the batch, not of the prompt", "maxrl": "group mean, divided by the group mean"}
+    if name == "maxrl":
+        return mean_normalized("1e-6")
+    known = {"reinforce++": "mean of the batch, not of the prompt"}
     return other(known.get(name, f"advantage_estimator {name}"))
 
 
@@ -249,7 +253,11 @@ def _correction(reader: Reader, loss: str) -> Correction:
         return Correction()
     metric = reader.name(f"{CORRECTION}.sequence_mask_metric", None)
     if metric == "product":
-        return Correction("mask", "sequence", reader.number(f"{CORRECTION}.product_mask_high", 2.0), False)
+        low, high = (
+            reader.number(f"{CORRECTION}.product_mask_{name}", default)
+            for name, default in (("low", 0.5), ("high", 2.0))
+        )
+        return Correction("mask", "sequence", high, False, low)
     if metric == "geometric":
         return Correction("mask", "sequence mean", reader.number(f"{CORRECTION}.geo_mask_high", 1.01), False)
     weight = reader.name(f"{CORRECTION}.tis_ratio_type", None)

@@ -77,6 +77,7 @@ def read_slime(document: Document) -> Settings:
             "baseline": "advantage_estimator",
             "scaling": "disable_grpo_std_normalization",
             "aggregation": "calculate_per_token_loss",
+            "length": "rollout_max_response_len",
             "group_size": "n_samples_per_prompt",
             "low": "eps_clip",
             "high": "eps_clip_high",
@@ -85,12 +86,15 @@ def read_slime(document: Document) -> Settings:
             "kl_estimator": "kl_loss_type",
             "steps": "num_steps_per_rollout" if reader.given("num_steps_per_rollout") else "global_batch_size",
             "bound": "rollout_function_path" if reader.given("rollout_function_path") else "update_weights_interval",
+            "correction_bound": "tis_clip",
+            "off_policy_mask": "opsm_delta" if reader.flag("use_opsm", False) else "",
             "correction": "custom_tis_function_path" if reader.given("custom_tis_function_path") else "use_tis",
             "correction_on": "use_tis",
             "untrained": "loss_type" if reader.given("loss_type") else "debug_rollout_only",
             **{name: f"rollout_{name}" for name in ("temperature", "top_p", "top_k")},
         },
         unresolved=tuple(reader.unresolved),
+        off_policy_mask_to_sampler=reader.flag("use_rollout_logprobs", False),
         untrained=_untrained(reader),
     )
 

@@ -86,6 +86,8 @@ def read_swift(document: Document) -> Settings:
         keys={
             **in_trl.keys,
             "baseline": "advantage_estimator",
+            "correction_bound": "rollout_importance_sampling_threshold",
+            "off_policy_mask": "off_policy_sequence_mask_delta",
             "correction": "rollout_importance_sampling_mode",
             "correction_on": "rollout_importance_sampling_mode",
             "bound": "async_generate",

@@ -98,6 +98,7 @@ def read_trinity(document: Document) -> Settings:
             "tau": f"{LOSS_ARGUMENTS}.tau",
             "aggregation": "algorithm.loss_agg_mode",
             "aggregation_ignored": f"{LOSS_ARGUMENTS}.loss_agg_mode",
+            "length": "model.max_response_tokens",
             "group_size": "algorithm.repeat_times",
             "untrained": "mode",
             "low": f"{LOSS_ARGUMENTS}.{'epsilon' if loss == 'rec' else 'clip_range'}_low",

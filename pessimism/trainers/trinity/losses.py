@@ -10,6 +10,7 @@ from ...hints import near
 from ...levels import Level
 from ..reader import Reader
 from ..settings import Advantage, Clip, Objective, Penalty, adapted, objective, own_advantage, policy_gradient, unknown
+from ..shared import holding
 
 LOSS_ARGUMENTS = "algorithm.policy_loss_fn_args"
 ADVANTAGE_ARGUMENTS = "algorithm.advantage_fn_args"
@@ -39,7 +40,8 @@ REC_ENTRIES: dict[tuple[str, str], tuple[str, Level]] = {
     ("one-side", "importance_sampling"): ("rec_oneside_is", "token"),
     ("two-side", "importance_sampling"): ("rec_twoside", "token"),
     ("ring", "none"): ("rec_ring", "token"),
-    ("gspo-one-side", "gspo_importance_sampling"): ("gspo", "sequence mean"),
+    ("gspo-one-side", "gspo_importance_sampling"): ("rec_gspo_is", "sequence mean"),
+    ("gspo-one-side", "none"): ("rec_gspo_nois", "sequence mean"),
 }
 
 
@@ -112,7 +114,13 @@ def _ppo(reader: Reader, advantage: Advantage) -> Objective:
     if clip is None:
         return unknown("ppo", _no_range())
     masked = reader.flag(f"{LOSS_ARGUMENTS}.enable_sequence_masking", False)
-    remarks = ("negative completions far from the sampler are masked",) if masked else ()
+    own_cap = reader.given(f"{LOSS_ARGUMENTS}.clip_ratio_c")
+    remarks = holding(
+        {
+            "negative completions far from the sampler are masked": masked,
+            "the cap is a default of trinity-rft 0.6.0; 0.3 had none": not own_cap,
+        }
+    )
     cap = reader.number(f"{LOSS_ARGUMENTS}.clip_ratio_c", 3.0)
     bounds = {"low": clip.low, "high": clip.high, "cap": cap}
     return objective("ppo", "ppo_dual_clip", advantage.baseline, "token", remarks, **bounds)

@@ -142,12 +142,17 @@ def _grpo(fit: Fit, reader: Reader) -> Settings:
         keys={
             "loss": "loss_type",
             "scaling": "scale_rewards",
+            "length": "max_completion_length",
             "group_size": "num_generations",
             "penalty": "beta",
             "high": "epsilon_high",
             "low": "epsilon",
             "level": "importance_sampling_level",
             "steps": parts.steps_key(reader),
+            "correction_bound": "vllm_importance_sampling_clip_max"
+            if reader.given("vllm_importance_sampling_clip_max")
+            else "vllm_importance_sampling_cap",
+            "off_policy_mask": "off_policy_mask_threshold",
             "correction": "vllm_importance_sampling_mode",
             "cap": "delta",
             "correction_on": "vllm_importance_sampling_correction",

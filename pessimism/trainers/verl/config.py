@@ -127,6 +127,7 @@ def read_verl(document: Document) -> Settings:
             "baseline": "algorithm.adv_estimator",
             "scaling": "algorithm.norm_adv_by_std_in_grpo" if "grpo" in estimator else "algorithm.adv_estimator",
             "aggregation": f"{ACTOR}.loss_agg_mode",
+            "length": "data.max_response_length",
             "group_size": group_key(reader),
             "clip_ratio": f"{ACTOR}.clip_ratio",
             "low": f"{ACTOR}.clip_ratio" if old else f"{ACTOR}.clip_ratio_low",
@@ -145,6 +146,7 @@ def read_verl(document: Document) -> Settings:
             "gradient_clip": f"{ACTOR}.grad_clip",
             "optimizer_clip": f"{ACTOR}.optim.clip_grad",
             "bound": _bound_key(reader),
+            "correction_bound": _threshold_key(reader),
             "correction": f"{CORRECTION}.rollout_rs"
             if reader.given(f"{CORRECTION}.rollout_rs")
             else f"{CORRECTION}.rollout_is",
@@ -372,13 +374,23 @@ def _correction(reader: Reader) -> Correction:
         level: Level = "token"
         if "seq_" in rejection:
             level = "sequence" if "seq_sum" in rejection else "sequence mean"
-        threshold = str(reader.raw(f"{CORRECTION}.rollout_rs_threshold", "inf")).split("_")[-1]
-        return Correction("mask", level, _bound(threshold), by_default=False)
+        low, _, high = str(reader.raw(f"{CORRECTION}.rollout_rs_threshold", "inf")).rpartition("_")
+        if "k1" not in rejection:  # the bound is one on a divergence, not on a ratio
+            return Correction("mask", level, by_default=False)
+        bound = _bound(high)
+        least = _bound(low) if low else 1 / bound
+        return Correction("mask", level, bound, by_default=False, low=0.0 if math.isinf(least) else least)
     weight = reader.name(f"{CORRECTION}.rollout_is", None)
     if weight is None:
         return Correction("none")
     low, high = _threshold(reader)
-    return Correction("truncate" if low is None else "mask", "token" if weight == "token" else "sequence", high, False)
+    level = "token" if weight == "token" else "sequence"
+    return Correction("truncate" if low is None else "mask", level, high, False, low or 0.0)
+
+
+def _threshold_key(reader: Reader) -> str:
+    kind = "rollout_rs" if reader.given(f"{CORRECTION}.rollout_rs") else "rollout_is"
+    return f"{CORRECTION}.{kind}_threshold"
 
 
 def _bound(text: str) -> float:
