@@ -268,6 +268,7 @@ def test_older_prime_rls_mask_is_the_coefficient_of_its_loss(tmp_path):
     path = tmp_path / "rl.toml"
     path.write_text(OLD_PRIME_RL + "token_mask_low = 0.5\ntoken_mask_high = 3.0")
     made = lint(path).settings.objective.algorithm
+    assert made is not None
     log_ratio, advantage = np.random.default_rng(1).normal(size=(2, 200, 4))
     ratio = np.exp(log_ratio)
     expected = np.where((ratio >= 0.5) & (ratio <= 3.0), ratio * advantage, 0.0)

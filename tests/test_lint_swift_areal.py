@@ -261,6 +261,8 @@ def test_areals_m2po_is_its_clip_under_the_mask_of_second_moments():
     plain, masked = settings("areal").objective, settings("areal", "actor.m2_threshold=0.04").objective
     assert masked.entry == plain.entry
     assert masked.loss == "ppo with m2po"
+    assert masked.algorithm is not None
+    assert plain.algorithm is not None
     assert masked.algorithm.parameters["mask"] == "second_moment(budget=0.04, of=all)"
     advantage = np.array([1.0, 1.0, -1.0, -1.0])
     log_ratio = np.log(np.array([0.95, 1.05, 1.1, 3.0]))
