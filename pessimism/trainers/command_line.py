@@ -13,6 +13,12 @@ from .shell import started_script
 from .shell_words import Word
 
 LAUNCHERS = ("torch.distributed.run", "torch.distributed.launch", "accelerate.commands.launch", "deepspeed")
+SENDERS = ("mason.py",)
+"""Programs that send the command behind their own flags to a cluster."""
+
+PLAIN = ("tinker_cookbook",)
+"""Packages whose commands take ``key=value`` without a dot in the key."""
+
 BASE = re.compile(r"config=[\w./${}-]+\.yaml")
 """An override that names the file which the command builds on, as OmegaConf's command lines do."""
 
@@ -61,7 +67,7 @@ def read_command(words: Sequence[Word]) -> CommandLine:
     values: dict[str, Any] = {}
     lines: dict[str, int] = {}
     unknown: list[str] = []
-    for name, text, line in _settings(words[start:], unknown):
+    for name, text, line in _settings(words[start:], unknown, entry.startswith(PLAIN)):
         apply(values, lines, name, text, line, free=True)
     script = None if entry else started_script(words)
     missing = () if script is None else (PurePath(words[script].text).name,)
@@ -74,7 +80,7 @@ def _entry(words: Sequence[Word]) -> tuple[str, int]:
         before = words[place - 1].text if place else ""
         if before in ("-m", "--module") and word.text not in LAUNCHERS:
             return word.text, place + 1
-        if word.text.endswith(".py") and "=" not in word.text:
+        if word.text.endswith(".py") and "=" not in word.text and PurePath(word.text).name not in SENDERS:
             return word.text, place + 1
         name = PurePath(word.text).name
         following = words[place + 1].text if place + 1 < len(words) else ""
@@ -85,7 +91,7 @@ def _entry(words: Sequence[Word]) -> tuple[str, int]:
     return "", 0
 
 
-def _settings(words: Sequence[Word], unknown: list[str]) -> Iterator[tuple[str, str, int]]:
+def _settings(words: Sequence[Word], unknown: list[str], plain: bool) -> Iterator[tuple[str, str, int]]:
     """Key, text and line of every setting; words that are not known are collected."""
     place = 0
     while place < len(words):
@@ -105,5 +111,7 @@ def _settings(words: Sequence[Word], unknown: list[str]) -> Iterator[tuple[str, 
                 yield name, values[0] if len(values) == 1 else f"[{', '.join(values)}]", word.line
             else:
                 yield name, "true" if flag[2] is None else flag[2], word.line
-        elif OVERRIDE.fullmatch(word.text) and ("." in word.text.partition("=")[0] or BASE.fullmatch(word.text)):
+        elif OVERRIDE.fullmatch(word.text) and (
+            plain or "." in word.text.partition("=")[0] or BASE.fullmatch(word.text)
+        ):
             yield *split_override(word.text), word.line

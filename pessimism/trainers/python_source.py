@@ -62,12 +62,26 @@ def config_calls(source: str) -> list[CommandLine]:
     except SyntaxError as error:
         raise ValueError(f"not Python: {error.msg} (line {error.lineno})") from None
     known = _constants(tree)
-    found = [
-        _call(node, known) for node in ast.walk(tree) if isinstance(node, ast.Call) and node.keywords and _class(node)
-    ]
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    found = [_call(node, known) for node in calls if node.keywords and _class(node)]
+    found += [made for node in calls if (made := _applied(node, known))]
     if len(found) > MAX_CALLS:
         raise ValueError(f"it makes more than {MAX_CALLS} configurations")
     return found
+
+
+def _applied(node: ast.Call, known: dict[str, Any]) -> CommandLine | None:
+    """What ``chz.Blueprint(Config).apply({...})`` sets; None for any other call."""
+    made = node.func.value if isinstance(node.func, ast.Attribute) and node.func.attr == "apply" else None
+    if not isinstance(made, ast.Call) or ast.unparse(made.func).rpartition(".")[2] != "Blueprint" or not made.args:
+        return None
+    given = node.args[0] if node.args else None
+    name = ast.unparse(made.args[0]).rpartition(".")[2]
+    if not isinstance(given, ast.Dict) or not name.endswith(NAMES):
+        return None
+    pairs = [(key, value) for key, value in zip(given.keys, given.values, strict=True) if isinstance(key, ast.Constant)]
+    keywords = [ast.keyword(str(key.value), value) for key, value in pairs]
+    return _call(ast.Call(ast.Name(name), [], keywords), known)
 
 
 def _class(node: ast.Call) -> str:

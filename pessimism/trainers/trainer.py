@@ -28,6 +28,8 @@ FOLDERS = (
     "slime",
     "swift",
     "areal",
+    "open_instruct",
+    "tinker",
     "trl",
 )
 """The trainers, in the order in which they are asked whether a file is theirs."""
@@ -69,7 +71,7 @@ def trainers() -> tuple[Trainer, ...]:
 
     >>> [trainer.name for trainer in trainers()]  # doctest: +NORMALIZE_WHITESPACE
     ['easyr1', 'verl', 'prime-rl', 'trinity', 'axolotl', 'nemo-rl', 'skyrl', 'openrlhf', 'slime', 'ms-swift', 'areal',
-     'trl']
+     'open-instruct', 'tinker', 'trl']
     """
     return tuple(import_module(f"{__package__}.{folder}").TRAINER for folder in FOLDERS)
 

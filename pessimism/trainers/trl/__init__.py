@@ -15,7 +15,7 @@ from .rules import RULES, WORDINGS
 
 def _recognizes(document: Document) -> bool:
     if document.suffix in PYTHON:
-        return document.entry in CLASSES and _has_its_keys(document)
+        return document.entry in CLASSES and (document.entry == "OnlineDPOConfig" or _has_its_keys(document))
     if document.entry == "trl" or ("grpo" in PurePath(document.entry).stem and _has_its_keys(document)):
         return True
     keys = [key for key in KEYS if key != "loss_type" or _may_be_loss(document.values.get(key))]
@@ -46,6 +46,6 @@ SHARE = 0.5
 
 READERS = {
     "trl": read_trl_file,
-    **{kind: partial(read_trl_file, kind=kind) for kind in ("trl-grpo", *OWN_KEYS)},
+    **{kind: partial(read_trl_file, kind=kind) for kind in ("trl-grpo", *OWN_KEYS, "trl-online-dpo")},
 }
 TRAINER = Trainer("TRL", VERSION, _recognizes, READERS, RULES, WORDINGS, "trl")

@@ -26,6 +26,7 @@ from ..shared import holding
 from ..tokens import SEQUENCE_SUM, usual_aggregation
 from ..verl.config import AGGREGATION as VERL_AGGREGATION
 from . import older, parts
+from .online_dpo import read_online_dpo
 
 RELEASE = "1.16.0"
 VERSION = f"trl {RELEASE}"
@@ -57,6 +58,7 @@ CLASSES = {
     "RLOOConfig": "trl-rloo",
     "A2POConfig": "trl-a2po",
     "AsyncGRPOConfig": "trl-async-grpo",
+    "OnlineDPOConfig": "trl-online-dpo",
 }
 """The classes that are read where a Python file makes one."""
 
@@ -103,6 +105,8 @@ def read_trl(document: Document, kind: str = "", fit: Fit = NEWEST) -> Settings:
 def read_trl_file(document: Document, kind: str = "") -> Settings:
     """As :func:`read_trl`, for the releases that the file's keys fit."""
     made = kind or kind_of(document)
+    if made == "trl-online-dpo":
+        return read_online_dpo(document, VERSION)
     fit = older.fit_of(document, RELEASE) if made == "trl-grpo" and not document.has("objective") else NEWEST
     return read_trl(document, made, fit)
 

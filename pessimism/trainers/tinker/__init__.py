@@ -1,0 +1,12 @@
+"""Tinker cookbook: configuration of its reinforcement learning."""
+
+from __future__ import annotations
+
+from ..rule import Wording
+from ..trainer import Trainer
+from .config import VERSION, is_tinker, read_tinker
+
+WORDINGS = {"biased-drop": Wording("Tinker cookbook 9dfcc3a, AsyncConfig")}
+"""The general rules in Tinker cookbook's words."""
+
+TRAINER = Trainer("Tinker cookbook", VERSION, is_tinker, {"tinker": read_tinker}, wordings=WORDINGS)
