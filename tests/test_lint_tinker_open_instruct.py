@@ -149,3 +149,48 @@ def test_online_dpo_is_read_without_a_claim_about_its_target(tmp_path):
     assert rules(report) == {"cannot-tell"}
     report = read(tmp_path, "args = OnlineDPOConfig(loss_type='sigmod')", "train.py")
     assert "did you mean sigmoid" in report.settings.objective.unknown
+
+
+def test_what_tinkers_arguments_hold_is_not_guessed(tmp_path):
+    call = "config = train.Config(dataset_builder=build(), max_tokens=256, num_substeps=1, async_config={})"
+    assert not read(tmp_path, call.format("None"), "train.py").settings.objective.unknown
+    report = read(tmp_path, call.format("made"), "train.py")
+    assert "whether it is 1" in report.settings.objective.unknown
+    assert "no-lag-bound" not in rules(report)
+    report = read(tmp_path, call.format("None").replace("substeps=1", "substeps=given.n"), "train.py")
+    assert "whether it is 1" in report.settings.objective.unknown
+
+
+def test_no_default_is_taken_where_a_mapping_is_unpacked(tmp_path):
+    report = read(tmp_path, "args = GRPOConfig(**given)", "train.py")
+    assert "**given" in report.settings.objective.unknown
+    assert rules(report) == {"cannot-tell", "unresolved"}
+    report = read(tmp_path, "args = GRPOConfig(loss_type='grpo', num_generations=4, **given)", "train.py")
+    assert report.settings.objective.entry == "grpo"
+    assert report.settings.group_size == 4
+
+
+LAUNCHER = """
+parser.add_argument("--advantage-estimator gae")
+def execute(args):
+    flags = (
+        "--advantage-estimator grpo --n-samples-per-prompt 8 "
+        f"--rollout-batch-size 32 --rollout-max-response-len {args.length} "
+        "--global-batch-size 256 --eps-clip-high 0.28 "
+    )
+    return "--lr 1e-6 " if args.small else "--lr 2e-6 "
+"""
+
+
+def test_a_program_that_starts_a_trainer_by_its_texts(tmp_path):
+    settings = read(tmp_path, LAUNCHER, "run.py").settings
+    assert settings.trainer == "slime"
+    assert settings.objective.entry == "grpo"
+    assert settings.clip is not None
+    assert settings.clip.high == 0.28
+    assert settings.group_size == 8
+    assert settings.length is None
+    assert settings.document.find("lr") == (True, "${lr}")
+    assert settings.document.lines["eps_clip_high"] == 5
+    with pytest.raises(ValueError, match="no call of a class"):
+        read(tmp_path, "text = '--a 1 --b 2'", "run.py")

@@ -23,7 +23,7 @@ def findings(
     rules: Sequence[Rule], settings: Settings, groups: Groups, wordings: Mapping[str, Wording]
 ) -> tuple[Finding, ...]:
     """What the rules find, the most severe first, in the words of the settings' trainer (``wordings``, by rule)."""
-    based = bool(settings.document.missing)  # on what is not at hand: no default of the trainer's is known to hold
+    based = bool(settings.document.base)  # on what is not at hand: no default of the trainer's is known to hold
     found = [
         Finding(
             _worded(rule, wordings.get(rule.id)),

@@ -193,9 +193,9 @@ def _doubted(settings: Settings) -> Settings:
         if settings.uncertain(name) and not settings.objective.unknown:
             why = f"{settings.shown(name)} is not in the file, or may be set by a key that is not known"
             settings = replace(settings, objective=unknown(settings.objective.loss, why))
-    missing = settings.document.missing
-    if missing and not settings.objective.unknown and not (settings.given("baseline") or settings.given("loss")):
-        why = f"{missing[0]}, which it builds on, is not at hand"
+    base = settings.document.base
+    if base and not settings.objective.unknown and not (settings.given("baseline") or settings.given("loss")):
+        why = f"{base}, which it builds on, is not at hand"
         settings = replace(settings, objective=unknown(settings.objective.loss, why))
     doubtful = settings.uncertain("group_size") or settings.replaceable("group_size")
     return replace(settings, group_size=None) if doubtful else settings

@@ -29,6 +29,7 @@ from .formats import (
 )
 from .hydra import MAX_UP, apply, overridden, split_override, with_bases
 from .python_source import config_calls, notebook_source
+from .python_texts import flags_in_texts
 from .shell import commands, no_scripts
 from .shell_files import script_text
 
@@ -85,6 +86,11 @@ class Document:
     def place(self, key: str) -> str:
         """Where a key is, for messages: the file, and the line if the key is in it."""
         return f"{self.path}, line {self.lines[key]}" if key in self.lines else self.path
+
+    @property
+    def base(self) -> str:
+        """What also sets its keys and is not at hand: a file or script that it builds on, or a mapping."""
+        return next(iter((*self.missing, *(word for word in self.open if word.startswith("**")))), "")
 
     def section(self, name: str) -> Document:
         """The values of one top-level section as a document of its own; those beside it stay where it has none.
@@ -150,7 +156,8 @@ def _configurations(text: str, suffix: str, folder: Path | None = None) -> list[
     if suffix in FORMATS:
         return [_plain(*FORMATS[suffix](text))]
     if suffix in PYTHON:
-        calls = config_calls(notebook_source(text) if suffix == ".ipynb" else text)
+        source = notebook_source(text) if suffix == ".ipynb" else text
+        calls = config_calls(source) or flags_in_texts(source)
         if not calls:
             raise ValueError("no call of a class that ends in Config or Arguments has a keyword argument")
         return calls

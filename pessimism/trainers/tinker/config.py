@@ -7,6 +7,8 @@ Losses are computed by the Tinker service, which is not public.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ...hints import near
 from ..document import PYTHON, Document
 from ..reader import Reader
@@ -49,7 +51,9 @@ def read_tinker(document: Document) -> Settings:
     lag = _lag(reader)
     clip = _clip(reader, loss)
     advantage = group_mean()
-    made = _objective(loss, clip, lag)
+    own = reader.raw("async_config", {})  # a mapping, or what cannot be told
+    told = not any(value.key in ("async_config", "max_steps_off_policy") for value in reader.unresolved)
+    made = _objective(loss, clip, lag, told and isinstance(own, Mapping))
     temperature = reader.number("temperature", 1.0)
     return Settings(
         document,
@@ -89,7 +93,7 @@ def _untrained(document: Document) -> str:
     return next((what for name, what in SUPERVISED.items() if name in parts), "")
 
 
-def _objective(loss: str, clip: Clip, lag: Lag) -> Objective:
+def _objective(loss: str, clip: Clip, lag: Lag, told: bool) -> Objective:
     """Ratios are to the sampler's log-probabilities; with one step on fresh samples they are 1."""
     if loss not in LOSSES:
         return unknown(loss, f"loss_fn is {loss!r}; {near(loss, LOSSES, 'losses')}")
@@ -97,6 +101,8 @@ def _objective(loss: str, clip: Clip, lag: Lag) -> Objective:
         return clipped(loss, group_mean(), clip)
     if loss == "cispo":
         return capped(loss, group_mean(), clip.low, clip.high)
+    if lag.steps is None or not told:
+        return unknown(loss, "the ratio times the advantage; whether it is 1, on fresh samples, is not in the file")
     if lag.off_policy:
         return unknown(loss, "the ratio to the sampler times the advantage, without a bound, is not in the catalogue")
     return policy_gradient(loss, group_mean())
@@ -128,4 +134,6 @@ def _lag(reader: Reader) -> Lag:
     section = "async_config.max_steps_off_policy"
     bound = reader.integer("max_steps_off_policy", reader.integer(section, None, 0), 0)
     steps = reader.integer("num_substeps", 1, 1)
+    if any(value.key == "num_substeps" for value in reader.unresolved):
+        steps = None
     return Lag(steps) if bound is None else Lag(steps, bound > 0, bound, drops_stale=True)
