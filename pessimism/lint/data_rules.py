@@ -10,9 +10,11 @@ from ..trainers.settings import Settings
 
 
 def _truncated_sampling(settings: Settings, groups: Groups) -> Iterator[Found]:
+    """Only what the file sets: a default depends on the release, which few files tell."""
     if settings.objective.uses_log_ratio:
         for name, words in settings.sampling.changes:
-            yield Found(name, words)
+            if settings.given(name):
+                yield Found(name, words)
 
 
 def _temperature_mismatch(settings: Settings, groups: Groups) -> Iterator[Found]:

@@ -34,9 +34,10 @@ OTHERS = (
     Other(
         "open-instruct's programs other than grpo.py and grpo_fast.py",
         r"(?:.*/)?open_instruct[./](?!grpo(?:_fast)?(?:\.py)?$).*",
-        read="num_samples_per_prompt_rollout",
     ),
     Other("oat", r"(?:oat\..*|.*/oat/.*)", (("oracle_type", "pretrain"), ("critic_type", "num_ppo_epochs"))),
+    Other("RL2", r"RL2\..*", (("adv.estimator", "rollout"),)),
+    Other("Prime Intellect's hosted training", keys=(("model", "env", "rollouts_per_example"),), read="orchestrator"),
     Other("torchforge", keys=(("policy.engine_args", "policy.sampling_params"),)),
     Other("LLaMA-Factory", r"llamafactory(?:-cli)?", (("stage", "finetuning_type"),)),
     Other("TRL's commands other than grpo and rloo", r"trl .*"),

@@ -41,7 +41,8 @@ SINCE = {
 def is_open_instruct(document: Document) -> bool:
     """Whether a command starts open-instruct's GRPO, by its file or by the flag that only it has."""
     started = re.fullmatch(r"(?:.*/)?grpo_fast\.py|(?:.*/)?open_instruct[./]grpo(?:\.py)?", document.entry)
-    return started is not None or document.has("num_samples_per_prompt_rollout")
+    other = re.match(r"(?:.*/)?open_instruct[./]", document.entry) is not None
+    return started is not None or (document.has("num_samples_per_prompt_rollout") and not other)
 
 
 def read_open_instruct(document: Document) -> Settings:

@@ -33,7 +33,7 @@ from ..settings import (
 from ..shared import clipped as clipped_ratio
 from ..shared import gated, with_known_baseline
 from . import older
-from .forks import ROLLOUT, group_key, group_size, is_prime, open_defaults, own_loss, program
+from .forks import ROLLOUT, group_key, group_size, is_prime, open_defaults, own_loss, program, ragen_batch
 
 RELEASE = "0.9.1"
 VERSION = f"verl {RELEASE}"
@@ -326,6 +326,8 @@ def _lag(reader: Reader) -> Lag:
         batches = reader.integer("async_training.require_batches", 1, 1)
         return Lag(steps * batches * epochs, True, math.ceil(share))
     batch = reader.integer("data.train_batch_size", 1024, 1)
+    if reader.given("es_manager.train.env_groups"):  # RAGEN's program sets the batch to what it samples and keeps
+        batch = ragen_batch(reader)
     mini = reader.integer(f"{ACTOR}.ppo_mini_batch_size", 256, 1)
     steps = max(1.0, batch / mini) * epochs
     if any(value.key in (f"{ACTOR}.ppo_mini_batch_size", "data.train_batch_size") for value in reader.unresolved):

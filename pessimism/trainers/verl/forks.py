@@ -32,6 +32,12 @@ def group_size(reader: Reader) -> int:
     return size
 
 
+def ragen_batch(reader: Reader) -> float:
+    """RAGEN's trajectories in a batch: its groups of environments, times their size, times the share that is kept."""
+    groups = reader.integer("es_manager.train.env_groups", 1, 1) * reader.integer("es_manager.train.group_size", 1, 1)
+    return groups * reader.number(f"{ROLLOUT}.rollout_filter_ratio", 1.0)
+
+
 def group_key(reader: Reader) -> str:
     """The key that sets it."""
     return next((key for key in GROUP_SIZES if reader.given(key)), f"{ROLLOUT}.n")
