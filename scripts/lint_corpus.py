@@ -224,7 +224,7 @@ def draw(root: Path, count: int, seed: int, most: int) -> list[Drawn]:
     for folder in _repositories(root):
         commit = commit_of(folder)
         paths = [str(path.relative_to(folder)) for path in candidates(folder)]
-        own = sorted((_place(seed, folder.name, path), path) for path in paths)
+        own = sorted((place_of(seed, folder.name, path), path) for path in paths)
         kept: list[tuple[str, Drawn]] = []
         for place, path in own:
             content = (folder / path).read_bytes()
@@ -237,7 +237,8 @@ def draw(root: Path, count: int, seed: int, most: int) -> list[Drawn]:
     return [one for _, one in sorted(offered, key=lambda pair: pair[0])[:count]]
 
 
-def _place(seed: int, repository: str, path: str) -> str:
+def place_of(seed: object, repository: str, path: str) -> str:
+    """Where a file stands in the order of a draw."""
     return hashlib.sha256(f"{seed} {repository} {path}".encode()).hexdigest()
 
 

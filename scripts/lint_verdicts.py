@@ -5,9 +5,14 @@
 ``lint_verdicts.csv`` has one file a line, without its content: which sample it is of, where it is, whether lint was
 right when the file was drawn (``found``) and after the faults that its sample showed were mended (``mended``), and why.
 Every sample is of other repositories, drawn after the faults of those before it were mended. "Right": the objective,
-group and penalty are those of the trainer's code; no diagnosis is wrong, no alarm false; a file that is refused is
-refused with what it is. Files were drawn by a seed from those that lint reads, and those that it refuses although they
-speak of reinforcement learning, each content once, at most 5 of a repository (8 in the third sample).
+group and penalty are those of the trainer's code, or it is rightly said that they cannot be told; no diagnosis is
+wrong, no alarm false; a file that is refused is refused with what it is.
+
+The first three samples were drawn by a script that is lost: at most 5 files of a repository (8 in the third), of those
+that lint reads and those that it refuses although they speak of reinforcement learning. Later ones can be drawn again:
+``lint_samples.csv`` has the repositories of each, with commit, seed, number of files and how many a repository offered.
+Fetch them into one folder, each named ``owner+name``, and run ``python -m scripts.lint_corpus DIR --sample FILES --seed
+SEED --most MOST``. All samples were judged by one person.
 """
 
 from __future__ import annotations
@@ -21,7 +26,7 @@ from pathlib import Path
 from scripts.lint_corpus import table
 
 PLACE = Path(__file__).with_suffix(".csv")
-SAMPLES = ("first", "second", "third")
+SAMPLES = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh")
 
 OPINIONS = ("right", "wrong")
 

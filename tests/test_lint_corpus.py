@@ -1,5 +1,6 @@
 """The run over a folder of repositories, and the metadata by which others use lint: hook and action."""
 
+import csv
 import json
 import re
 import shlex
@@ -121,6 +122,25 @@ def test_the_action_is_composed_of_commands_that_bash_can_read():
         assert "${{" not in step["run"]
 
 
+COUNTS = [100, 60, 50, 48, 46, 46, 44]
+
+
+def test_a_sample_can_be_drawn_again_from_what_is_listed():
+    text = (ROOT / "scripts" / "lint_samples.csv").read_text(encoding="utf-8")
+    listed = list(csv.DictReader(text.splitlines()))
+    given = lint_verdicts.verdicts()
+    for sample, count in zip(lint_verdicts.SAMPLES[3:], COUNTS[3:], strict=True):
+        own = [one for one in listed if one["sample"] == sample]
+        assert {one["files"] for one in own} == {str(count)}
+        assert len({(one["seed"], one["most"]) for one in own}) == 1
+        commits = {one["repository"]: one["commit"] for one in own}
+        assert len(commits) == len(own) >= 15
+        drawn = [one for one in given if one.sample == sample]
+        assert all(commits[one.repository] == one.commit for one in drawn)
+        places = [lint_corpus.place_of(own[0]["seed"], one.repository.replace("/", "+"), one.path) for one in drawn]
+        assert places == sorted(places)
+
+
 def test_verdicts_are_whole_and_tabulated():
     given = lint_verdicts.verdicts()
     places = [(one.repository, one.path) for one in given]
@@ -134,7 +154,7 @@ def test_verdicts_are_whole_and_tabulated():
         assert not (one.found == "right" and one.mended == "wrong"), one  # what was right is not made wrong
     samples = [{one.repository for one in given if one.sample == name} for name in lint_verdicts.SAMPLES]
     assert len(set().union(*samples)) == sum(len(one) for one in samples)  # every sample is of other repositories
-    assert [sum(one.sample == name for one in given) for name in lint_verdicts.SAMPLES] == [100, 60, 50]
+    assert [sum(one.sample == name for one in given) for name in lint_verdicts.SAMPLES] == COUNTS
     text = "\n".join(lint_verdicts.summary(given))
     right = sum(one.sample == "second" and one.found == "right" for one in given)
     assert f"| second | 60 | {len(samples[1])} | {right} ({right / 60:.0%}) |" in text

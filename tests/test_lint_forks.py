@@ -273,3 +273,41 @@ def test_older_prime_rls_mask_is_the_coefficient_of_its_loss(tmp_path):
     ratio = np.exp(log_ratio)
     expected = np.where((ratio >= 0.5) & (ratio <= 3.0), ratio * advantage, 0.0)
     np.testing.assert_allclose(made.coefficient(log_ratio, advantage), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("kept", "steps"), [("", 4), ("actor_rollout_ref.rollout.rollout_filter_ratio=0.25", 1)])
+def test_ragens_batch_is_what_its_environments_give_and_it_keeps(tmp_path, kept, steps):
+    own = "es_manager.train.group_size=16 es_manager.train.env_groups=8 actor_rollout_ref.actor.ppo_mini_batch_size=32"
+    assert lint(script(tmp_path, f"{MAIN} {own} {kept}")).settings.lag.steps == steps
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ('model = "m"\nrollouts_per_example = 8\n[[env]]\nid = "e"\n', "Prime Intellect's hosted training"),
+        ("[adv]\nestimator = 'gae'\n[rollout]\nmax_turns = 1\n", "RL2"),
+    ],
+)
+def test_files_of_what_is_not_read_are_named(tmp_path, text, name):
+    path = tmp_path / "run.toml"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=name):
+        lint(path)
+
+
+def test_no_alarm_is_raised_by_a_default_of_the_sampler(tmp_path):
+    """TRL up to 0.17 sampled with top_k = 50 by default; which release a file is for, few files tell."""
+    path = tmp_path / "run.yaml"
+    text = "num_generations: 8\nmax_prompt_length: 512\nevaluation_strategy: steps\nloss_type: bnpo\n"
+    path.write_text(text)
+    assert "truncated-sampling" not in {one.rule.id for one in lint(path).findings}
+    path.write_text(text + "top_k: 50\n")
+    assert "truncated-sampling" in {one.rule.id for one in lint(path).findings}
+
+
+def test_nemo_rls_asynchronous_ppo_has_a_lag(tmp_path):
+    path = tmp_path / "ppo.yaml"
+    text = "policy: {train_global_batch_size: 64}\nloss_fn: {}\nppo:\n  num_prompts_per_step: 64\n"
+    path.write_text(f"{text}  num_generations_per_prompt: 1\n  async_ppo: {{enabled: true}}\n")
+    lag = lint(path).settings.lag
+    assert (lag.asynchronous, lag.bound) == (True, 1)

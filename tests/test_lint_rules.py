@@ -135,7 +135,7 @@ CASES = [
         f"{ACTOR}.clip_ratio",
         [f"{ACTOR}.clip_ratio=0.3", f"{ACTOR}.clip_ratio_low=0.3", f"{ACTOR}.clip_ratio_high=0.3"],
     ),
-    ("dual-clip", "verl_grpo.sh", [f"{ACTOR}.clip_ratio_c=3", f"{ACTOR}.ppo_epochs=2"], f"{ACTOR}.clip_ratio_c", []),
+    ("dual-clip", "verl_grpo.sh", [f"{ACTOR}.clip_ratio_c=10", f"{ACTOR}.ppo_epochs=2"], f"{ACTOR}.clip_ratio_c", []),
     ("dual-clip", "trl_grpo.yaml", ["delta=4", "num_iterations=2"], "delta", ["delta=4"]),
     ("length-bias", "trl_grpo.yaml", ["loss_type=grpo"], "loss_type", ["loss_type=dr_grpo"]),
     (

@@ -16,6 +16,10 @@ NARROW_FOR_A_TOKEN = 5e-3
 """A token's ratio leaves such a range by rounding alone; PPO's ranges are forty times it."""
 
 
+USUAL_CAP = 3.0
+"""Dual clipping's own, and that of the trainers which have it."""
+
+
 def _cispo_lower_bound(settings: Settings, groups: Groups) -> Iterator[Found]:
     if settings.objective.method == "cispo" and "low" in settings.parameters:
         yield Found(
@@ -60,10 +64,10 @@ def _clip_range_level(settings: Settings, groups: Groups) -> Iterator[Found]:
 
 
 def _dual_clip(settings: Settings, groups: Groups) -> Iterator[Found]:
-    """Silent about a trainer's default, and where no ratio can reach the cap."""
+    """Silent about the usual cap, also where it is written out, and where no ratio can reach a cap."""
     if settings.lag.ratio_is_one or not settings.given("cap"):
         return
-    if settings.clip is not None and math.isfinite(settings.clip.cap):
+    if settings.clip is not None and math.isfinite(settings.clip.cap) and settings.clip.cap != USUAL_CAP:
         yield Found("cap", f"negative samples whose ratio exceeds {settings.clip.cap:g} get no gradient")
 
 

@@ -106,7 +106,7 @@ def read_nemo_rl(document: Document) -> Settings:
             "penalty": f"{LOSS}.reference_policy_kl_penalty",
             "kl_estimator": f"{LOSS}.reference_policy_kl_type",
             "steps": "policy.train_global_batch_size",
-            "bound": f"{section}.async_grpo.max_trajectory_age_steps",
+            "bound": f"{section}.async_{section}.max_trajectory_age_steps",
             "correction_bound": f"{LOSS}.truncated_importance_sampling_ratio",
             "correction": f"{LOSS}.truncated_importance_sampling_type",
             "correction_on": f"{LOSS}.use_importance_sampling_correction",
@@ -232,10 +232,9 @@ def _lag(reader: Reader, section: str) -> Lag:
     open_ = any(value.key in keys for value in reader.unresolved)
     steps = None if open_ or reader.document.missing else max(1.0, prompts * group / batch)
     forced = reader.flag(f"{LOSS}.force_on_policy_ratio", False)
-    if reader.flag(f"{section}.async_grpo.enabled", False):
-        return Lag(
-            steps, True, reader.integer(f"{section}.async_grpo.max_trajectory_age_steps", 1, 0), ratio_is_one=forced
-        )
+    own = f"{section}.async_{section}"
+    if reader.flag(f"{own}.enabled", False):
+        return Lag(steps, True, reader.integer(f"{own}.max_trajectory_age_steps", 1, 0), ratio_is_one=forced)
     return Lag(steps, ratio_is_one=forced or steps == 1)
 
 
