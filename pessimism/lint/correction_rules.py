@@ -175,7 +175,7 @@ CORRECTION_RULES = (
         "note",
         _uncorrected_sampler,
         "Sampler and trainer disagree on probabilities (kernels, precision), and the behavior policy is the sampler's.",
-        "open-instruct#1473",
+        "derived here",
         "Turn the correction on, or use the sampler's log-probabilities in the ratio.",
     ),
     Rule(

@@ -190,7 +190,7 @@ DATA_RULES = (
         _biased_drop,
         "What is dropped is not a random part: long completions and slow prompts go first, so the data shift toward "
         "short and easy ones.",
-        "tinker-cookbook#822, marin#8955",
+        "marin#8955",
         "Wait for what is late instead of dropping it, or watch the share dropped by length and prompt.",
     ),
     Rule(
