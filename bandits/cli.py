@@ -99,20 +99,33 @@ def sweep(
 @app.command(short_help="Compute what is missing of docs/experiment.md's bandits.")
 def experiment(
     out: Annotated[
-        Path, typer.Option(metavar="FILE", help="Parquet file of the results, and of those of earlier runs.")
-    ] = Path("results/experiment.parquet"),
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Parquet file of the results, and of those of earlier runs.",
+            show_default="results/experiment.parquet, or results/experiment_deployed.parquet",
+        ),
+    ] = None,
+    deployed: Annotated[
+        bool, typer.Option("--deployed", help="The catalogue's objectives instead of dose, weight, lag and noise.")
+    ] = False,
     batches: Annotated[int, typer.Option(min=1, metavar="N", help="Of instances; each holds the whole design.")] = 1,
     jobs: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Processes; default: as many as there are cores.")
     ] = None,
 ) -> None:
-    """Target, weight, lag and noise taken apart. Interrupted at any moment, the same command goes on.
+    """Target, weight, lag and noise taken apart, or the catalogue's objectives ordered by conservatism.
+
+    Interrupted at any moment, the same command goes on.
 
     Exit status 1 if something failed (the rest is kept), 2 for bad input, such as results of code that computes
     something else.
     """
-    from .experiment.compute import run
+    from .experiment import compute
+    from .experiment import deployed as objectives
 
+    run = objectives.run if deployed else compute.run
+    out = out or Path(f"results/experiment{'_deployed' if deployed else ''}.parquet")
     with progress_bar(left=True) as progress:
         failures = run(out, range(batches), jobs, lambda _, done, total: progress(done, total))
     for failure in failures.values():

@@ -12,6 +12,7 @@ from . import (
     confidence_shift,
     convergence,
     counterfactual,
+    experiment_deployed,
     experiment_dose,
     experiment_rates,
     experiment_variance,
@@ -63,6 +64,7 @@ FIGURES: Mapping[str, FigureSpec] = MappingProxyType(
             experiment_dose.FIGURE,
             experiment_rates.FIGURE,
             experiment_variance.FIGURE,
+            experiment_deployed.FIGURE,
         )
     }
 )

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from bandits.experiment.design import DOSES, INSTANCES, LANDMARKS, OFFSETS, ORDER, RATES, WORLDS
-from paper_figures import experiment, experiment_variance
+from paper_figures import experiment, experiment_deployed, experiment_variance
 from paper_figures.contrasts import WEIGHTS, Crossing, Effect, contrasts, effect, pairs, rank_correlation, trend
 from paper_figures.experiment import main_optimizers
 from paper_figures.experiment_dose import NAMES
@@ -44,6 +44,8 @@ def tables() -> dict[str, str]:
         "explicit": explicit_table(),
         "offset": offset_table(),
         "landmarks": landmark_table(),
+        "deployed": deployed_table(),
+        "deployed_extremes": extremes_table(),
     }
 
 
@@ -227,6 +229,47 @@ def landmark_table() -> str:
             ]
             rows.append([f"{world}, {NAMES[optimizer]}", label, *cells])
     return grid(["", "objective", *(f"L = {lag}" for lag in experiment.STALE)], rows)
+
+
+CONSERVATISM = {"movement": "movement", "implicit_gap": "implicit gap"}
+DEPLOYED_OUTCOMES = {"stability": "share not collapsed", "value": "value", "tuned": "value, tuned"}
+
+
+def deployed_table() -> str:
+    """Rank correlations over deployed objectives, their intervals, and how many cases there are."""
+    rows = []
+    for kind in ("published", "matched"):
+        for optimizer in main_optimizers():
+            for name, title in CONSERVATISM.items():
+                found = [experiment_deployed.correlation(kind, optimizer, name, each) for each in DEPLOYED_OUTCOMES]
+                if kind == "matched" and name == "movement":
+                    continue  # the same for all, but for what a jump leaves
+                cells = [f"{number(c.mean, 2, sign=True)} ({interval(c)})" for c in found]
+                rows.append([f"{kind}, {NAMES[optimizer]}", str(found[0].entries), title, *cells])
+    batches = experiment_deployed.runs()["batch"].n_unique()
+    said = f"Batches of {INSTANCES} instances: {batches}."
+    missing = experiment_deployed.left_out()
+    if len(missing):
+        each = sorted({f"`{row['entry']}` ({row['kind']}, {row['world']})" for row in missing.rows(named=True)})
+        said += f" No run of {', '.join(each)}."
+    return said + "\n\n" + grid(["settings", "entries", "conservatism", *DEPLOYED_OUTCOMES.values()], rows)
+
+
+def interval(found: experiment_deployed.Correlation) -> str:
+    """Its ends."""
+    return " to ".join(number(end, 2, sign=True) for end in (found.low, found.high))
+
+
+def extremes_table(most: int = 5) -> str:
+    """The published objectives that collapse least and most, and where they lie by conservatism."""
+    table = experiment_deployed.outcomes().filter(pl.col("lag").is_in(LONG), kind="published")
+    means = table.group_by("entry").agg(pl.col("movement", "implicit_gap", "collapsed", "value").mean())
+    ordered = means.sort("collapsed", "value", "entry", descending=[False, True, False])
+    rows = [
+        [f"`{row['entry']}`", *(number(row[name]) for name in ("movement", "implicit_gap", "collapsed", "value"))]
+        for row in (*ordered.head(most).rows(named=True), *ordered.tail(most).rows(named=True))
+    ]
+    return grid(["objective", "movement, nats", "implicit gap, nats", "share collapsed", "value"], rows)
 
 
 def _compared() -> Iterator[tuple[str, dict[str, object]]]:

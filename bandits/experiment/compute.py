@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -63,19 +64,39 @@ def run(
     Raises:
         ValueError: the file was computed by code that gives other numbers, or cannot be written.
     """
+
+    def wanted(settled: str) -> list[Job]:
+        return [Job(group, settled) for batch in batches for group in groups(batch)]
+
+    return complete(path, probe(), wanted, compute, jobs, finished)
+
+
+def complete(
+    path: Path,
+    today: kept.Probe,
+    wanted: Callable[[str], Sequence[Any]],
+    function: Callable[[Any], Done],
+    jobs: int | None,
+    finished: kept.Finished,
+) -> dict[str, str]:
+    """What a file lacks of the jobs that belong to a probe, computed on all cores; what failed, by key."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    settled = kept.settled(path.with_suffix(".json"), probe())
-    wanted = [Job(group, settled) for batch in batches for group in groups(batch)]
-    return kept.complete(path, {job.key: job for job in wanted}, on_cores(compute, jobs), finished)
+    settled = kept.settled(path.with_suffix(".json"), today)
+    return kept.complete(path, {job.key: job for job in wanted(settled)}, on_cores(function, jobs), finished)
 
 
 def compute(job: Job) -> Done:
     """The rows of a group."""
+    return done(job, lambda: rows(job.group))
+
+
+def done(job: Any, rows: Callable[[], pl.DataFrame]) -> Done:
+    """The rows of a job in one thread, with its key, or what went wrong: one job does not end a study."""
     began = time.perf_counter()
     try:
         with threadpool_limits(limits=1):
-            content, failure = as_parquet(rows(job.group).insert_column(0, pl.lit(job.key).alias("cell"))), None
-    except Exception as error:  # one group does not end a study
+            content, failure = as_parquet(rows().insert_column(0, pl.lit(job.key).alias("cell"))), None
+    except Exception as error:
         content, failure = None, f"{type(error).__name__}: {error}"
     return Done(job, content, failure, time.perf_counter() - began)
 

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from ..views.tables import new_table
 from .files import write_whole
 from .printable import printable
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
-    from rich.table import Table
 
 __all__ = [
     "BAD_INPUT",
@@ -131,18 +131,6 @@ def console_on(stream: Any) -> Console:
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = 10_000  # files and pipes have no width: one line per row, nothing cut
     return console
-
-
-def new_table(*headers: str) -> Table:
-    """Columns whose header begins with ">" are numbers, to the right."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for header in headers:
-        number = header.startswith(">")
-        table.add_column(header.lstrip(">"), justify="right" if number else "left", overflow="fold", no_wrap=number)
-    return table
 
 
 def show(*parts: RenderableType) -> None:

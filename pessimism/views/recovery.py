@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..construction import FORMS, Recovery
 from ..standing import Account
 from ..verdict import REGIMES
-from .tables import keep_words, new_table
+from .tables import keep_words, named_table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -27,7 +27,7 @@ WIDTH = 100
 
 def recovery_table(found: Sequence[Recovery]) -> Table:
     """One line per objective."""
-    table = new_table(*headers(found))
+    table = named_table(*headers(found))
     for one in found:
         table.add_row(*cells(one))
     return keep_words(table)

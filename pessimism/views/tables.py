@@ -47,7 +47,7 @@ def _finite(value: Any) -> Any:
 
 def catalogue_table(entries: Sequence[Entry]) -> Table:
     """One line per entry, families apart."""
-    table = new_table("name", "gradient coefficient", "induced target", "solved")
+    table = named_table("name", "gradient coefficient", "induced target", "solved")
     previous = entries[0].family if entries else ""
     for entry in entries:
         if entry.family != previous:
@@ -64,7 +64,7 @@ def entry_screen(entry: Entry) -> list[Table]:
         head.add_row(label, value)
     if not entry.parameters:
         return [head]
-    parameters = new_table("parameter", "default", "allowed", "meaning")
+    parameters = named_table("parameter", "default", "allowed", "meaning")
     for name, parameter in entry.parameters.items():
         parameters.add_row(name, f"{parameter.default:g}", parameter.allowed, parameter.description)
     return [head, parameters]
@@ -122,14 +122,21 @@ def keep_words(table: Table) -> Table:
 
 
 def new_table(*headers: str) -> Table:
-    """Columns that are rather folded than cut, but for the first, which is whole."""
+    """The table of every screen. Columns whose header begins with ">" are numbers, to the right; others are folded."""
     from rich import box
     from rich.table import Table
 
-    table = Table(*headers, box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+    for header in headers:
+        number = header.startswith(">")
+        table.add_column(header.lstrip(">"), justify="right" if number else "left", overflow="fold", no_wrap=number)
+    return table
+
+
+def named_table(*headers: str) -> Table:
+    """A table whose first column, of names, is whole."""
+    table = new_table(*headers)
     table.columns[0].no_wrap = True
-    for column in table.columns[1:]:
-        column.overflow = "fold"  # rather folded than cut
     return table
 
 
