@@ -99,6 +99,12 @@ def test_an_objective_of_ones_own_is_part_of_the_key(study, tmp_path):
     assert not before & sweep.make_study_plan(own, tmp_path).jobs.keys()
 
 
+def test_a_default_that_is_written_out_makes_no_new_cell_and_another_value_does(study):
+    plain = {cell.key("") for cell in sweep.cells(study)}
+    assert {cell.key("") for cell in sweep.cells(study, overrides=["optimizer.weight_decay=0.0"])} == plain
+    assert not {cell.key("") for cell in sweep.cells(study, overrides=["optimizer.weight_decay=0.1"])} & plain
+
+
 def test_a_runs_sources_are_those_that_it_reaches():
     reached = sweep.sources(Path(sweep.__file__), ("pessimism", "llm"), provenance.NO_NUMBERS)
     names = {path.relative_to(provenance.ROOT).as_posix() for path in reached}

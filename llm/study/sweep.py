@@ -100,8 +100,12 @@ class Cell:
     config: Config
 
     def key(self, provenance: str) -> str:
-        """Of everything that decides its numbers; ``provenance`` is what :func:`provenance` says."""
-        described = self.config.model_dump(mode="json", exclude={"name", "checkpoint_every", "watch"})
+        """Of everything that decides its numbers; ``provenance`` is what :func:`provenance` says.
+
+        What has its default is left out, so that a key of the configuration that is added later makes no new cells.
+        """
+        names = {"name", "checkpoint_every", "watch"}
+        described = self.config.model_dump(mode="json", exclude=names, exclude_defaults=True)
         return digest([provenance, described])
 
 
