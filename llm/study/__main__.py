@@ -26,6 +26,9 @@ def main(
         int, typer.Option(min=1, metavar="N", help="Of all cells, with one seed and warm start each.")
     ] = experiment.WARM_STARTS * experiment.SEEDS,
     jobs: Annotated[int, typer.Option(min=1, metavar="N", help="Runs at a time, one thread each.")] = 1,
+    slow: Annotated[
+        bool, typer.Option("--slow", help="Four cells of each block at a quarter of the rate instead of its cells.")
+    ] = False,
 ) -> None:
     """Dose, weight and lag crossed on a language model. Interrupted at any moment, the same command goes on.
 
@@ -38,7 +41,7 @@ def main(
         what = "" if done is None else f"  {done.job.cell.config.name}, {done.seconds:.0f} s"
         print(f"{count} of {total}{what}", flush=True)
 
-    failures = experiment.run(out, blocks, jobs, told)
+    failures = experiment.run(out, blocks, jobs, slow, told)
     for failure in failures.values():
         print(f"failed: {failure}", file=sys.stderr)
     print(out)

@@ -10,6 +10,7 @@ import math
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,11 @@ TARGET_OR_NOISE = (
 
 TARGET_OR_NOISE_SEEDS = 3
 
+SLOW = 1.25e-4
+"""A quarter of the rate."""
+
+SLOW_CELLS = tuple((dose, weight) for dose in (0.0, 1.0) for weight in ("1", "ρ"))
+
 
 def block(warm: int, seed: int) -> Iterator[Cell]:
     """The cells that share a warm start, prompts and sampling keys. At L = 1 dose and weight make no difference."""
@@ -87,6 +93,14 @@ def block(warm: int, seed: int) -> Iterator[Cell]:
         for dose in DOSES:
             for weight in WEIGHTS:
                 yield _cell(warm, seed, member(dose, weight), lag)
+
+
+def slow_block(warm: int, seed: int) -> Iterator[Cell]:
+    """Four cells of a block at a quarter of the rate: the addition to the plan."""
+    for lag in LAGS:
+        for dose, weight in SLOW_CELLS:
+            variant = replace(member(dose, weight), label=f"slow, {member(dose, weight).label}")
+            yield _cell(warm, seed, variant, lag, (f"optimizer.learning_rate={SLOW}",))
 
 
 def _cell(warm: int, seed: int, variant: Variant, lag: int, overrides: Iterable[str] = ()) -> Cell:
@@ -107,11 +121,12 @@ def run(
     path: Path,
     blocks: int = WARM_STARTS * SEEDS,
     jobs: int = 1,
+    slow: bool = False,
     finished: kept.Finished = lambda done, count, total: None,
 ) -> dict[str, str]:
     """Compute what a file lacks of the first blocks; what failed, by key. Interrupted at any moment, it goes on.
 
-    Warm starts are innermost, so that two blocks have one seed of each.
+    Warm starts are innermost, so that two blocks have one seed of each. ``slow``: :func:`slow_block` instead.
 
     Raises:
         ValueError: the file was computed by code that gives other numbers, or cannot be written.
@@ -120,7 +135,8 @@ def run(
     weights = {warm: make_start(warm) for warm in sorted({warm for warm, _ in pairs})}
     settled = kept.settled(path.with_suffix(".json"), probe(), tolerance=1e-3)
     folder = Path("results/llm") / path.stem
-    wanted = [Job(cell, digest([settled, weights[warm]]), folder) for warm, seed in pairs for cell in block(warm, seed)]
+    cells = slow_block if slow else block
+    wanted = [Job(cell, digest([settled, weights[warm]]), folder) for warm, seed in pairs for cell in cells(warm, seed)]
     return kept.complete(path, {job.key: job for job in wanted}, on_cores(compute, jobs), finished)
 
 
