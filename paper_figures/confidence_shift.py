@@ -101,7 +101,8 @@ def draw(table: pl.DataFrame) -> Figure:
     for axes, letter in ((left, "a"), (right, "b")):
         style.panel_letter(axes, letter)
         axes.set_xscale("log")
-        axes.legend(loc="lower left" if axes is left else "upper left")
+    left.legend(loc="lower left", ncols=2)  # below the lowest curve
+    right.legend(loc="upper left")
     return figure
 
 

@@ -102,15 +102,24 @@ BLOCK_OF_MODEL = ["study", "seed"]
 
 @cache
 def language_model() -> pl.DataFrame:
-    """Last rows of the language model's runs, with ``dose`` and ``weight`` of members of the family."""
+    """Last rows of the language model's runs, with ``dose`` and ``weight`` of members of the family.
+
+    ``slow``: at a quarter of the rate.
+    """
     table = pl.read_parquet(LANGUAGE_MODEL).filter("last")
-    named = pl.col("variant").str.extract_groups(r"^residual (?<dose>[\d.]+) (?<weight>.+)$").struct
-    return table.with_columns(dose=named.field("dose").cast(pl.Float64), weight=named.field("weight"))
+    named = pl.col("variant").str.extract_groups(r"^(?<slow>slow, )?residual (?<dose>[\d.]+) (?<weight>.+)$").struct
+    return table.with_columns(
+        dose=named.field("dose").cast(pl.Float64),
+        weight=named.field("weight"),
+        slow=named.field("slow").is_not_null(),
+    )
 
 
 def whole_blocks() -> pl.DataFrame:
     """Members at long lags, of blocks that are complete."""
-    members = language_model().filter(pl.col("dose").is_not_null(), pl.col("sync_every").is_in(LAGS_OF_MODEL))
+    members = language_model().filter(
+        pl.col("dose").is_not_null(), pl.col("sync_every").is_in(LAGS_OF_MODEL), slow=False
+    )
     size = len(PRIMARY) * len(WEIGHTS) * len(LAGS_OF_MODEL)
     return members.filter(pl.len().over(BLOCK_OF_MODEL) == size)
 

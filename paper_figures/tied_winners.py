@@ -78,9 +78,11 @@ def draw(table: pl.DataFrame) -> Figure:
     axes = figure.subplots(1, 3)
     for place, name in zip(axes, ("whole", "capped"), strict=False):
         _draw_policy(place, table.filter(pl.col("weight") == name))
+        place.set_title(f"{name} weight")
     axes[0].set_ylabel("probability")
     _draw_slope(axes[0], table.filter(pl.col("weight") == "whole"))
     _draw_entropy(axes[2], table)
+    axes[2].set_title("both weights")
     for place, letter in zip(axes, "abc", strict=True):
         place.set_xscale("log")
         place.set_xlim(0.1, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from llm.study.experiment import SEEDS, TARGET_OR_NOISE, WARM_STARTS, member
+from llm.study.experiment import BASE, LAGS, SEEDS, SLOW, SLOW_CELLS, TARGET_OR_NOISE, WARM_STARTS, member
 from paper_figures import experiment
 from paper_figures.contrasts import PRIMARY, WEIGHTS, contrasts, effect, pairs
 
@@ -87,9 +87,40 @@ def contrast_table() -> str:
     return grid(["contrast, or cell less Lambert, h = 1", *OUTCOMES.values()], rows)
 
 
+def slow_table() -> str:
+    """Four cells at a quarter of the rate, beside the same cells at the rate, in the blocks that have all of both."""
+    size = len(SLOW_CELLS) * len(LAGS)
+    table = experiment.language_model()
+    slow = table.filter("slow").filter(pl.len().over(experiment.BLOCK_OF_MODEL) == size)
+    both = (
+        slow.select(experiment.BLOCK_OF_MODEL)
+        .unique()
+        .join(experiment.whole_blocks().select(experiment.BLOCK_OF_MODEL).unique(), on=experiment.BLOCK_OF_MODEL)
+    )
+    if both.is_empty():
+        return NONE
+    mine = table.join(both, on=experiment.BLOCK_OF_MODEL)
+    rate = float(BASE["optimizer"]["learning_rate"])
+    rows = [
+        [
+            f"{dose:g}",
+            weight,
+            *(
+                shown(mine.filter(dose=dose, weight=weight, sync_every=lag, slow=is_slow))
+                for lag in LAGS
+                for is_slow in (False, True)
+            ),
+        ]
+        for dose, weight in SLOW_CELLS
+    ]
+    heads = [f"L = {lag}, rate {each:g}" for lag in LAGS for each in (rate, SLOW)]
+    return f"Blocks: {len(both)}.\n\n" + grid(["s", "h", *heads], rows)
+
+
 PARTS = {
     "model_noise": ("Target or noise at L = 1: pass@1 / pass@8 / entropy per token", noise_table),
     "model_cells": ("The crossing, means over whole blocks: pass@1 / pass@8 / entropy per token", cell_table),
+    "model_slow": ("A quarter of the rate: pass@1 / pass@8 / entropy per token", slow_table),
     "model_contrasts": ("Contrasts, and what would refute the thesis", contrast_table),
 }
 """Name -> caption and table."""
