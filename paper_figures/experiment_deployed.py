@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from scipy.stats import rankdata
 
 import pessimism as ps
+from bandits.experiment.deployed import published, sampled
 from pessimism.studies import sha256
 
 from . import style
@@ -62,8 +63,9 @@ CASE = ("entry", "kind", "world", "optimizer", "lag")
 def outcomes() -> pl.DataFrame:
     """One row per entry, kind, world, optimizer and lag.
 
-    Columns: those, ``movement``, ``implicit_gap``, ``value`` and ``collapsed`` as means over the rates, ``tuned``, the
-    value at the rate that was best on the other half of the instances.
+    Columns: those, ``movement``, ``implicit_gap``, ``value`` and ``collapsed`` as means over the rates, ``stability``,
+    the share that did not collapse, ``tuned``, the value at the rate that was best on the other half of the instances,
+    and ``offset`` (:func:`offset`), null where the parameters are not the published ones.
     """
     table = (
         runs()
@@ -76,7 +78,23 @@ def outcomes() -> pl.DataFrame:
     means = table.group_by(CASE, maintain_order=True).agg(
         pl.col("movement", "implicit_gap", "value", "collapsed").mean()
     )
-    return means.join(tuned, on=CASE).with_columns(stability=1 - pl.col("collapsed"))
+    offsets = means.filter(kind="published").select("entry", "kind", "world").unique(maintain_order=True)
+    offsets = offsets.with_columns(offset=pl.Series([offset(name, world) for name, _, world in offsets.iter_rows()]))
+    found = means.join(tuned, on=CASE).join(offsets, on=("entry", "kind", "world"), how="left")
+    return found.with_columns(stability=1 - pl.col("collapsed"))
+
+
+def offset(entry: str, world: str) -> float:
+    r"""How far a published objective's first step is from centered: mean over a world's groups of |mean c| / rms c.
+
+    c are the coefficients of a group at ratio one. 0: they sum to zero. 1: they are all the same.
+    """
+    rewards, algorithm = sampled(world), published(entry)
+    weights = algorithm.weights(np.full(rewards.shape, 1 / rewards.shape[-1]))
+    values = algorithm.coefficient(np.zeros_like(rewards), algorithm.advantage(rewards), **weights)
+    values = np.broadcast_to(values, rewards.shape)
+    size = np.sqrt((values**2).mean(axis=-1))
+    return float(np.divide(np.abs(values.mean(axis=-1)), size, out=np.zeros_like(size), where=size > 0).mean())
 
 
 @dataclass(frozen=True)
@@ -138,7 +156,7 @@ def draw(table: pl.DataFrame) -> Figure:
                 for kind, filled in (("published", True), ("matched", False)):
                     mine = [name for name, its in groups.items() if its == group]
                     cell = table.filter(pl.col("entry").is_in(mine), optimizer=optimizer, kind=kind)
-                    color = style.SHADES[group][0]
+                    color = style.SHADES[group][:2][-1]  # the first are almost black
                     face = color if filled else "none"
                     axes.plot(
                         cell[measured], cell["collapsed"], linestyle="none", marker="o", markersize=4,

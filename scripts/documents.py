@@ -37,7 +37,14 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 PICTURES = DOCS / "assets"
-FIGURES = ("language_model_lag", "language_model_settings")
+FIGURES = (
+    "language_model_lag",
+    "language_model_settings",
+    "experiment_dose",
+    "experiment_rates",
+    "experiment_variance",
+    "experiment_deployed",
+)
 PLOT = "compare shifted_mean beta=0.1 --bandit bandits.instances:asymre_100 --plot"
 
 QUOTING = (DOCS / "adapters.md",)

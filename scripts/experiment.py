@@ -231,7 +231,7 @@ def landmark_table() -> str:
     return grid(["", "objective", *(f"L = {lag}" for lag in experiment.STALE)], rows)
 
 
-CONSERVATISM = {"movement": "movement", "implicit_gap": "implicit gap"}
+CONSERVATISM = {"movement": "movement", "implicit_gap": "implicit gap", "offset": "(offset)"}
 DEPLOYED_OUTCOMES = {"stability": "share not collapsed", "value": "value", "tuned": "value, tuned"}
 
 
@@ -241,9 +241,9 @@ def deployed_table() -> str:
     for kind in ("published", "matched"):
         for optimizer in main_optimizers():
             for name, title in CONSERVATISM.items():
+                if kind == "matched" and name != "implicit_gap":
+                    continue  # the same movement for all; the offset is of published parameters
                 found = [experiment_deployed.correlation(kind, optimizer, name, each) for each in DEPLOYED_OUTCOMES]
-                if kind == "matched" and name == "movement":
-                    continue  # the same for all, but for what a jump leaves
                 cells = [f"{number(c.mean, 2, sign=True)} ({interval(c)})" for c in found]
                 rows.append([f"{kind}, {NAMES[optimizer]}", str(found[0].entries), title, *cells])
     batches = experiment_deployed.runs()["batch"].n_unique()
@@ -263,13 +263,16 @@ def interval(found: experiment_deployed.Correlation) -> str:
 def extremes_table(most: int = 5) -> str:
     """The published objectives that collapse least and most, and where they lie by conservatism."""
     table = experiment_deployed.outcomes().filter(pl.col("lag").is_in(LONG), kind="published")
-    means = table.group_by("entry").agg(pl.col("movement", "implicit_gap", "collapsed", "value").mean())
+    means = table.group_by("entry").agg(pl.col("movement", "implicit_gap", "offset", "collapsed", "value").mean())
     ordered = means.sort("collapsed", "value", "entry", descending=[False, True, False])
     rows = [
-        [f"`{row['entry']}`", *(number(row[name]) for name in ("movement", "implicit_gap", "collapsed", "value"))]
+        [
+            f"`{row['entry']}`",
+            *(number(row[name]) for name in ("movement", "implicit_gap", "offset", "collapsed", "value")),
+        ]
         for row in (*ordered.head(most).rows(named=True), *ordered.tail(most).rows(named=True))
     ]
-    return grid(["objective", "movement, nats", "implicit gap, nats", "share collapsed", "value"], rows)
+    return grid(["objective", "movement, nats", "implicit gap, nats", "offset", "share collapsed", "value"], rows)
 
 
 def _compared() -> Iterator[tuple[str, dict[str, object]]]:

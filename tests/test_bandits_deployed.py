@@ -60,3 +60,13 @@ def test_stored_runs_are_whole_and_outcomes_are_means_of_them():
     assert one["stability"] == pytest.approx(1 - mine["collapsed"].to_numpy().mean())
     assert (found["tuned"] >= 0).all()
     assert (found["stability"] <= 1).all()
+
+
+def test_centered_objectives_have_no_offset_and_a_baseline_of_zero_has_all():
+    assert stored.offset("shifted_mean", "graded") < stored.offset("oapl.missing_log_g", "graded")
+    assert stored.offset("centered_regression", "noise 1") == pytest.approx(0.0, abs=1e-12)
+    groups = sampled("binary")
+    algorithm = ps.algorithm("oapl.missing_log_g")
+    each = [algorithm.coefficient(np.zeros(8), algorithm.advantage(row)) for row in groups]
+    by_hand = np.mean([abs(c.mean()) / np.sqrt((c**2).mean()) for c in each])
+    assert stored.offset("oapl.missing_log_g", "binary") == pytest.approx(by_hand)

@@ -152,21 +152,27 @@ def settle(entry: str, kind: str, world: str) -> Settled:
     Raises:
         ValueError: it cannot be matched, or has no targets on groups.
     """
-    sizes = {"group_size": GROUP_SIZE} if "group_size" in ps.catalogue()[entry].parameters else {}
-    rewards, setting = sampled(world), None
+    rewards, setting, algorithm = sampled(world), None, published(entry)
     if kind == "matched":
-        given = ",".join(f"{name}={value}" for name, value in {anchor(entry): "?", **sizes}.items())
+        given = ",".join(f"{name}={value}" for name, value in {anchor(entry): "?", **_sizes(entry)}.items())
         row = ps.advise(log_of(rewards), kl=MOVEMENT, objectives=[f"{entry}:{given}"]).rows[0]
         if row.value is None:
             raise ValueError(row.fails)
         setting = row.value
-        algorithm = ps.algorithm(entry, **{str(anchor(entry)): setting}, **sizes)
-    else:
-        algorithm = ps.algorithm(entry, **sizes)
+        algorithm = ps.algorithm(entry, **{str(anchor(entry)): setting}, **_sizes(entry))
     distinct, counts = np.unique(np.sort(rewards, axis=-1), axis=0, return_counts=True)
     found = ps.compare_group(distinct, algorithm)
     induced, stated = (np.average(each.kl, weights=counts) for each in (found.induced_metrics, found.stated_metrics))
     return Settled(algorithm, setting, float(induced), float(stated - induced))
+
+
+def published(entry: str) -> ps.Algorithm:
+    """An objective with its default parameters, and with the size of groups where it has that for a parameter."""
+    return ps.algorithm(entry, **_sizes(entry))
+
+
+def _sizes(entry: str) -> dict[str, int]:
+    return {"group_size": GROUP_SIZE} if "group_size" in ps.catalogue()[entry].parameters else {}
 
 
 def log_of(rewards: np.ndarray) -> pl.DataFrame:
