@@ -24,8 +24,15 @@ def _temperature_mismatch(settings: Settings, groups: Groups) -> Iterator[Found]
             "temperature",
             f"completions are sampled at temperature {sampling.temperature:g}, trained on at {sampling.trained_at:g}",
         )
-    elif sampling.temperature == 0:
-        yield Found("temperature", "completions are sampled at temperature 0: all of a group are the same")
+    elif sampling.temperature < ALL_THE_SAME:
+        same = "the same" if sampling.temperature == 0 else "all but the same"
+        yield Found(
+            "temperature", f"completions are sampled at temperature {sampling.temperature:g}: all of a group are {same}"
+        )
+
+
+ALL_THE_SAME = 0.05
+"""Below this temperature a token one nat less likely than another is e^-20 times as likely, or less."""
 
 
 def _group_of_one(settings: Settings, groups: Groups) -> Iterator[Found]:
@@ -43,6 +50,13 @@ def _steps_per_batch(settings: Settings, groups: Groups) -> Iterator[Found]:
             "steps",
             f"{steps:g} optimizer steps are taken on samples of one policy: all but the first are off-policy",
         )
+
+
+def _mini_batch_larger(settings: Settings, groups: Groups) -> Iterator[Found]:
+    """Where the trainer's reader tells the key of the batch: the trainer then stops at the start."""
+    batch, mini = settings.value("batch"), settings.value("steps")
+    if isinstance(batch, int) and isinstance(mini, int) and 0 < batch < mini and not settings.on("dynamic_batch"):
+        yield Found("steps", f"a mini-batch of {mini} is larger than the batch of {batch}")
 
 
 def _ratio_is_one(settings: Settings, groups: Groups) -> Iterator[Found]:
@@ -158,6 +172,14 @@ DATA_RULES = (
         "target, not the nominal one, is where they drive.",
         "miles#1697; derived here",
         "For on-policy training take one step per batch: mini-batch = batch, one epoch.",
+    ),
+    Rule(
+        "mini-batch-larger",
+        "warning",
+        _mini_batch_larger,
+        "The trainer checks it, and stops at the start.",
+        "derived here",
+        "Make the mini-batch at most as large as the batch.",
     ),
     Rule(
         "ratio-is-one",

@@ -345,6 +345,10 @@ class Settings:
         """What the file sets a field to, as it stands there; None where it does not."""
         return self.document.find(self.key(name))[1]
 
+    def on(self, name: str) -> bool:
+        """Whether the file switches a field on."""
+        return str(self.value(name)).lower() in ("true", "yes", "on")
+
     @property
     def length(self) -> int | None:
         """The most tokens of a completion; None where the file does not set it to a number."""

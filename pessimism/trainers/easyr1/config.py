@@ -57,6 +57,7 @@ def read_easyr1(document: Document) -> Settings:
             "scaling": "algorithm.adv_estimator",
             "aggregation": f"{ACTOR}.loss_avg_mode",
             "length": "data.max_response_length",
+            "batch": "data.rollout_batch_size",
             "group_size": group,
             "low": f"{ACTOR}.clip_ratio_low",
             "high": f"{ACTOR}.clip_ratio_high",

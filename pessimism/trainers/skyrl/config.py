@@ -104,6 +104,7 @@ def read_skyrl(document: Document) -> Settings:
             "baseline": f"{ALGORITHM}.advantage_estimator",
             "scaling": f"{ALGORITHM}.grpo_norm_by_std",
             "aggregation": f"{ALGORITHM}.loss_reduction",
+            "batch": "trainer.train_batch_size",
             "length": "generator.sampling_params.max_generate_length",
             "group_size": "generator.n_samples_per_prompt",
             "low": f"{ALGORITHM}.eps_clip_low",

@@ -27,7 +27,7 @@ def _kl_unused(settings: Settings, groups: Groups) -> Iterator[Found]:
         idle = _number(settings.value(name)) in (0.0, KL_DEFAULT)
         if name == "kl_reward_coefficient" and settings.fit.releases and settings.fit.all_up_to(LAST):
             continue  # it had no switch
-        if settings.given(name) and not idle and not _on(settings, switch):
+        if settings.given(name) and not idle and not settings.on(switch):
             yield Found(name, f"{settings.key(name)} is set, but {settings.key(switch)} is off")
 
 
@@ -40,19 +40,9 @@ def _number(value: object) -> float | None:
 
 
 def _kl_twice(settings: Settings, groups: Groups) -> Iterator[Found]:
-    if _on(settings, "kl_loss_on") and _on(settings, "kl_reward_on"):
+    if settings.on("kl_loss_on") and settings.on("kl_reward_on"):
         message = f"{settings.key('kl_loss_on')} and {settings.key('kl_reward_on')} are both on, and both are applied"
         yield Found("kl_reward_on", message)
-
-
-def _mini_batch_larger(settings: Settings, groups: Groups) -> Iterator[Found]:
-    batch, mini = settings.value("batch"), settings.value("steps")
-    if isinstance(batch, int) and isinstance(mini, int) and 0 < batch < mini and not _on(settings, "dynamic_batch"):
-        yield Found("steps", f"a mini-batch of {mini} is larger than the batch of {batch}")
-
-
-def _on(settings: Settings, switch: str) -> bool:
-    return str(settings.value(switch)).lower() in ("true", "yes", "on")
 
 
 def _gradient_clip_ignored(settings: Settings, groups: Groups) -> Iterator[Found]:
@@ -89,14 +79,6 @@ RULES = (
         "Keep one, unless both are wanted.",
     ),
     Rule(
-        "mini-batch-larger",
-        "warning",
-        _mini_batch_larger,
-        "verl stops at the start, unless use_dynamic_bsz is on.",
-        "verl 0.9.1, ActorConfig.validate",
-        "Make the mini-batch at most as large as data.train_batch_size.",
-    ),
-    Rule(
         "gradient-clip-ignored",
         "warning",
         _gradient_clip_ignored,
@@ -108,6 +90,7 @@ RULES = (
 """The rules."""
 
 WORDINGS = {
+    "mini-batch-larger": Wording("verl 0.9.1, ActorConfig.validate: it stops unless use_dynamic_bsz is on"),
     "cispo-lower-bound": Wording("verl's own CISPO example sets clip_ratio_low=10"),
     "dual-clip": Wording("verl 0.9.1 has it on by default"),
     "gspo-aggregation": Wording("verl 0.9.1, compute_policy_loss_gspo"),
