@@ -76,3 +76,54 @@ def test_unknown_keys_are_one_finding(tmp_path):
     assert len(told) == 1
     assert told[0].message.startswith("my_section0, my_section1, ")
     assert "and 3 others are no keys of" in told[0].message
+
+
+COMMON = """#!/bin/bash
+SCRIPT_DIR=$( cd -- "$( dirname -- "${BASH_SOURCE[0]}" )" &> /dev/null && pwd)
+PROJECT_ROOT=$(realpath $SCRIPT_DIR/../..)
+EXP_NAME=$(basename $0 .sh)
+CONFIG_PATH=$(echo $SCRIPT_DIR/${EXP_NAME}.yaml | sed 's#tests/suite#configs#')
+"""
+STARTS = """SCRIPT_DIR=$( cd -- "$( dirname -- "${BASH_SOURCE[0]}" )" &> /dev/null && pwd)
+source $SCRIPT_DIR/common.env
+cd $PROJECT_ROOT
+uv run examples/run_grpo.py --config $CONFIG_PATH grpo.max_num_steps=5
+"""
+
+
+def test_a_configuration_whose_path_a_sourced_script_makes_is_found(tmp_path):
+    """As NeMo-RL's own test suites start their recipes."""
+    suite, configs = tmp_path / "tests" / "suite", tmp_path / "configs"
+    suite.mkdir(parents=True)
+    configs.mkdir()
+    (suite / "common.env").write_text(COMMON)
+    (suite / "dapo.sh").write_text(STARTS)
+    (configs / "dapo.yaml").write_text(
+        "grpo: {num_generations_per_prompt: 6}\nloss_fn: {ratio_clip_max: 0.28}\npolicy: {}\n"
+    )
+    settings = lint(suite / "dapo.sh").settings
+    assert settings.trainer == "nemo-rl"
+    assert settings.group_size == 6
+    assert settings.clip is not None
+    assert settings.clip.high == 0.28
+    (configs / "dapo.yaml").unlink()
+    assert lint(suite / "dapo.sh").settings.group_size is None
+
+
+@pytest.mark.parametrize(
+    ("made", "known"),
+    [
+        ("$(basename /a/b/4.txt .txt)", True),
+        ("$(echo 7 | sed 's/7/4/')", True),
+        ("$(echo 7 | sed 's/[0-9]/4/')", False),
+        ("$(cat size.txt)", False),
+        ("$(basename $UNKNOWN)", False),
+        ("$(cd 4 && ls)", False),
+    ],
+)
+def test_what_a_program_prints_is_known_only_where_it_cuts_texts(tmp_path, made, known):
+    path = tmp_path / "run.sh"
+    path.write_text(
+        f"N={made}\npython3 -m verl.trainer.main_ppo algorithm.adv_estimator=grpo actor_rollout_ref.rollout.n=$N\n"
+    )
+    assert lint(path).settings.group_size == (4 if known else None)

@@ -30,7 +30,7 @@ from .formats import (
 from .hydra import MAX_UP, apply, overridden, split_override, with_bases
 from .python_source import config_calls, notebook_source
 from .python_texts import flags_in_texts
-from .shell import commands, no_scripts
+from .shell import commands
 from .shell_files import script_text
 
 FORMATS = {".yaml": yaml_values, ".yml": yaml_values, ".json": json_values, ".toml": toml_values}
@@ -149,10 +149,10 @@ def _found(path: Path) -> tuple[str, list[CommandLine]]:
         text = read_text(path, MAX_NOTEBOOK_BYTES if suffix == ".ipynb" else MAX_BYTES)
         if not suffix and not text.startswith("#!"):
             raise ValueError(f"no suffix, and no #! in its first line; the suffix must be one of {', '.join(SUFFIXES)}")
-    return suffix or SHELL[0], _configurations(text, suffix, path.resolve().parent)
+    return suffix or SHELL[0], _configurations(text, suffix, path.resolve())
 
 
-def _configurations(text: str, suffix: str, folder: Path | None = None) -> list[CommandLine]:
+def _configurations(text: str, suffix: str, place: Path | None = None) -> list[CommandLine]:
     if suffix in FORMATS:
         return [_plain(*FORMATS[suffix](text))]
     if suffix in PYTHON:
@@ -161,8 +161,8 @@ def _configurations(text: str, suffix: str, folder: Path | None = None) -> list[
         if not calls:
             raise ValueError("no call of a class that ends in Config or Arguments has a keyword argument")
         return calls
-    read = no_scripts if folder is None else partial(script_text, folder)
-    started = [command for words in commands(text, read) if (command := read_command(words)).values]
+    found = commands(text) if place is None else commands(text, partial(script_text, place.parent), str(place))
+    started = [command for words in found if (command := read_command(words)).values]
     if not started:
         raise ValueError("no word of the script is an override of the form key.path=value, or a flag")
     return started
@@ -211,7 +211,7 @@ def _completed(found: CommandLine, path: Path, suffix: str, name: str, overrides
     values = dict(found.values)
     base = next((values[key] for key in BASES if isinstance(values.get(key), str)), None)
     if suffix in SHELL and base is not None:
-        base = IN_A_FOLDER.sub("", base)
+        base = _from_above(IN_A_FOLDER.sub("", base), path.resolve().parent)
         values["defaults"] = [base.removesuffix(".yaml"), "_self_"]
     folder = path.resolve().parent
     values, missing = with_bases(values, folder if suffix not in SHELL else _started_in(folder, base))
@@ -221,6 +221,12 @@ def _completed(found: CommandLine, path: Path, suffix: str, name: str, overrides
     for override in overrides:
         apply(values, lines, *split_override(override))
     return Document(name, values, lines, suffix, (*found.missing, *missing), entry=found.entry, open=found.open)
+
+
+def _from_above(base: str, folder: Path) -> str:
+    """A base's path from the nearest folder at or above the script that it lies in; others as they are."""
+    places = [folder, *folder.parents[:MAX_UP]] if base.startswith("/") else []
+    return next((str(Path(base).relative_to(place)) for place in places if Path(base).is_relative_to(place)), base)
 
 
 def _started_in(folder: Path, base: str | None) -> Path:

@@ -44,12 +44,13 @@ def no_scripts(path: str) -> str | None:
     """No other script is at hand."""
 
 
-def commands(text: str, read: Scripts = no_scripts) -> list[list[Word]]:
+def commands(text: str, read: Scripts = no_scripts, path: str = "") -> list[list[Word]]:
     """The commands of a script, in order, each as its words.
 
     Args:
         text: the script.
         read: finds the scripts that it sources or starts.
+        path: where it lies, which is ``$0``; "" where that is not known.
 
     Raises:
         ValueError: it is no shell script, or following it would take too long or too much memory.
@@ -58,6 +59,8 @@ def commands(text: str, read: Scripts = no_scripts) -> list[list[Word]]:
     [['run', 'a.b=8', 'a.c=3']]
     """
     walk = _Walk(read)
+    if path:
+        walk.state.variables["0"] = (Word(path, 1),)
     walk.script(text, 0)
     return walk.found
 

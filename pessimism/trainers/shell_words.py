@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from .arithmetic import whole_number
+from .shell_programs import normpath, printed, replaced
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -111,7 +112,9 @@ class Words:
         if kind in ("simple_expansion", "expansion"):
             value = self.expansion(node, depth)
             return re.sub(r"\s+", GAP, value.strip()) if split and "$" not in value else value
-        if kind in ("command_substitution", "process_substitution"):
+        if kind == "command_substitution":
+            return self.substituted(node, depth) or COMPUTED
+        if kind == "process_substitution":
             return COMPUTED
         if kind == "arithmetic_expansion":
             value = self.arithmetic(re.sub(r"^\$\(\(|\)\)$|^\$\[|\]$", "", node_text(node)))
@@ -155,9 +158,32 @@ class Words:
             return made
         if kind in (":+", "+"):
             return "" if value is None else "".join(self.string(child, depth + 1) for child in rest)
+        if name is None and node_text(node).startswith("${BASH_SOURCE["):
+            return self.variable("0") or COMPUTED
         if kind or name is None or node.children[0].type not in ("$", "${"):
             return COMPUTED if name != "#" else str(len(self.state.arguments))
         return node_text(node) if value is None else value
+
+    def substituted(self, node: Node, depth: int) -> str:
+        """What a program prints that only cuts a path or a text apart; "" where another one is started."""
+        inner = next(iter(node.named_children), None)
+        if inner is None:
+            return ""
+        parts = [child for child in inner.named_children if child.type != "file_redirect"]
+        if inner.type == "list" and len(parts) == 2 and node_text(parts[1]) == "pwd" and "&&" in node_text(inner):
+            body = parts[0].child_by_field_name("body") if parts[0].type == "redirected_statement" else parts[0]
+            words = self.plain(body, depth)
+            return normpath(words[-1]) if len(words) > 1 and words[0] == "cd" else ""
+        if inner.type == "pipeline" and len(parts) == 2:
+            return replaced(printed(self.plain(parts[0], depth)), self.plain(parts[1], depth))
+        return printed(self.plain(inner, depth))
+
+    def plain(self, node: Node | None, depth: int) -> list[str]:
+        """The words of a simple command; none where one of them is not known."""
+        if node is None or node.type != "command":
+            return []
+        words = [word.text for child in node.named_children for word in self.fields(child, depth + 1)]
+        return [] if any("$" in word for word in words) else words
 
     def variable(self, name: str) -> str | None:
         """A variable's value; None where the script does not set it."""
