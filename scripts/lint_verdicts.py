@@ -26,7 +26,7 @@ from pathlib import Path
 from scripts.lint_corpus import table
 
 PLACE = Path(__file__).with_suffix(".csv")
-SAMPLES = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh")
+SAMPLES = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
 
 OPINIONS = ("right", "wrong")
 

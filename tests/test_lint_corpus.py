@@ -122,7 +122,7 @@ def test_the_action_is_composed_of_commands_that_bash_can_read():
         assert "${{" not in step["run"]
 
 
-COUNTS = [100, 60, 50, 48, 46, 46, 44]
+COUNTS = [100, 60, 50, 48, 46, 46, 44, 46]
 
 
 def test_a_sample_can_be_drawn_again_from_what_is_listed():

@@ -311,3 +311,22 @@ def test_nemo_rls_asynchronous_ppo_has_a_lag(tmp_path):
     path.write_text(f"{text}  num_generations_per_prompt: 1\n  async_ppo: {{enabled: true}}\n")
     lag = lint(path).settings.lag
     assert (lag.asynchronous, lag.bound) == (True, 1)
+
+
+def test_a_program_of_its_own_with_some_of_trls_names_is_not_trls(tmp_path):
+    path = tmp_path / "config.json"
+    own = {"num_generations": 4, "max_completion_length": 256, "learning_rate": 1e-6, "temperature": 1.0}
+    path.write_text(json.dumps(own))
+    assert lint(path).settings.trainer == "trl"
+    path.write_text(json.dumps(own | {"clip_eps": 0.2}))
+    with pytest.raises(ValueError, match="no configuration of"):
+        lint(path)
+
+
+def test_hydras_default_in_a_package_of_its_own(tmp_path):
+    (tmp_path / "own.yaml").write_text("adv_estimator: rloo\n")
+    path = tmp_path / "run.yaml"
+    path.write_text("defaults: [own@algorithm, _self_]\nactor_rollout_ref: {rollout: {n: 4}}\n")
+    settings = lint(path).settings
+    assert settings.group_size == 4
+    assert "leave one out" in settings.baseline

@@ -49,8 +49,20 @@ def test_verls_one_step_off_trainer_is_one_version_behind(tmp_path, mode):
         f"{ROLLOUT}.n=8 data.train_batch_size=64 {ACTOR}.ppo_mini_batch_size=64 {mode}",
     )
     assert made.settings.lag.bound == 1
-    assert "ratio-is-one" not in rules(made)
+    assert not rules(made) & {"ratio-is-one", "stale-uncorrected"}  # its old log-probabilities are the sampler's
     assert "stale-data" in rules(made)
+
+
+def test_the_older_recipe_one_step_off_takes_the_ratio_to_its_own_probabilities(tmp_path):
+    made = report(
+        tmp_path, f"python3 -m recipe.one_step_off_policy.main_ppo algorithm.adv_estimator=grpo {ROLLOUT}.n=8"
+    )
+    assert "stale-uncorrected" in rules(made)
+
+
+def test_skyrls_pipelined_trainer_is_one_version_behind(tmp_path):
+    made = report(tmp_path, SKYRL.replace("skyrl_train.entrypoints.main_base", "examples.train.async.main_async"))
+    assert (made.settings.lag.asynchronous, made.settings.lag.bound) == (True, 1)
 
 
 def test_trls_asynchronous_trainer(tmp_path):

@@ -99,11 +99,14 @@ class _Bases:
             if name == "_self_":
                 result = merged(result, values)
                 continue
+            name, _, package = name.partition("@")
             path = (folder / f"{name}.yaml").resolve()
             if not path.is_relative_to(folder) or not path.is_file():
                 missing.append(f"{name}.yaml")
                 continue
             inner, lacking = self.base(name, path, above)
+            for part in reversed(package.split(".") if package else []):
+                inner = {part: inner}
             result = merged(result, inner)
             missing += lacking
         return result, tuple(dict.fromkeys(missing))

@@ -245,6 +245,8 @@ def _lag(reader: Reader, loss: str) -> Lag:
     if any(value.key in ("trainer.train_batch_size", "trainer.policy_mini_batch_size") for value in reader.unresolved):
         return Lag(steps=None)
     steps = max(1.0, batch / mini) * epochs
+    if re.search(r"\bmain_async\b|\.async\.", reader.document.entry):  # the next batch is sampled beside it
+        return Lag(steps, True, 1)
     return Lag(steps, ratio_is_one=steps == 1 and loss not in FROM_SAMPLER)
 
 

@@ -22,7 +22,13 @@ def _recognizes(document: Document) -> bool:
     return document.has(*keys, *(key for keys in OWN_KEYS.values() for key in keys)) and _has_its_keys(document)
 
 
+FOREIGN = ("clip_eps", "kl_coeff", "kl_coef", "clip_range", "clip_ratio", "kl_weight")
+"""Names that programs of their own have for what TRL calls epsilon and beta."""
+
+
 def _has_its_keys(document: Document) -> bool:
+    if document.suffix not in PYTHON and document.has(*FOREIGN):
+        return False
     known = known_keys("trl")
     allowed = (1 - SHARE) * len(document.values)
     strange = {key: value for key, value in document.values.items() if key not in known}

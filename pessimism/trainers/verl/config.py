@@ -96,7 +96,7 @@ def read_verl(document: Document) -> Settings:
     old = not other and fit.all_up_to(older.LAST)
     estimator = reader.name("algorithm.adv_estimator", "gae")
     advantage = _advantage(reader, estimator)
-    bypass = reader.flag(f"{CORRECTION}.bypass_mode", False)
+    bypass = _bypass(reader)
     uses_samplers = bypass or _is_fully_async(reader)  # its actor.use_rollout_log_probs is on
     loss = reader.name(f"{ACTOR}.policy_loss.loss_mode", "vanilla")
     if bypass and loss != "pessimism":
@@ -336,11 +336,17 @@ def _lag(reader: Reader) -> Lag:
         return Lag(steps, True, 1)
     mode = reader.name("trainer.v1.trainer_mode", "sync") if reader.flag("trainer.use_v1", True) else "sync"
     if mode == "sync":  # with one step the old log-probabilities are the trainer's own, of the same weights
-        return Lag(steps, ratio_is_one=steps == 1 and not reader.flag(f"{CORRECTION}.bypass_mode", False))
+        return Lag(steps, ratio_is_one=steps == 1 and not _bypass(reader))
     key = "trainer.v1.sampler.max_off_policy_threshold"
     unbounded = reader.document.find(key) == (True, None)
     drops = reader.name("trainer.v1.sampler.max_off_policy_strategy", "drop") == "drop"
     return Lag(steps, True, math.inf if unbounded else reader.integer(key, 8, 0), drops)
+
+
+def _bypass(reader: Reader) -> bool:
+    """Whether old log-probabilities are the sampler's; the one-step-off trainer's own configuration says so."""
+    own = reader.document.entry.startswith("verl.experimental.one_step_off_policy")
+    return reader.flag(f"{CORRECTION}.bypass_mode", own)
 
 
 def _is_fully_async(reader: Reader) -> bool:
