@@ -105,7 +105,8 @@ def solve(problem: Regression, log_ratio, kappa: float, steps: int = 800) -> tup
             pull = [h * p for h, p in zip(problem.coverage, rho, strict=True)]
             room = [1 + k * p for p in pull]
             f = [v + k * p - a for v, p, a in zip(x, pull, problem.advantage, strict=True)]
-            surplus = mp.fsum(w * mp.expm1(v) for w, v in zip(problem.weight, x, strict=True)) - problem.uncovered
+            # The work's digits count from 1: to them e^x - 1 is right where w e^x still counts.
+            surplus = mp.fsum(w * (p - 1) for w, p in zip(problem.weight, rho, strict=True)) - problem.uncovered
             slope = [w * p / q for w, p, q in zip(problem.weight, rho, room, strict=True)]
             change = (surplus - mp.fdot(slope, f)) / mp.fdot(slope, pull)
             step = [-(g + p * change) / q for g, p, q in zip(f, pull, room, strict=True)]

@@ -32,6 +32,8 @@ MAY_FEEL_SPLITS = {"verl.icepop", "kimi_k25"}  # path-dependent too, but their w
 # A bandit on which those show it: the first arm has the largest mu A, the second once the first is halved.
 SPLIT = ([0.4, 0.2, 0.4], [1.0, 1.08, 0.0])
 
+ORDER = np.array([2, 0, 3, 1])
+
 # With every temperature sent to infinity the update leaves the behavior policy where it is.
 ANCHORED = [name for name in NAMES if any(parameter.anchors for parameter in ENTRIES[name].parameters.values())]
 
@@ -58,14 +60,51 @@ def bandit_for(name: str, rows: int = 3, arms: int = 4, seed: int = 0) -> ps.Ban
     return ps.Bandit(behavior, rewards(name, rng.normal(size=(rows, arms))))
 
 
+def stacked(*bandits: ps.Bandit) -> ps.Bandit:
+    """One batch of them all. Its flow takes as many steps as the slowest row, not as all rows together."""
+    rows = [np.atleast_2d(array) for bandit in bandits for array in (bandit.behavior, bandit.reward)]
+    return ps.Bandit(np.concatenate(rows[::2]), np.concatenate(rows[1::2]))
+
+
+def halved(bandit: ps.Bandit) -> ps.Bandit:
+    """Two copies of the first arm in its place, each of half its probability."""
+    index = np.array([0, *range(bandit.arms)])
+    return ps.Bandit(bandit.behavior[..., index] * np.where(index == 0, 0.5, 1.0), bandit.reward[..., index])
+
+
+def widened(bandit: ps.Bandit, reward: float) -> ps.Bandit:
+    """One more arm, which is never played."""
+    more = np.zeros((len(bandit.behavior), 1))
+    behavior = np.concatenate([bandit.behavior, more], axis=-1)
+    return ps.Bandit(behavior, np.concatenate([bandit.reward, more + reward], axis=-1))
+
+
+@cache
+def four_arms(name: str) -> tuple[ps.Bandit, Target, Target]:
+    """The bandit, its rewards moved, its arms in another order (three rows each), and halves of SPLIT: both targets."""
+    bandit = bandit_for(name)
+    moved = ps.Bandit(bandit.behavior, bandit.reward + 2.5)
+    shuffled = ps.Bandit(bandit.behavior[:, ORDER], bandit.reward[:, ORDER])
+    whole = stacked(bandit, moved, shuffled, halved(ps.Bandit(*SPLIT)))
+    return whole, ps.induced_target(whole, algorithm(name)), ps.nominal_target(whole, algorithm(name))
+
+
+@cache
+def five_arms(name: str) -> tuple[ps.Bandit, Target, Target]:
+    """An arm more that is never played, of reward 0 and of reward 3, and halves of an arm: three rows each."""
+    bandit = bandit_for(name)
+    whole = stacked(widened(bandit, 0.0), widened(bandit, 3.0), halved(bandit))
+    return whole, ps.induced_target(whole, algorithm(name)), ps.nominal_target(whole[:6], algorithm(name))
+
+
 @cache
 def induced_for(name: str) -> Target:
-    return ps.induced_target(bandit_for(name), algorithm(name))
+    return four_arms(name)[1][:3]
 
 
 @cache
 def nominal_for(name: str) -> Target:
-    return ps.nominal_target(bandit_for(name), algorithm(name))
+    return four_arms(name)[2][:3]
 
 
 def each_row(values: object, rows: int) -> list:
@@ -204,15 +243,17 @@ AWKWARD = {
 }
 
 
-@pytest.mark.parametrize("case", AWKWARD)
+@pytest.mark.parametrize("arms", [1, 2, 3, 4])
 @pytest.mark.parametrize("name", NAMES)
-def test_awkward_bandits_have_targets_too(name: str, case: str) -> None:
-    bandit = ps.Bandit(*AWKWARD[case])
+def test_awkward_bandits_have_targets_too(name: str, arms: int) -> None:
+    cases = [case for case, (behavior, _) in AWKWARD.items() if len(behavior) == arms]
+    bandit = stacked(*(ps.Bandit(*AWKWARD[case]) for case in cases))
     comparison = ps.compare(bandit, algorithm(name))
     for target in (comparison.induced, comparison.nominal):
         check_target(target, bandit)
-        if case.startswith("one arm"):
-            np.testing.assert_allclose(target.policy, bandit.behavior)
+        for row, case in enumerate(cases):
+            if case.startswith("one arm"):
+                np.testing.assert_allclose(target.policy[row], bandit.behavior[row])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -340,8 +381,7 @@ def accuracy(target: Target) -> float:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_shift_of_all_rewards(name: str) -> None:
-    bandit, made = bandit_for(name), algorithm(name)
-    moved = ps.induced_target(ps.Bandit(bandit.behavior, bandit.reward + 2.5), made)
+    moved = four_arms(name)[1][3:6]
     if ENTRIES[name].absolute:
         assert not same_targets(moved, induced_for(name), 1e-3)
     else:
@@ -375,13 +415,9 @@ def test_rewards_and_temperatures_in_another_unit(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_order_of_arms_does_not_matter(name: str) -> None:
-    bandit, made, order = bandit_for(name), algorithm(name), np.array([2, 0, 3, 1])
-    shuffled = ps.Bandit(bandit.behavior[:, order], bandit.reward[:, order])
-    for target, base in (
-        (ps.induced_target(shuffled, made), induced_for(name)),
-        (ps.nominal_target(shuffled, made), nominal_for(name)),
-    ):
-        np.testing.assert_allclose(target.policy, base.policy[:, order], atol=accuracy(target))
+    _, induced, nominal = four_arms(name)
+    for target, base in ((induced[6:9], induced_for(name)), (nominal[6:9], nominal_for(name))):
+        np.testing.assert_allclose(target.policy, base.policy[:, ORDER], atol=accuracy(target))
         np.testing.assert_allclose(target.normalizer, base.normalizer, rtol=1e-5, atol=1e-6)
         assert list(np.ravel(target.kind)) == list(np.ravel(base.kind))
 
@@ -389,13 +425,12 @@ def test_the_order_of_arms_does_not_matter(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_an_arm_split_into_halves(name: str) -> None:
     """Two copies of an arm, each of half its probability, get together what the arm got; or visibly not."""
-    made = algorithm(name)
     distances = []
-    for bandit in (bandit_for(name), ps.Bandit(*SPLIT)):
-        index = np.array([0, *range(bandit.arms)])
-        weight = np.where(index == 0, 0.5, 1.0)
-        halves = ps.Bandit(bandit.behavior[..., index] * weight, bandit.reward[..., index])
-        whole, target = ps.induced_target(bandit, made), ps.induced_target(halves, made)
+    of_four, of_five = four_arms(name), five_arms(name)
+    for whole, halves, target in (
+        (induced_for(name), of_five[0][6:], of_five[1][6:]),
+        (ps.induced_target(ps.Bandit(*SPLIT), algorithm(name)), of_four[0][9], of_four[1][9]),
+    ):
         check_target(target, halves)
         np.testing.assert_allclose(target.policy[..., 0], target.policy[..., 1], atol=accuracy(target))
         together = np.concatenate([target.policy[..., :2].sum(axis=-1, keepdims=True), target.policy[..., 2:]], axis=-1)
@@ -410,18 +445,10 @@ def test_an_arm_split_into_halves(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_arm_that_is_never_played_changes_nothing(name: str) -> None:
-    bandit, made = bandit_for(name), algorithm(name)
-    rows = len(bandit.behavior)
-    for reward in (0.0, 3.0):
-        wider = ps.Bandit(
-            np.concatenate([bandit.behavior, np.zeros((rows, 1))], axis=-1),
-            np.concatenate([bandit.reward, np.full((rows, 1), reward)], axis=-1),
-        )
-        for target, base in (
-            (ps.induced_target(wider, made), induced_for(name)),
-            (ps.nominal_target(wider, made), nominal_for(name)),
-        ):
-            check_target(target, wider)
+    wider, induced, nominal = five_arms(name)
+    for part in (slice(0, 3), slice(3, 6)):
+        for target, base in ((induced[part], induced_for(name)), (nominal[part], nominal_for(name))):
+            check_target(target, wider[part])
             np.testing.assert_allclose(target.policy[:, :4], base.policy, atol=accuracy(target))
             assert list(np.ravel(target.kind)) == list(np.ravel(base.kind))
             np.testing.assert_allclose(target.normalizer, base.normalizer, rtol=1e-5, atol=1e-6)
@@ -431,17 +458,17 @@ def test_an_arm_that_is_never_played_changes_nothing(name: str) -> None:
 def test_a_batch_is_its_rows(name: str) -> None:
     bandit, made = bandit_for(name), algorithm(name)
     for function, base in ((ps.induced_target, induced_for(name)), (ps.nominal_target, nominal_for(name))):
-        for row in range(2):
-            single = function(ps.Bandit(bandit.behavior[row], bandit.reward[row]), made)
-            np.testing.assert_allclose(single.policy, base.policy[row], atol=accuracy(base))
-            assert isinstance(single.normalizer, float)
-            assert isinstance(single.unique, bool)
-            assert isinstance(single.kind, str)
-            assert isinstance(single.method, str)
-            assert single.normalizer == pytest.approx(base.normalizer[row], rel=1e-5, abs=1e-6)
-            for field in ("kind", "method", "unique", "regime"):
-                whole = getattr(base, field)
-                assert getattr(single, field) == (None if whole is None else whole[row])
+        row = 2  # the others below
+        single = function(ps.Bandit(bandit.behavior[row], bandit.reward[row]), made)
+        np.testing.assert_allclose(single.policy, base.policy[row], atol=accuracy(base))
+        assert isinstance(single.normalizer, float)
+        assert isinstance(single.unique, bool)
+        assert isinstance(single.kind, str)
+        assert isinstance(single.method, str)
+        assert single.normalizer == pytest.approx(base.normalizer[row], rel=1e-5, abs=1e-6)
+        for field in ("kind", "method", "unique", "regime"):
+            whole = getattr(base, field)
+            assert getattr(single, field) == (None if whole is None else whole[row])
         deeper = function(ps.Bandit(bandit.behavior[None, :2], bandit.reward[None, :2]), made)
         assert deeper.policy.shape == (1, 2, 4)
         np.testing.assert_allclose(deeper.policy[0], base.policy[:2], atol=accuracy(base))

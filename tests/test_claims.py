@@ -26,6 +26,13 @@ def core_claims(*names: str) -> list[Claim]:
     return [CLAIMS[name] for name in names]
 
 
+def few_arms(claim: Claim) -> Claim:
+    """The claim without its proof and without instances of 100,000 arms: `make verify` tries both."""
+    families = tuple(family for family in claim.families if family is not instance_families.MANY_ARMS)
+    assert families or not claim.families
+    return replace(claim, proof=None, families=families)
+
+
 def failed(claims: list[Claim], **options) -> set[str]:
     return {outcome.claim.id for outcome in verify(claims, **(QUICK | options)) if not outcome.ok}
 
@@ -36,7 +43,7 @@ def test_every_claim_comes_out_as_stated(name):
     # One example: the search draws constants that hypothesis finds in whatever modules are loaded, so longer searches
     # differ between test orders. They belong to `make verify`, where the modules are always the same.
     options: dict[str, Any] = {"instances": 20 if name in SLOW else 60, "examples": 1}
-    (outcome,) = verify([replace(claim, proof=None)], **options)
+    (outcome,) = verify([few_arms(claim)], **options)
     assert outcome.error == ""
     assert outcome.ok, f"{outcome.verdict}: {outcome.worst:.2e} > {claim.tolerance:.0e} at {outcome.counterexample}"
     assert outcome.verdict == ("refuted" if claim.refuted else "holds")
@@ -93,9 +100,7 @@ def test_the_entropy_counterexample_is_one():
 
 def test_the_nominal_target_in_place_of_the_lambert_one_is_noticed(monkeypatch):
     monkeypatch.setattr(targets, "induced_target", targets.nominal_target)
-    names = [name for name, claim in CLAIMS.items() if not claim.refuted and name not in SLOW]
-    wrong = failed([replace(CLAIMS[name], proof=None) for name in names])
-    assert {
+    noticed = {
         "regression.equation",
         "regression.normalizer",
         "regimes.sign",
@@ -111,9 +116,10 @@ def test_the_nominal_target_in_place_of_the_lambert_one_is_noticed(monkeypatch):
         "cispo.target",
         "sequences.target",
         "values.reference",
-    } <= wrong
+    }
     # What is only an inequality, or about the nominal target itself, must still hold.
-    assert not {"nominal.gibbs", "conservatism.value", "groups.jensen"} & wrong
+    kept = {"nominal.gibbs", "conservatism.value", "groups.jensen"}
+    assert failed([few_arms(CLAIMS[name]) for name in sorted(noticed | kept)]) == noticed
 
 
 def test_a_lambert_target_that_turns_rewards_round_is_noticed():

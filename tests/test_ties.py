@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
@@ -16,7 +17,7 @@ from scipy.integrate import solve_ivp
 import pessimism as ps
 from pessimism.claims.ties import ties_greedy_fill, ties_rate, ties_winner_takes_all
 from pessimism.objectives.ratio import truncated
-from pessimism.solve.flow import softmax_flow
+from pessimism.solve.flow import Flow, softmax_flow
 from pessimism.solve.ties import Division, greedy_fill, losing_rate
 from test_catalogue import NAMED_TARGETS, algorithm
 
@@ -47,11 +48,18 @@ def extrapolated(late: np.ndarray, earlier: np.ndarray, factor: float, rate: np.
     return (late - weight * earlier) / (1 - weight)
 
 
+def two_times(follow: Callable[..., Flow], late: float, earlier: float) -> tuple[np.ndarray, np.ndarray]:
+    """Policies of one flow at a late and at an earlier time."""
+    first = follow(t_max=earlier)
+    rest = follow(t_max=late, start=first.policy, elapsed=earlier, scale=first.scale)
+    return rest.policy, first.policy
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_induced_targets_are_limits_of_the_flow_on_tied_rewards(name: str) -> None:
     made = algorithm(name)
     target = ps.induced_target(BANDITS, made)
-    late, earlier = (ps.gradient_flow(BANDITS, with_corner(made), t_max=t, tol=1e-14).policy for t in (LATE, EARLIER))
+    late, earlier = two_times(partial(ps.gradient_flow, BANDITS, with_corner(made), tol=1e-14), LATE, EARLIER)
     limit = extrapolated(late, earlier, LATE / EARLIER, np.asarray(target.rate))
     distance = np.abs(limit - target.policy).sum(axis=-1) / 2
     assert (distance < 3e-3).all(), (distance, target.policy, limit)
@@ -73,7 +81,7 @@ def test_nominal_targets_are_limits_of_the_flow_on_its_own_data(name: str) -> No
         takes_behavior=made.takes_behavior and made.on_policy is None,
         tol=1e-14,
     )
-    limit = extrapolated(follow(t_max=1e9).policy, follow(t_max=1e7).policy, 1e2, np.asarray(target.rate))
+    limit = extrapolated(*two_times(follow, 1e9, 1e7), 1e2, np.asarray(target.rate))
     distance = np.abs(limit - target.policy).sum(axis=-1) / 2
     assert (distance < 1e-3).all(), (distance, target.policy, limit)
 

@@ -10,7 +10,7 @@ of orders of magnitude (rare arms move at rate mu_y) and vertices are approached
 coefficient is diagonal plus rank two (derived here).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -308,11 +308,17 @@ def _rosenbrock(
     inner = log_policy
     for weights, couplings in zip(_STAGE, _COUPLING, strict=True):
         if stages:
-            inner = _normalize(log_policy + sum(w * u for w, u in zip(weights, stages, strict=True)))
-            velocity = velocity_of(field, inner)[0]
-        history = sum(c * u for c, u in zip(couplings, stages, strict=True))
-        stages.append(solve(velocity + history / step[:, None]))
+            inner = _normalize(log_policy + _combination(weights, stages))
+            velocity = velocity_of(field, inner)[0] + _combination(couplings, stages) / step[:, None]
+        stages.append(solve(velocity))
     return _normalize(inner + stages[-1]), stages[-1]
+
+
+def _combination(weights: Sequence[float], stages: Sequence[Array]) -> Array:
+    total = weights[0] * stages[0]
+    for weight, stage in zip(weights[1:], stages[1:], strict=True):
+        total += weight * stage
+    return total
 
 
 def _rising(velocity: Array, policy: Array, scale: Array) -> NDArray[np.bool_]:

@@ -78,7 +78,14 @@ class Field:
         """Its rows three times over."""
         return self.take(np.tile(np.arange(len(self.behavior)), 3))
 
+    @cached_property
+    def all_alive(self) -> bool:
+        """Whether every arm is in play, so that nothing has to be masked."""
+        return bool(self.alive.all())
+
     def log_ratio(self, log_policy: Array) -> Array:
+        if self.all_alive:
+            return log_policy - self.log_anchor
         return np.subtract(log_policy, self.log_anchor, out=np.zeros_like(log_policy), where=self.alive)
 
     def weights(self, log_ratio: Array) -> Array:
@@ -99,7 +106,7 @@ class Field:
             raise ValueError(
                 f"coefficient must return the shape of its input: got {values.shape} for {log_ratio.shape}"
             )
-        return np.where(self.alive, values, 0.0)
+        return values if self.all_alive else np.where(self.alive, values, 0.0)
 
 
 def nearest_band(field: Field, log_ratio: Array) -> tuple[Array, Array, NDArray[np.bool_]]:
@@ -215,7 +222,8 @@ def linear_solver(
         r1, r2 = (policy_inverse * rhs).sum(axis=-1), (slope_inverse * rhs).sum(axis=-1)
         constant = (s22 * r1 - s12 * r2) / determinant
         flux = (s11 * r2 - s21 * r1) / determinant
-        return np.where(field.alive, inverse * (rhs - constant[:, None] - policy * flux[:, None]), 0.0)
+        moved = inverse * (rhs - constant[:, None] - policy * flux[:, None])
+        return moved if field.all_alive else np.where(field.alive, moved, 0.0)
 
     return solve
 
