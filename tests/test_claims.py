@@ -326,7 +326,7 @@ other = ("my.claim",)
 single = CLAIMS["awr.target"]
 
 def made():
-    return [replace(CLAIMS["awr.target"], id="my.claim")]
+    return [replace(CLAIMS["awr.target"], id="made.claim")]
 """
 
 
@@ -340,16 +340,15 @@ def more(tmp_path, monkeypatch):
     return name
 
 
-@pytest.mark.parametrize("attribute", ["mine", "made"])
-def test_claims_of_other_places_join_in_worker_processes_too(more, attribute):
-    place = f"{more}:{attribute}"
-    known = known_claims([place])
-    assert known.keys() - CLAIMS.keys() == {"my.claim"}
-    assert known_claims([place])["my.claim"] is known["my.claim"]
-    outcomes = verify([known["my.claim"], known["awr.target"]], workers=2, places=[place], **QUICK)
+def test_claims_of_other_places_join_in_worker_processes_too(more):
+    """From a tuple, and from a function that makes them."""
+    places, names = [f"{more}:mine", f"{more}:made"], ["my.claim", "made.claim"]
+    known = known_claims(places)
+    assert known.keys() - CLAIMS.keys() == set(names)
+    assert all(known_claims(places)[name] is known[name] for name in names)
+    outcomes = verify([known[name] for name in [*names, "awr.target"]], workers=2, places=places, **QUICK)
     assert [(outcome.claim.id, outcome.verdict) for outcome in outcomes] == [
-        ("my.claim", "holds"),
-        ("awr.target", "holds"),
+        (name, "holds") for name in [*names, "awr.target"]
     ]
 
 
