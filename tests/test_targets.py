@@ -272,7 +272,7 @@ KINKED = [
 @pytest.mark.parametrize("name", KINKED)
 def test_kinked_targets_against_a_plain_simulation(name: str) -> None:
     three = [0.25, 0.4, 0.35, 0.0, 0.0], [1.0, 0.2, -0.5, 0.0, 0.0]
-    both = ps.Bandit([TWO.behavior, three[0]], [TWO.reward, three[1]])
+    both = ps.Bandit(np.stack([TWO.behavior, three[0]]), np.stack([TWO.reward, three[1]]))
     # DPPO's masks leave the rare arms of the other bandit alone, which then fall for longer than Euler steps can go.
     bandit, size = (both[1:], 2e-2) if name.startswith("dppo") else (both, 5e-3)
     entry = ps.catalogue()[name]
