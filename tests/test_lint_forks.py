@@ -285,6 +285,7 @@ def test_ragens_batch_is_what_its_environments_give_and_it_keeps(tmp_path, kept,
     ("text", "name"),
     [
         ('model = "m"\nrollouts_per_example = 8\n[[env]]\nid = "e"\n', "Prime Intellect's hosted training"),
+        ("[agent]\nname = 'a'\n[workflow]\nname = 'w'\n[algorithm]\nadv_estimator = 'grpo'\n", "rLLM"),
         ("[adv]\nestimator = 'gae'\n[rollout]\nmax_turns = 1\n", "RL2"),
     ],
 )

@@ -26,7 +26,7 @@ class Other:
 
 
 OTHERS = (
-    Other("rLLM", r"(?:.*[./])?rllm[./].*", (("rllm",),)),
+    Other("rLLM", r"(?:.*[./])?rllm[./].*", (("rllm",), ("agent", "workflow"), ("tinker_base_url",))),
     Other("ms-swift's commands other than rlhf", r"swift|megatron", read="rlhf_type"),
     Other("AReaL's files without gconfig", r"(?:.*/)?areal.*", (("allocation_mode",),), read="gconfig"),
     Other("ROLL", keys=(("actor_train", "actor_infer"),)),
