@@ -20,12 +20,13 @@ PEERS_INSTALLED := .venv-peers/.installed
 PEER_TESTS := $(filter-out tests/test_adapters_trl.py %_prime_rl.py,$(wildcard tests/test_adapters_*.py) \
   $(wildcard tests/test_monitor_*.py)) tests/test_lint_peers.py tests/test_llm_trackers.py
 
-.PHONY: help verify test lint format docs site wheel users bench gpu mutants lock clean
+.PHONY: help verify test verl lint format docs site wheel users bench gpu mutants lock clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make verify   check every claim, on generated instances and on the digits bandit"
 	@echo "make test     run the tests, then those that need verl, Trinity-RFT, W&B and trackio beside them"
+	@echo "make verl     a whole verl run on CPUs from an exported configuration: about 6 minutes"
 	@echo "make lint     ruff (rules and format) and pyright"
 	@echo "make format   let ruff rewrite the sources"
 	@echo "make docs     draw the figures, run the notebooks, build the site and visit its pages: minutes"
@@ -48,6 +49,10 @@ test: export OMP_NUM_THREADS := 1
 test: $(INSTALLED) $(PEERS_INSTALLED)
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 	PYTHONPATH=. $(PEERS)/python -m pytest -n 2 --dist worksteal $(PEER_TESTS)
+
+# Not part of `make test`: Ray, two FSDP2 workers and two engines take minutes to start.
+verl: $(INSTALLED) $(PEERS_INSTALLED)
+	PYTHONPATH=. $(PEERS)/python -m pytest -s tests/verl_run.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check

@@ -70,6 +70,8 @@ def train(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in that folder.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would happen.")] = False,
+    nodes: Annotated[int | None, typer.Option(min=1, metavar="N", help="With --dry-run: so many machines.")] = None,
+    gpus: Annotated[int, typer.Option(min=1, metavar="N", help="With --nodes: cards of each.")] = 8,
 ) -> None:
     """Run a configuration; a report is written at the end.
 
@@ -86,9 +88,14 @@ def train(
         raise ValueError(f"{folder}: a run is there already; add --resume to go on with it, or give another --out")
     if resume and not runs.is_run(folder) and leads():
         raise ValueError(f"{folder}: there is no run to go on with")
+    if nodes is not None and not dry_run:
+        raise ValueError("--nodes goes with --dry-run; torchrun --nnodes says how many machines a run has")
     if dry_run:
-        from .show.dry_run import memory_screen, plan_screen
+        from .show.dry_run import cluster_screen, memory_screen, plan_screen
 
+        if nodes is not None:
+            show(*cluster_screen(chosen, nodes, gpus))
+            return
         if account := list(memory_screen(chosen)):  # first, because it needs no data
             show(*account)
         show(*plan_screen(chosen))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from pessimism.shell.terminal import console_on
 
 from .config import Config, to_toml
 from .run import runs
+from .sample.engines.worker import die_with_parent
 
 if TYPE_CHECKING:
     from .update.ranks import Ranks
@@ -34,7 +36,11 @@ def leads() -> bool:
 
 def again() -> str:
     """What a command line of this run begins with."""
-    return "python" if ranks_started() == 1 else f"torchrun --nproc-per-node {os.environ['LOCAL_WORLD_SIZE']}"
+    if ranks_started() == 1:
+        return "python"
+    machines = os.environ.get("GROUP_WORLD_SIZE", "1")
+    several = "" if machines == "1" else f" --nnodes {machines}"
+    return f"torchrun{several} --nproc-per-node {os.environ['LOCAL_WORLD_SIZE']}"
 
 
 def train(config: Config, folder: Path, fresh: bool) -> int | None:
@@ -46,6 +52,8 @@ def train(config: Config, folder: Path, fresh: bool) -> int | None:
     """
     from .update.ranks import LostRankError, joined
 
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # a torchrun that is killed would leave ranks that wait for each other
+        die_with_parent(signal.SIGTERM)
     try:
         with joined() as ranks:
             if ranks.size > 1:

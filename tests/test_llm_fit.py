@@ -1,6 +1,7 @@
 """Whether every configuration fits the card it names, and whether the count that says so is right."""
 
 import gc
+import re
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, Qwen2Config
 from llm import cli
 from llm.cli import CONFIGS
 from llm.config import Lora, load
-from llm.fit import table
+from llm.fit import cluster, table
 from llm.fit.architectures import KNOWN, architecture
 from llm.fit.memory import Held, extended, measure_layers
 from llm.update.learner import make_optimizer
@@ -141,3 +142,31 @@ def test_moments_in_bfloat16_are_half_as_large():
 def test_shapes_that_are_nowhere_are_not_looked_for_on_the_network():
     with pytest.raises(ValueError, match=r"^model\.path: the shapes of m are not known without its folder"):
         architecture(described())
+
+
+def test_cards_share_the_trainer_and_its_time():
+    config, shapes = small()
+    memory = measure_layers(config, shapes, 2)
+    states = memory.weights + memory.gradients + memory.moments
+    found = [cluster.held(memory, 0, ranks) for ranks in (1, 2, 4)]
+    assert found[0] == memory.peak + table.CONTEXT + int(table.PIECES * memory.peak)
+    assert found[0] - found[1] == pytest.approx((1 + table.PIECES) * states / 2, abs=2)
+    assert found[1] - found[2] == pytest.approx((1 + table.PIECES) * states / 4, abs=2)
+    needs = cluster.Needs(10, memory, 0, train=2, update=8.0, drawing={2: 12.0, 4: 5.0}, disk=0)
+    steps = {train: max(8 / train, min([12 / ((8 - train) // 2)] + [5.0] * (train <= 4))) for train in range(2, 7)}
+    best = min(steps, key=lambda train: steps[train])
+    assert needs.split(8) == (best, 8 - best)
+    assert needs.step(best, 8 - best) == steps[best]
+    assert needs.split(3) is None
+
+
+def test_a_dry_run_for_several_machines(capsys):
+    assert cli.main(["train", "rec_gsm8k", "--dry-run", "--nodes", "2", "--gpus", "4"]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "2 with 4 x H100-80GB" in printed
+    ((train, sample),) = re.findall(r"(\d) cards to train and (\d) to sample", printed)
+    assert int(train) + int(sample) == 8
+    assert cli.main(["train", "rec_gsm8k", "--nodes", "2"]) == 2
+    assert "--nodes goes with --dry-run" in capsys.readouterr().err
+    assert cli.main(["train", "tiny_cpu", "--dry-run", "--nodes", "2"]) == 2
+    assert "hardware.card" in capsys.readouterr().err

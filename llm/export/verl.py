@@ -52,7 +52,7 @@ LEFT_OUT = {
     "lag.max_staleness": "verl's windows have this lag at most by their size",
 }
 ALWAYS = (
-    "The order of prompts and the seeds of samples are verl's own.",
+    "The order of prompts and the seeds of samples are verl's own; a window's completions are mixed over its steps.",
     "There is no probe of the engine after a sync, and a run that stops inside a window draws it anew.",
 )
 
@@ -208,8 +208,6 @@ def _settings(config: Config, folder: Path, machines: Machines) -> Settings:
         "trainer": {
             "n_gpus_per_node": machines.gpus,
             "nnodes": machines.nodes,
-            # Batches keep whole groups together, as here.
-            "balance_batch": False,
             "total_training_steps": config.steps // lag.sync_every,
             "total_epochs": 1_000_000,
             "save_freq": max(1, round(config.checkpoint_every / lag.sync_every)),

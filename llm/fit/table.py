@@ -101,9 +101,7 @@ def account(config: Config) -> Account:
     trainer = measure(config, described)
     engine = engine_memory(config, described, trainer, card)
     base = trainer.parameters if config.model.lora is None else trainer.parameters - trainer.trained
-    trained = 4 * trainer.trained
-    behavior = trained if config.lag.sync_every > 1 else 0
-    checkpoint = trained + trainer.moments + behavior
+    checkpoint = checkpoint_bytes(config, trainer)
     return Account(
         name=config.hardware.card,
         card=card,
@@ -112,10 +110,16 @@ def account(config: Config) -> Account:
         allowance=CONTEXT + int(PIECES * trainer.peak),
         checkpoint=checkpoint,
         checkpoints=(KEPT + 1) * checkpoint,
-        host=behavior + trained + trainer.moments + _itemsize(config) * base,
+        host=checkpoint + _itemsize(config) * base,
         update=update_seconds(config, described, trainer, card),
         sampling=sampling_seconds(config, engine, card),
     )
+
+
+def checkpoint_bytes(config: Config, trainer: Memory) -> int:
+    """A checkpoint: what is trained in float32, its moments, and the window's behavior weights if data get old."""
+    trained = 4 * trainer.trained
+    return trained + trainer.moments + (trained if config.lag.sync_every > 1 else 0)
 
 
 def engine_memory(config: Config, described: PreTrainedConfig, trainer: Memory, card: Card) -> Engine:

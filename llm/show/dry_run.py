@@ -84,6 +84,36 @@ def memory_screen(config: Config) -> Iterator[RenderableType]:
     yield rest
 
 
+def cluster_screen(config: Config, nodes: int, gpus: int) -> Iterator[RenderableType]:
+    """What a run would need of some machines with cards of the kind that it names, by arithmetic.
+
+    Raises:
+        ValueError: it names no card, or the shapes of its model are not known.
+    """
+    from ..fit.cards import CARDS
+    from ..fit.cluster import needs
+
+    if config.hardware.card is None:
+        raise ValueError("--nodes and --gpus need hardware.card, the kind of card that the machines have")
+    found, cards = needs(config, CARDS[config.hardware.card]), nodes * gpus
+    split = found.split(cards)
+    rows = Table.grid(padding=(0, 3, 0, 0))
+    rows.add_row("machines", f"{nodes:,} with {gpus:,} x {config.hardware.card}")
+    rows.add_row("cards to train", f"at least {found.train:,}, {size(found.held(found.train))} used of each")
+    rows.add_row("cards to sample", f"{found.serve:,} for each model")
+    if split is None:
+        rows.add_row(
+            "in all", f"{cards:,} cards are TOO FEW for both; at least {found.train + found.serve:,} are needed"
+        )
+    else:
+        step = found.step(*split)
+        rows.add_row("shortest step", f"{step:,.0f} s, {split[0]:,} cards to train and {split[1]:,} to sample")
+        rows.add_row("the run", f"{step * found.steps / 3600:,.1f} hours without evaluation and syncs, at full length")
+    rows.add_row("shared disk", f"up to {size(found.disk)}")
+    yield rows
+    yield "arithmetic; no run on several GPUs has tested it"
+
+
 def _hardware(config: Config) -> str:
     import torch
 

@@ -18,13 +18,13 @@ BEAT_SECONDS = 1.0
 PR_SET_PDEATHSIG = 1
 
 
-def die_with_parent() -> None:
-    """Have the kernel end this process when the trainer's ends, whatever either is doing.
+def die_with_parent(by: signal.Signals = signal.SIGKILL) -> None:
+    """Have the kernel send this process a signal when the one that started it ends, whatever either is doing.
 
-    Linux only. Elsewhere the closed socket tells, at the next decoding step.
+    Linux only. Elsewhere the closed socket tells an engine, at the next decoding step.
     """
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, by)
 
 
 def heart(stream: BinaryIO) -> Callable[[], None]:
