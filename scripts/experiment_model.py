@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
 
 from llm.study.experiment import BASE, LAGS, SEEDS, SLOW, SLOW_CELLS, TARGET_OR_NOISE, WARM_STARTS, member
@@ -14,6 +15,7 @@ from .formats import number
 
 OUTCOMES = {"evaluation/pass@1": "pass@1", "evaluation/pass@8": "pass@8", "evaluation/entropy": "entropy per token"}
 BOUNDS = {"evaluation/pass@1": 0.02, "evaluation/pass@8": 0.04}
+BLOCK = experiment.BLOCK_OF_MODEL
 NONE = "No block is whole yet."
 
 
@@ -87,40 +89,60 @@ def contrast_table() -> str:
     return grid(["contrast, or cell less Lambert, h = 1", *OUTCOMES.values()], rows)
 
 
+def slow_blocks() -> pl.DataFrame:
+    """Every member in the blocks that have all cells at the rate and at a quarter of it."""
+    slow = experiment.language_model().filter("slow").filter(pl.len().over(BLOCK) == len(SLOW_CELLS) * len(LAGS))
+    both = slow.select(BLOCK).unique().join(experiment.whole_blocks().select(BLOCK).unique(), on=BLOCK)
+    return experiment.language_model().join(both, on=BLOCK)
+
+
 def slow_table() -> str:
-    """Four cells at a quarter of the rate, beside the same cells at the rate, in the blocks that have all of both."""
-    size = len(SLOW_CELLS) * len(LAGS)
-    table = experiment.language_model()
-    slow = table.filter("slow").filter(pl.len().over(experiment.BLOCK_OF_MODEL) == size)
-    both = (
-        slow.select(experiment.BLOCK_OF_MODEL)
-        .unique()
-        .join(experiment.whole_blocks().select(experiment.BLOCK_OF_MODEL).unique(), on=experiment.BLOCK_OF_MODEL)
-    )
-    if both.is_empty():
+    """Four cells at a quarter of the rate, beside the same cells at the rate."""
+    table = slow_blocks()
+    if table.is_empty():
         return NONE
-    mine = table.join(both, on=experiment.BLOCK_OF_MODEL)
+
+    def outcomes(dose: float, weight: str) -> list[str]:
+        mine = table.filter(dose=dose, weight=weight)
+        return [shown(mine.filter(sync_every=lag, slow=slow)) for lag in LAGS for slow in (False, True)]
+
     rate = float(BASE["optimizer"]["learning_rate"])
-    rows = [
-        [
-            f"{dose:g}",
-            weight,
-            *(
-                shown(mine.filter(dose=dose, weight=weight, sync_every=lag, slow=is_slow))
-                for lag in LAGS
-                for is_slow in (False, True)
-            ),
-        ]
-        for dose, weight in SLOW_CELLS
-    ]
     heads = [f"L = {lag}, rate {each:g}" for lag in LAGS for each in (rate, SLOW)]
-    return f"Blocks: {len(both)}.\n\n" + grid(["s", "h", *heads], rows)
+    rows = [[f"{dose:g}", weight, *outcomes(dose, weight)] for dose, weight in SLOW_CELLS]
+    return f"Blocks: {table.select(BLOCK).n_unique()}.\n\n" + grid(["s", "h", *heads], rows)
+
+
+SLOW_PAIRS = {
+    "Lambert less nominal, h = 1": ((1.0, "1"), (0.0, "1")),
+    "Lambert less nominal, h = ρ": ((1.0, "ρ"), (0.0, "ρ")),
+    "h = ρ less h = 1, nominal": ((0.0, "ρ"), (0.0, "1")),
+    "h = ρ less h = 1, Lambert": ((1.0, "ρ"), (1.0, "1")),
+    "nominal, h = ρ, less Lambert, h = 1": ((0.0, "ρ"), (1.0, "1")),
+}
+"""Differences at a quarter of the rate: (dose, weight) of the one and of the other."""
+
+
+def slow_contrasts() -> str:
+    """Differences of pass@1 at a quarter of the rate, means over blocks."""
+    table = slow_blocks().filter("slow").sort("seed", "study")
+    if table.is_empty():
+        return NONE
+
+    def outcome(lag: int, dose: float, weight: str) -> np.ndarray:
+        return table.filter(sync_every=lag, dose=dose, weight=weight)["evaluation/pass@1"].to_numpy()
+
+    rows = []
+    for label, (one, other) in SLOW_PAIRS.items():
+        found = [effect(outcome(lag, *one) - outcome(lag, *other)) for lag in LAGS]
+        rows.append([label, *(f"{told(each)}: {verdict(each)}" for each in found)])
+    return grid(["pass@1", *(f"L = {lag}" for lag in LAGS)], rows)
 
 
 PARTS = {
     "model_noise": ("Target or noise at L = 1: pass@1 / pass@8 / entropy per token", noise_table),
     "model_cells": ("The crossing, means over whole blocks: pass@1 / pass@8 / entropy per token", cell_table),
     "model_slow": ("A quarter of the rate: pass@1 / pass@8 / entropy per token", slow_table),
+    "model_slow_contrasts": ("Differences at a quarter of the rate", slow_contrasts),
     "model_contrasts": ("Contrasts, and what would refute the thesis", contrast_table),
 }
 """Name -> caption and table."""
