@@ -85,7 +85,7 @@ def test_a_default_that_changed_is_not_taken_where_the_release_is_not_told(tmp_p
     with pytest.raises(ValueError, match="kl_estimator is 7; it must be 0 to 3"):
         read(tmp_path, MASON + NEW + "--kl_estimator 7")
     with pytest.raises(ValueError, match="did you mean centered"):
-        read(tmp_path, MASON + NEW + "--advantage_normalization_type centred")
+        read(tmp_path, MASON + NEW + "--advantage_normalization_type centerd")
 
 
 @pytest.mark.parametrize("program", ["finetune.py", "dpo_tune_cache.py", "ppo_fast.py"])
