@@ -400,7 +400,7 @@ def test_verify_tells_what_failed_and_exits_1(folder, run, monkeypatch, found, s
     code, output, errors = run("verify")
     assert (code, errors) == (status, "")
     assert shown in output
-    row = next(line for line in output.splitlines() if line.startswith(f" {found.claim.id}"))
+    row = next(line for line in output.splitlines() if line.startswith(found.claim.id))
     assert found.verdict in row
     assert f"{found.instances:,}" in row
     (written,) = strict_json((folder / "outcomes.json").read_text())["claims"]

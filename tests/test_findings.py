@@ -38,7 +38,7 @@ def test_examples_run():
 
 
 def test_links_resolve():
-    targets = [target for target in re.findall(r"\]\(([^)]+)\)", TEXT) if "://" not in target]
+    targets = [target for target in re.findall(r"\]\(([^)#]+)", TEXT) if "://" not in target]
     assert len(targets) > 4
     assert [target for target in targets if not (findings.PAGE.parent / target).exists()] == []
 

@@ -61,9 +61,9 @@ def _cases(anchored: bool) -> SearchStrategy[Case]:
         shape = (ROWS, arms)
         cells = ROWS * arms
         spread = draw(st.sampled_from([0.0, 1.0, 10.0, 100.0, 600.0]))
-        logits = spread * np.array(draw(st.tuples(*[st.floats(-1, 0, width=32)] * cells)))
+        logits = spread * np.array(draw(st.lists(st.floats(-1, 0, width=32), min_size=cells, max_size=cells)))
         kinds = st.one_of(st.sampled_from([0.0, 1.0, -1.0]), st.floats(-1, 1, width=32))
-        reward = np.array(draw(st.tuples(*[kinds] * cells))).reshape(shape)
+        reward = np.array(draw(st.lists(kinds, min_size=cells, max_size=cells))).reshape(shape)
         unit = 10.0 ** draw(st.integers(-4, 4))
         beta = unit * 10.0 ** draw(st.floats(-6, 6))
         ratio = 10.0 ** draw(st.floats(-2, 2))
@@ -74,7 +74,7 @@ def _cases(anchored: bool) -> SearchStrategy[Case]:
         behavior /= behavior.sum(axis=-1, keepdims=True)
         reference = None
         if anchored:
-            other = 20 * np.array(draw(st.tuples(*[st.floats(-1, 0, width=32)] * cells)))
+            other = 20 * np.array(draw(st.lists(st.floats(-1, 0, width=32), min_size=cells, max_size=cells)))
             reference = _softmax(other.reshape(shape))
         return Case(
             "falsifier", Bandit(behavior, unit * reward, reference), beta, ratio, offset, draw(st.integers(0, 99))
