@@ -56,9 +56,10 @@ def verl_keys() -> set[str]:
     found = {
         "algorithm.objective.*",
         "actor_rollout_ref.actor.policy_loss.objective.*",
+        "ray_kwargs.ray_init.runtime_env.*",
         "hydra.*",
         "defaults.*",
-    }  # ours, and Hydra's
+    }  # ours, the environment that Ray takes as it is, and Hydra's
     for name in VERL_FILES:
         text = (Path(package or "").parent / name).read_text("utf-8")
         found.update(
