@@ -26,7 +26,7 @@ PEER_TESTS := $(filter-out tests/test_adapters_trl.py %_prime_rl.py,$(wildcard t
 help:
 	@echo "make verify   check every claim, on generated instances and on the digits bandit"
 	@echo "make test     run the tests, then those that need verl, Trinity-RFT, W&B and trackio beside them"
-	@echo "make verl     a whole verl run on CPUs from an exported configuration: about 6 minutes"
+	@echo "make verl     a whole verl run on CPUs from an exported configuration: two minutes on idle cores"
 	@echo "make lint     ruff (rules and format) and pyright"
 	@echo "make format   let ruff rewrite the sources"
 	@echo "make docs     draw the figures, run the notebooks, build the site and visit its pages: minutes"
