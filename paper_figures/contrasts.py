@@ -14,6 +14,9 @@ import numpy as np
 from scipy.stats import page_trend_test, rankdata, t
 
 WEIGHTS = ("1", "min(ρ, 2)", "ρ")
+LONG = (100, 400)
+"""Lags of the contrasts."""
+
 PRIMARY = (0.0, 1.0, 2.0)
 """Doses over which the effect of the weight is averaged."""
 
@@ -79,7 +82,7 @@ def effect(values: np.ndarray) -> Effect:
     return Effect(mean, float(half), p, mean - float(one_sided), mean + float(one_sided), blocks)
 
 
-def contrasts(found: Crossing, lags: Sequence[int] = (100, 400)) -> dict[str, np.ndarray]:
+def contrasts(found: Crossing, lags: Sequence[int] = LONG) -> dict[str, np.ndarray]:
     """The three of the plan, one number per block: what the dose does, what the weight does, their interaction."""
     at = {(dose, weight): found.at(dose, weight, lags) for dose in PRIMARY for weight in WEIGHTS}
     dose = {weight: at[1.0, weight] - at[0.0, weight] for weight in WEIGHTS}
@@ -91,7 +94,7 @@ def contrasts(found: Crossing, lags: Sequence[int] = (100, 400)) -> dict[str, np
     }
 
 
-def pairs(found: Crossing, lags: Sequence[int] = (100, 400)) -> dict[str, np.ndarray]:
+def pairs(found: Crossing, lags: Sequence[int] = LONG) -> dict[str, np.ndarray]:
     """The comparisons that would refute the thesis, one number per block: what a cell has more than Lambert, h = 1."""
     plain = found.at(1.0, "1", lags)
     cells = {

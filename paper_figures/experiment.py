@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -48,15 +49,23 @@ def trained() -> list[tuple[str, str]]:
 
 @cache
 def tuned() -> pl.DataFrame:
-    """Every cell at its own rate: each half of the blocks at the one with the highest mean value on the other half.
+    """Every cell at its own rate."""
+    return at_own_rate(bandits(), CELL)
+
+
+def at_own_rate(table: pl.DataFrame, cell: Sequence[str]) -> pl.DataFrame:
+    """The rows of every cell at its own rate: each half at the one with the highest mean value on the other half.
 
     Of equal means the lower rate.
+
+    Args:
+        table: columns of the cell, ``rate``, ``half`` and ``value`` among them.
+        cell: columns that tell one cell from another.
     """
-    table = bandits()
-    scores = table.group_by(*CELL, "rate", "half").agg(score=pl.col("value").mean())
-    chosen = scores.sort("score", "rate", descending=[False, True]).group_by(*CELL, "half").last()
-    best = chosen.select(*CELL, "rate", half=1 - pl.col("half"))
-    return table.join(best, on=[*CELL, "rate", "half"])
+    scores = table.group_by(*cell, "rate", "half").agg(score=pl.col("value").mean())
+    chosen = scores.sort("score", "rate", descending=[False, True]).group_by(*cell, "half").last()
+    best = chosen.select(*cell, "rate", half=1 - pl.col("half"))
+    return table.join(best, on=[*cell, "rate", "half"])
 
 
 @cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -15,21 +15,14 @@ from bandits.experiment.deployed import published, sampled
 from pessimism.studies import sha256
 
 from . import style
-from .experiment import BANDITS
-from .experiment_dose import NAMES
+from .contrasts import LONG
+from .experiment import BANDITS, at_own_rate
+from .experiment_dose import NAMES, Settings
 from .spec import FigureSpec
 
 DEPLOYED = BANDITS.with_name("experiment_deployed.parquet")
-LONG = (100, 400)
 MEASURED = {"movement": "movement: KL of the induced target, nats", "implicit_gap": "implicit gap, nats"}
 DRAWS = 2000
-
-
-@dataclass(frozen=True)
-class Settings:
-    """All is settled by the data; their digest tells one version from another."""
-
-    data_sha256: str = field(default_factory=lambda: sha256(DEPLOYED.read_bytes()))
 
 
 CAPTION = (
@@ -72,9 +65,7 @@ def outcomes() -> pl.DataFrame:
         .group_by(*CASE, "rate", "half", maintain_order=True)
         .agg(pl.col("movement", "implicit_gap", "value", "collapsed").mean())
     )
-    chosen = table.sort("value", "rate", descending=[False, True]).group_by(*CASE, "half").last()
-    best = table.join(chosen.select(*CASE, "rate", half=1 - pl.col("half")), on=[*CASE, "rate", "half"])
-    tuned = best.group_by(CASE).agg(tuned=pl.col("value").mean())
+    tuned = at_own_rate(table, CASE).group_by(CASE).agg(tuned=pl.col("value").mean())
     means = table.group_by(CASE, maintain_order=True).agg(
         pl.col("movement", "implicit_gap", "value", "collapsed").mean()
     )
@@ -179,7 +170,7 @@ FIGURE = FigureSpec(
     name="experiment_deployed",
     shows="share of runs that collapse against conservatism, over the objectives of the catalogue",
     caption=CAPTION,
-    settings=Settings(),
+    settings=Settings(sha256(DEPLOYED.read_bytes())),
     compute=compute,
     draw=draw,
 )

@@ -9,7 +9,7 @@ import polars as pl
 
 from bandits.experiment.design import DOSES, INSTANCES, LANDMARKS, OFFSETS, ORDER, RATES, WORLDS
 from paper_figures import experiment, experiment_deployed, experiment_variance
-from paper_figures.contrasts import WEIGHTS, Crossing, Effect, contrasts, effect, pairs, rank_correlation, trend
+from paper_figures.contrasts import LONG, WEIGHTS, Crossing, Effect, contrasts, effect, pairs, rank_correlation, trend
 from paper_figures.experiment import main_optimizers
 from paper_figures.experiment_dose import NAMES
 
@@ -19,9 +19,6 @@ from .formats import holm, number, probability
 PAGE = ROOT / "docs" / "experiment.md"
 BOUND = 0.02
 """Of equivalence in value and pass@1."""
-
-LONG = (100, 400)
-"""Lags of the contrasts."""
 
 FRESH = (20,)
 LEVEL = 0.05

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -43,14 +43,14 @@ FARTHEST = 1e3
 
 @dataclass(frozen=True)
 class Job:
-    """A group to be computed by code with this probe."""
+    """A group, or a case of :mod:`bandits.experiment.deployed`, to be computed by code with this probe."""
 
-    group: Group
+    part: Any
     probe: str
 
     @property
     def key(self) -> str:
-        return digest([self.probe, asdict(self.group)])
+        return digest([self.probe, asdict(self.part)])
 
 
 def run(
@@ -64,33 +64,31 @@ def run(
     Raises:
         ValueError: the file was computed by code that gives other numbers, or cannot be written.
     """
-
-    def wanted(settled: str) -> list[Job]:
-        return [Job(group, settled) for batch in batches for group in groups(batch)]
-
-    return complete(path, probe(), wanted, compute, jobs, finished)
+    parts = (group for batch in batches for group in groups(batch))
+    return complete(path, probe(), parts, compute, jobs, finished)
 
 
 def complete(
     path: Path,
     today: kept.Probe,
-    wanted: Callable[[str], Sequence[Any]],
-    function: Callable[[Any], Done],
+    parts: Iterable[Any],
+    function: Callable[[Job], Done],
     jobs: int | None,
     finished: kept.Finished,
 ) -> dict[str, str]:
-    """What a file lacks of the jobs that belong to a probe, computed on all cores; what failed, by key."""
+    """What a file lacks of these parts, computed on all cores by code with this probe; what failed, by key."""
     path.parent.mkdir(parents=True, exist_ok=True)
     settled = kept.settled(path.with_suffix(".json"), today)
-    return kept.complete(path, {job.key: job for job in wanted(settled)}, on_cores(function, jobs), finished)
+    wanted = [Job(part, settled) for part in parts]
+    return kept.complete(path, {job.key: job for job in wanted}, on_cores(function, jobs), finished)
 
 
 def compute(job: Job) -> Done:
     """The rows of a group."""
-    return done(job, lambda: rows(job.group))
+    return done(job, lambda: rows(job.part))
 
 
-def done(job: Any, rows: Callable[[], pl.DataFrame]) -> Done:
+def done(job: Job, rows: Callable[[], pl.DataFrame]) -> Done:
     """The rows of a job in one thread, with its key, or what went wrong: one job does not end a study."""
     began = time.perf_counter()
     try:
@@ -188,18 +186,31 @@ def simulated(group: Group, bandit: ps.Bandit, settings: Settings) -> Trajectory
 
 def _measured(found: Records, start: np.ndarray, dose: np.ndarray) -> dict[str, np.ndarray]:
     """Of every cell and instance, (cells, instances)."""
-    lost = np.isnan(found["value"][-1])
-    value = np.nan_to_num(found["value"], nan=0.0)
+    ended = endings(found["value"][-1], found["entropy"][-1], start)
     kl = np.nan_to_num(found["reverse_kl"][-1], nan=FARTHEST, posinf=FARTHEST).clip(max=FARTHEST)
     return {
-        "value": value[-1],
-        "average": value.mean(axis=0),
-        "entropy": np.nan_to_num(found["entropy"][-1], nan=0.0),
-        "collapsed": (lost | (value[-1] < start)).astype(float),
-        "diverged": lost.astype(float),
+        "value": ended["value"],
+        "average": np.nan_to_num(found["value"], nan=0.0).mean(axis=0),
+        "entropy": ended["entropy"],
+        "collapsed": ended["collapsed"],
+        "diverged": np.isnan(found["value"][-1]).astype(float),
         "kl": kl,
         "conservatism": dose * (DELTA * BETA + BETA * kl),
         "ess": np.nan_to_num(found["ess"][-1], nan=0.0),
+    }
+
+
+def endings(value: np.ndarray, entropy: np.ndarray, start: np.ndarray) -> dict[str, np.ndarray]:
+    """How runs end: value and entropy, 0 for those that left floating point, and whether they collapsed.
+
+    Args:
+        value, entropy: of the last record, NaN for a run that left floating point.
+        start: the value that each began with.
+    """
+    return {
+        "value": np.nan_to_num(value, nan=0.0),
+        "entropy": np.nan_to_num(entropy, nan=0.0),
+        "collapsed": (np.isnan(value) | (value < start)).astype(float),
     }
 
 

@@ -13,17 +13,17 @@ import numpy as np
 import polars as pl
 
 import pessimism as ps
-from pessimism.studies import Done, digest, kept
+from pessimism.studies import Done, kept
 
 from ..noise import VerifierNoise
 from ..settings import Optimizer
 from ..simulate import simulate
-from .compute import complete, done
-from .design import GROUP_SIZE, RATES, WORLDS, Group
+from .compute import Job, complete, done, endings
+from .design import GROUP_SIZE, LAGS, RATES, WORLDS, Group
 
 TRIED = ("binary", "noise 1", "graded")
 OPTIMIZERS: tuple[Optimizer, ...] = ("sgd", "adam")
-STALE = (20, 100, 400)
+STALE = tuple(lag for lag in LAGS if lag > 1)
 
 MOVEMENT = 0.3
 """Mean KL of the induced targets from the groups that they start at, nats, of matched settings."""
@@ -40,18 +40,6 @@ class Case:
     kind: str
     world: str
     batch: int
-
-
-@dataclass(frozen=True)
-class Job:
-    """A case to be computed by code with this probe."""
-
-    case: Case
-    probe: str
-
-    @property
-    def key(self) -> str:
-        return digest([self.probe, asdict(self.case)])
 
 
 def cases(batch: int) -> Iterator[Case]:
@@ -79,16 +67,13 @@ def run(
     Raises:
         ValueError: the file was computed by code that gives other numbers, or cannot be written.
     """
-
-    def wanted(settled: str) -> list[Job]:
-        return [Job(case, settled) for batch in batches for case in cases(batch)]
-
-    return complete(path, probe(), wanted, compute, jobs, finished)
+    parts = (case for batch in batches for case in cases(batch))
+    return complete(path, probe(), parts, compute, jobs, finished)
 
 
 def compute(job: Job) -> Done:
     """The rows of a case."""
-    return done(job, lambda: rows(job.case))
+    return done(job, lambda: rows(job.part))
 
 
 def rows(case: Case) -> pl.DataFrame:
@@ -188,12 +173,7 @@ def _trained(case: Case, algorithm: ps.Algorithm) -> Iterator[dict[str, Any]]:
         for rate in RATES[optimizer]:
             settings = Group(case.world, optimizer, rate, lag, case.batch, ()).settings()
             found = simulate(bandit, algorithm, settings, [case.batch])
-            value, entropy = (getattr(found, name)[-1, 0, :, 0] for name in ("value", "entropy"))
-            measures = {
-                "value": np.nan_to_num(value, nan=0.0),
-                "entropy": np.nan_to_num(entropy, nan=0.0),
-                "collapsed": (np.isnan(value) | (value < start)).astype(float),
-            }
+            measures = endings(found.value[-1, 0, :, 0], found.entropy[-1, 0, :, 0], start)
             for half in (0, 1):
                 means = {name: float(each[half::2].mean()) for name, each in measures.items()}
                 yield {"optimizer": optimizer, "rate": rate, "lag": lag, "half": half, **means}

@@ -12,7 +12,17 @@ from pprint import pformat
 from pessimism.trainers.tokens import refuse_coupled
 
 from ..config import Config, Optimizer, toml_lines
-from .said import Exported, Machines, Settings, common_files, header, left_out, objective_settings, refuse
+from .said import (
+    Exported,
+    Machines,
+    Settings,
+    common_files,
+    header,
+    left_out,
+    objective_settings,
+    refuse,
+    target_modules,
+)
 
 TRAINER = "prime-rl"
 FILE, ORCHESTRATOR, PROGRAM = "trainer.toml", "orchestrator.toml", "orchestrator.py"
@@ -103,12 +113,11 @@ def _trainer(config: Config) -> Settings:
     if model.gradient_checkpointing:
         described["ac"] = {"freq": 1}
     if (lora := model.lora) is not None:
-        targets = [lora.targets] if isinstance(lora.targets, str) else list(lora.targets)
         described["lora"] = {
             "rank": lora.rank,
             "alpha": lora.alpha,
             "dropout": lora.dropout,
-            "target_modules": targets,
+            "target_modules": target_modules(lora),
         }
     return {
         "max_steps": config.steps,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..config import Config, flat, to_toml
+from ..config import Config, Lora, flat, to_toml
 
 ROOT = Path(__file__).resolve().parents[2]
 """Of the checkout: ``llm`` is in no wheel, so other trainers find it by this path."""
@@ -100,6 +100,11 @@ def header(config: Config, trainer: str, notes: Iterable[str], mark: str = "#") 
 def objective_settings(config: Config) -> Settings:
     """The objective as the adapters take it."""
     return {"name": config.objective.algorithm, **config.objective.parameters}
+
+
+def target_modules(lora: Lora) -> list[str]:
+    """The modules that adapters are put on, as a list."""
+    return [lora.targets] if isinstance(lora.targets, str) else list(lora.targets)
 
 
 def loggers(config: Config) -> dict[str, str | None]:

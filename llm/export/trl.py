@@ -25,6 +25,7 @@ from .said import (
     left_out,
     loggers,
     refuse,
+    target_modules,
 )
 
 TRAINER = "TRL"
@@ -135,17 +136,15 @@ def _settings(config: Config, folder: Path, machines: Machines, size: int) -> Se
         config.model,
     )
     passes = rollout.prompts * rollout.group_size // (machines.ranks * size)
-    parameters = dict(config.objective.parameters)
     stored = model.dtype if model.lora is not None else "float32"
     adapters: Settings = {}
     if (lora := model.lora) is not None:
-        targets = [lora.targets] if isinstance(lora.targets, str) else list(lora.targets)
         adapters = {
             "use_peft": True,
             "lora_r": lora.rank,
             "lora_alpha": int(lora.alpha),
             "lora_dropout": lora.dropout,
-            "lora_target_modules": targets,
+            "lora_target_modules": target_modules(lora),
         }
     track = loggers(config)
     sampler: Settings = {"use_vllm": False}
@@ -164,7 +163,7 @@ def _settings(config: Config, folder: Path, machines: Machines, size: int) -> Se
         "model_name_or_path": model.path,
         **adapters,
         "objective": config.objective.algorithm,
-        "objective_parameters": json.dumps(parameters),
+        "objective_parameters": json.dumps(dict(config.objective.parameters)),
         "aggregation": usual_aggregation(config.objective.make()),
         "output_dir": str(folder / "run"),
         "run_name": config.name,

@@ -1,13 +1,12 @@
-"""Writing an export: a folder that appears whole or not at all."""
+"""Writing an export."""
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ..config import Config
+from ..run.whole import whole_folder
 from . import prime_rl, trl, verl
 from .said import LAUNCH, Exported, Machines
 
@@ -37,17 +36,9 @@ def write(config: Config, trainer: str, folder: Path, machines: Machines) -> tup
     if folder.exists():
         raise ValueError(f"{folder}: exists already")
     made = TRAINERS[trainer](config, folder.absolute(), machines)
-    unfinished = folder.parent / f".making-{folder.name}"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    try:
-        unfinished.mkdir(parents=True)
+    with whole_folder(folder) as unfinished:
         for name, text in made.files.items():
             (unfinished / name).write_text(text, "utf-8")
         if LAUNCH in made.files:
             (unfinished / LAUNCH).chmod(0o755)
-        os.replace(unfinished, folder)
-    except OSError as error:
-        raise ValueError(f"{folder}: could not be written: {error.strerror or error}") from None
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     return made.notes

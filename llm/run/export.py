@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from ..update.models import EngineWeights, load_model
 from . import checkpoint, runs, watch
 from .checkpoint import Checkpoint, fingerprint
 from .train import CHECKPOINTS
+from .whole import whole_folder
 
 CARD = "README.md"
 
@@ -59,18 +58,11 @@ def export(run: Path, folder: Path, step: int | None = None, dtype: str | None =
         eos_token_id=list(stop_tokens(model.generation_config, tokenizer)),
         pad_token_id=tokenizer.pad_token_id,
     )
-    unfinished = folder.parent / f".making-{folder.name}"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    try:
+    with whole_folder(folder) as unfinished:
         policy.save_pretrained(unfinished)
         tokenizer.save_pretrained(unfinished)
         digest = fingerprint(policy.state_dict())
         (unfinished / CARD).write_text(model_card(config, found, _last(run, found.step), digest, str(wanted)), "utf-8")
-        os.replace(unfinished, folder)
-    except OSError as error:
-        raise ValueError(f"{folder}: could not be written: {error.strerror or error}") from None
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     return found.step
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .tables import named_table
+from .tables import new_table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -45,9 +45,7 @@ class Replay:
 
 def claim_table(claims: Sequence[Claim]) -> Table:
     """One line per claim: what it says."""
-    table = named_table("claim", "kind", "statement")
-    table.columns[0].no_wrap = False
-    table.columns[0].overflow = "fold"
+    table = new_table("claim", "kind", "statement")
     for claim in claims:
         table.add_row(claim.id, kind(claim), claim.statement)
     return table
@@ -65,9 +63,7 @@ def claim_dict(claim: Claim) -> dict[str, Any]:
 
 def outcome_table(outcomes: Sequence[Outcome]) -> Table:
     """One line per claim; a residual holds up to what is allowed beside it."""
-    table = named_table("claim", "verdict", "worst\nresidual", "allowed", "instances", "seconds", "proved")
-    table.columns[0].no_wrap = False  # rather folded than cut
-    table.columns[0].overflow = "fold"
+    table = new_table("claim", "verdict", "worst\nresidual", "allowed", "instances", "seconds", "proved")
     for column in table.columns[2:6]:
         column.justify = "right"
     for outcome in outcomes:
